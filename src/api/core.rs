@@ -1,0 +1,115 @@
+//! The one door to a core's shard, and what a host must offer.
+
+use std::any::Any;
+use std::cell::{Cell, OnceCell, RefCell};
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+
+use super::App;
+use crate::base::Micros;
+use crate::shard::Shard;
+
+/// A future of one core.
+pub type LocalFuture = Pin<Box<dyn Future<Output = ()>>>;
+
+/// What the world around a core offers: the worker in production, the simulator's own in tests.
+pub trait Host {
+    /// Microseconds since the process started.
+    fn now_us(&self) -> Micros;
+    /// Runs a future on this core.
+    fn spawn(&self, future: LocalFuture);
+    /// Asks for [`Core::pump`] and the writes once everything runnable has run. Called at most
+    /// once until the host has begun to do so.
+    fn flush_soon(&self);
+    /// The process cannot go on: half-changed state must not serve. Never returns in production.
+    fn abort(&self, why: &str);
+}
+
+/// One core: its shard, its application, its host.
+pub struct Core {
+    shard: RefCell<Shard>,
+    host: Box<dyn Host>,
+    app: OnceCell<App>,
+    state: OnceCell<Rc<dyn Any>>,
+    flush_asked: Cell<bool>,
+    in_shard: Cell<bool>,
+}
+
+impl Core {
+    /// A core without an application yet.
+    #[must_use]
+    pub fn new(shard: Shard, host: Box<dyn Host>) -> Rc<Self> {
+        Rc::new(Self {
+            shard: RefCell::new(shard),
+            host,
+            app: OnceCell::new(),
+            state: OnceCell::new(),
+            flush_asked: Cell::new(false),
+            in_shard: Cell::new(false),
+        })
+    }
+
+    /// Builds the application of this core. Call it once, before the first connection.
+    pub fn install(self: &Rc<Self>, build: &dyn Fn(&super::Io) -> App) {
+        let mut app = build(&super::Io::new(Rc::clone(self)));
+        if let Some(state) = app.take_state() {
+            // The first one stays; `install` is called once.
+            let _second = self.state.set(state);
+        }
+        let _second = self.app.set(app);
+    }
+
+    pub(super) fn app(&self) -> &App {
+        self.app.get().expect("install comes before the first connection")
+    }
+
+    pub(super) fn state(&self) -> Option<&Rc<dyn Any>> {
+        self.state.get()
+    }
+
+    pub(super) fn host(&self) -> &dyn Host {
+        &*self.host
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now_us(&self) -> Micros {
+        self.host.now_us()
+    }
+
+    /// The one way into the shard. The closure cannot be async, so a borrow cannot live across
+    /// an await: that mistake does not compile.
+    ///
+    /// # Panics
+    /// If called from inside itself, which no public type makes possible.
+    pub fn with<R>(&self, verb: impl FnOnce(&mut Shard) -> R) -> R {
+        self.in_shard.set(true);
+        let (result, output) = {
+            let mut shard = self.shard.borrow_mut();
+            shard.set_now(self.host.now_us());
+            let result = verb(&mut shard);
+            (result, shard.has_output())
+        };
+        self.in_shard.set(false);
+        if output && !self.flush_asked.replace(true) {
+            self.host.flush_soon();
+        }
+        result
+    }
+
+    /// Like [`Self::with`] for looking, without a clock read.
+    pub(super) fn look<R>(&self, look: impl FnOnce(&Shard) -> R) -> R {
+        look(&self.shard.borrow())
+    }
+
+    /// The host begins to flush: a new request to do so may come.
+    pub fn begin_flush(&self) {
+        self.flush_asked.set(false);
+    }
+
+    /// Whether a panic unwound out of the shard.
+    pub(super) fn is_torn(&self) -> bool {
+        self.in_shard.get()
+    }
+}

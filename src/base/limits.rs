@@ -1,0 +1,117 @@
+//! Every ceiling of a core, and the bill they add up to.
+//!
+//! Nothing in `shard/` grows past these. A limit of one client has a sibling for the whole core:
+//! alone it would bound nothing, since 50,000 outboxes of 4 MiB are 200 GB.
+
+/// The ceilings. One value a process, shared by all cores; most come from the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// TCP connections of one core; the next one is closed at once.
+    pub conns_max: usize,
+    /// Bytes of one message, in either direction of a polling body or in one WebSocket message.
+    pub message_bytes_max: usize,
+    /// Fragments of one WebSocket message, empty ones counted.
+    pub fragments_max: u32,
+    /// Bytes of all messages that have arrived in part, on one core.
+    pub partials_bytes_max: usize,
+    /// Binary attachments of one packet.
+    pub attachments_max: u32,
+    /// Bytes of one HTTP request head.
+    pub head_bytes_max: usize,
+    /// Time a request's head and body may take to arrive.
+    pub request_timeout_ms: u64,
+    /// Time a connection without a request is kept.
+    pub keep_alive_ms: u64,
+    /// Bytes that may wait for one client; one message of any size may always wait alone.
+    pub outbox_bytes_max: usize,
+    /// Bytes waiting for one client above which volatile frames are dropped and reading pauses.
+    pub outbox_soft_bytes: usize,
+    /// Frames that may wait for one client.
+    pub outbox_frames_max: usize,
+    /// Time since the last byte went out to a client that has something waiting.
+    pub outbox_age_ms: u64,
+    /// Bytes waiting for all clients of one core; above it the largest outboxes end first.
+    pub outboxes_bytes_max: usize,
+    /// Namespaces of one connection.
+    pub namespaces_per_conn_max: usize,
+    /// Distinct namespaces of one core (dynamic ones count while they have a socket).
+    pub namespaces_max: usize,
+    /// Rooms of one socket, its own id not counted.
+    pub rooms_per_socket_max: usize,
+    /// Bytes of a room's or a namespace's name.
+    pub name_bytes_max: usize,
+    /// Acks the server waits for from one socket.
+    pub acks_pending_max: usize,
+    /// Async handlers of one socket that run at once; its next event waits in the kernel.
+    pub handler_tasks_max: u32,
+    /// Gathers (questions to other cores) of one core under way.
+    pub gathers_max: usize,
+    /// Time other cores have to answer a gather.
+    pub gather_timeout_ms: u64,
+    /// Bytes waiting to go to one other core, above which this core stops reading its clients.
+    pub mesh_soft_bytes: usize,
+    /// Batches an inbox holds.
+    pub inbox_batches_max: usize,
+}
+
+impl Limits {
+    /// The ceilings of a server nobody configured.
+    pub const DEFAULT: Self = Self {
+        conns_max: 50_000,
+        message_bytes_max: 1_000_000,
+        fragments_max: 16_384,
+        partials_bytes_max: 256 << 20,
+        attachments_max: 10,
+        head_bytes_max: 16 << 10,
+        request_timeout_ms: 10_000,
+        keep_alive_ms: 65_000,
+        outbox_bytes_max: 4 << 20,
+        outbox_soft_bytes: 256 << 10,
+        outbox_frames_max: 65_536,
+        outbox_age_ms: 10_000,
+        outboxes_bytes_max: 512 << 20,
+        namespaces_per_conn_max: 32,
+        namespaces_max: 10_000,
+        rooms_per_socket_max: 1_000,
+        name_bytes_max: 256,
+        acks_pending_max: 1_000,
+        handler_tasks_max: 100,
+        gathers_max: 100_000,
+        gather_timeout_ms: 1_000,
+        mesh_soft_bytes: 16 << 20,
+        inbox_batches_max: 4_096,
+    };
+
+    /// The memory bill: bytes of one core at its very worst, kernel buffers left out.
+    ///
+    /// `HANDSHAKE` is a whole request head, which a session keeps for as long as it lives.
+    #[must_use]
+    pub const fn core_bytes_max(&self, cores: usize) -> usize {
+        let per_conn = CONN_BYTES + self.head_bytes_max;
+        self.conns_max * per_conn
+            + self.partials_bytes_max
+            + self.outboxes_bytes_max
+            + self.gathers_max * GATHER_BYTES
+            + cores.saturating_sub(1) * self.mesh_soft_bytes
+    }
+}
+
+/// Fixed bookkeeping of a connection: task, slots of conn, session and socket, index entries.
+const CONN_BYTES: usize = 2_048;
+/// Fixed bookkeeping of a gather.
+const GATHER_BYTES: usize = 256;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::DEFAULT
+    }
+}
+
+const _: () = {
+    let limits = Limits::DEFAULT;
+    // One client must not be able to spend the budget of all.
+    assert!(limits.outbox_bytes_max * 16 <= limits.outboxes_bytes_max);
+    assert!(limits.message_bytes_max * 16 <= limits.partials_bytes_max);
+    // Volatile frames go before anybody is cut.
+    assert!(limits.outbox_soft_bytes < limits.outbox_bytes_max);
+};

@@ -1,0 +1,177 @@
+//! Rules between options, and options whose feature is missing: the second, short table.
+
+use super::options::{OPTIONS, Options, UnknownEvent, entry};
+use super::shapes::Kind;
+use super::tables::Tables;
+use super::{ConfigError, quoted};
+use core::net::SocketAddr;
+
+/// One rule. The option is the one to change; `says` is its reason, to the operator.
+struct Check {
+    option: &'static str,
+    broken: fn(&Options, &Tables) -> bool,
+    says: &'static str,
+}
+
+const CHECKS: &[Check] = &[
+    Check {
+        option: "recovery",
+        broken: |options, _| options.recovery,
+        says: "connection state recovery is not built yet; remove it to start",
+    },
+    Check {
+        option: "deflate",
+        broken: |options, _| options.deflate,
+        says: "WebSocket compression is not built yet; remove it to start",
+    },
+    Check {
+        option: "unknown_event",
+        broken: |options, _| options.unknown_event == UnknownEvent::Route,
+        says: "routing to back ends is not built yet; remove it to start",
+    },
+    Check {
+        option: "admin_listen",
+        broken: |options, tables| {
+            let keyed = options.api_key.is_some() || !tables.api_keys.is_empty();
+            !keyed && !options.admin_listen.ip().to_canonical().is_loopback()
+        },
+        says: "without an API key only a loopback address is allowed; \
+               set COREWIRE_API_KEY or [[api_keys]]",
+    },
+    // Both listeners share ports on purpose (one socket a worker), so the kernel would not tell.
+    Check {
+        option: "admin_listen",
+        broken: |options, _| {
+            options
+                .listen
+                .iter()
+                .any(|public| overlap(*public, options.admin_listen))
+        },
+        says: "listen has that address too; give the two listeners different ports",
+    },
+    Check {
+        option: "workers",
+        broken: |options, _| {
+            !options.worker_cores.is_empty()
+                && usize::from(options.workers) > options.worker_cores.len()
+        },
+        says: "more than the CPUs that worker_cores names; allowed is one worker each, or 0",
+    },
+    Check {
+        option: "outbox_soft_bytes",
+        broken: |options, _| options.outbox_soft_bytes > options.outbox_bytes_max,
+        says: "more than outbox_bytes_max; volatile messages are to be dropped before a client is",
+    },
+    Check {
+        option: "presence_events",
+        broken: |options, _| options.presence_events && options.presence_rooms.is_empty(),
+        says: "presence_rooms is empty, so nobody would hear of it; name a room there",
+    },
+];
+
+/// Checks every value and every rule between values. [`load()`](super::load()) has done so
+/// already: this is for who fills in [`Options`] by hand.
+///
+/// # Errors
+/// One line for the first rule that is broken.
+pub fn check(options: &Options, tables: &Tables) -> Result<(), ConfigError> {
+    for entry in OPTIONS.iter().filter(|entry| entry.kind() != Kind::Secret) {
+        let items = entry.get(options);
+        if !entry.set(&mut options.clone(), &items) {
+            let value = shown(entry.kind(), &items);
+            return Err(ConfigError::refused(entry.name, &value, &entry.allowed()));
+        }
+    }
+    check_rules(options, tables, &|name| name.into())
+}
+
+/// `written` gives an option's name as the operator wrote it.
+pub(super) fn check_rules(
+    options: &Options,
+    tables: &Tables,
+    written: &dyn Fn(&'static str) -> String,
+) -> Result<(), ConfigError> {
+    if let Some(check) = CHECKS.iter().find(|check| (check.broken)(options, tables)) {
+        let entry = entry(check.option).expect("a test compares both tables");
+        let value = shown(entry.kind(), &entry.get(options));
+        let key = written(entry.name);
+        return Err(ConfigError::new(format!("{key} = {value}: {}", check.says)));
+    }
+    for (index, rule) in tables.rules.iter().enumerate() {
+        if rule.namespace != "/" && !options.namespaces.contains(&rule.namespace) {
+            return Err(ConfigError::refused(
+                &format!("[[rules]] {}: namespace", index + 1),
+                &quoted(&rule.namespace),
+                "/ or one of the namespaces that the option namespaces lists",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What starts, but not as its operator may think.
+pub(super) fn warnings(options: &Options) -> Vec<String> {
+    let any = options.cors_origin.iter().any(|origin| origin == "*");
+    let mut lines = Vec::new();
+    if options.cors_credentials && any {
+        lines.push(
+            "cors_credentials = true: browsers refuse it beside cors_origin = \"*\"; \
+             name the origins"
+                .into(),
+        );
+    }
+    lines
+}
+
+/// A value in the file's notation.
+pub(super) fn shown(kind: Kind, items: &[String]) -> String {
+    let one = || items.first().map_or("", String::as_str);
+    match kind {
+        Kind::Bool | Kind::Integer => one().into(),
+        Kind::Text => quoted(one()),
+        Kind::Secret => "***".into(),
+        Kind::List => {
+            let quoted: Vec<String> = items.iter().map(|item| quoted(item)).collect();
+            format!("[{}]", quoted.join(", "))
+        }
+    }
+}
+
+/// Whether both would take the same connections. Port 0 asks for any free one.
+fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ip, other_ip) = (one.ip().to_canonical(), other.ip().to_canonical());
+    let same = ip == other_ip || ip.is_unspecified() || other_ip.is_unspecified();
+    one.port() != 0 && one.port() == other.port() && same
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_check_names_an_option() {
+        for check in CHECKS {
+            assert!(entry(check.option).is_some(), "{}", check.option);
+            assert!(
+                !check.says.contains('\n') && !check.says.ends_with('.'),
+                "{}",
+                check.says
+            );
+        }
+    }
+
+    #[test]
+    fn addresses_overlap_by_port_and_interface() {
+        let at = |text: &str| -> SocketAddr { text.parse().unwrap() };
+        for (one, other, same) in [
+            ("[::]:3001", "127.0.0.1:3001", true),
+            ("127.0.0.1:3001", "0.0.0.0:3001", true),
+            ("127.0.0.1:1", "127.0.0.1:1", true),
+            ("127.0.0.1:1", "127.0.0.2:1", false),
+            ("127.0.0.1:1", "127.0.0.1:2", false),
+            ("[::]:0", "127.0.0.1:0", false),
+        ] {
+            assert_eq!(overlap(at(one), at(other)), same, "{one} {other}");
+        }
+    }
+}

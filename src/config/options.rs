@@ -1,0 +1,340 @@
+//! The table of options. A new option is one row here, and nothing anywhere else.
+
+use super::shapes::{
+    self, Choice, Kind, Secret, Shape, addresses, choice, choices, cpus, loopback_address, number,
+    secret, text, texts, yes_no,
+};
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// What the loader, `--help`, the reference and the tests know of one option.
+pub struct Entry {
+    /// The field, and the key in the file; its unit stands at its end.
+    pub name: &'static str,
+    /// Heading under which it is shown.
+    pub section: &'static str,
+    /// Its meaning, in sentences.
+    pub help: &'static str,
+    /// Older environment names that keep working, with the same meaning.
+    pub also: &'static [&'static str],
+    kind: fn() -> Kind,
+    allowed: fn() -> String,
+    get: fn(&Options) -> Vec<String>,
+    set: fn(&mut Options, &[String]) -> bool,
+}
+
+impl Entry {
+    /// The name without its unit, as flags and variables have it.
+    fn stem(&self) -> &'static str {
+        let stem = self
+            .name
+            .strip_suffix("_ms")
+            .or_else(|| self.name.strip_suffix("_bytes"));
+        stem.unwrap_or(self.name)
+    }
+
+    /// The flag, without its dashes: `ping-interval`.
+    #[must_use]
+    pub fn flag(&self) -> String {
+        self.stem().replace('_', "-")
+    }
+
+    /// The variable: `COREWIRE_PING_INTERVAL`.
+    #[must_use]
+    pub fn variable(&self) -> String {
+        format!("COREWIRE_{}", self.stem().to_ascii_uppercase())
+    }
+
+    /// `ms`, `bytes`, or nothing.
+    #[must_use]
+    pub fn unit(&self) -> &'static str {
+        let has = |unit: &str| self.name.split('_').any(|word| word == unit);
+        ["ms", "bytes"]
+            .into_iter()
+            .find(|unit| has(unit))
+            .unwrap_or_default()
+    }
+
+    /// How it is written.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        (self.kind)()
+    }
+
+    /// Ends the sentence "allowed is …".
+    #[must_use]
+    pub fn allowed(&self) -> String {
+        format!("{} {}", (self.allowed)(), self.unit())
+            .trim_end()
+            .into()
+    }
+
+    /// Its value as items that could be written; a secret is `***`.
+    #[must_use]
+    pub fn get(&self, options: &Options) -> Vec<String> {
+        (self.get)(options)
+    }
+
+    /// Checks and stores; `false` leaves `options` alone.
+    #[must_use]
+    pub fn set(&self, options: &mut Options, items: &[String]) -> bool {
+        (self.set)(options, items)
+    }
+}
+
+/// The option of that name.
+#[must_use]
+pub fn entry(name: &str) -> Option<&'static Entry> {
+    OPTIONS.iter().find(|entry| entry.name == name)
+}
+
+macro_rules! words {
+    ($(#[$meta:meta])* $name:ident { $( $(#[$doc:meta])+ $variant:ident = $word:literal, )+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum $name { $( $(#[$doc])+ $variant, )+ }
+
+        impl Choice for $name {
+            const WORDS: &'static [(&'static str, Self)] = &[ $( ($word, Self::$variant), )+ ];
+        }
+    };
+}
+
+words! {
+    /// A way of carrying a session.
+    Transport {
+        /// HTTP long-polling.
+        Polling = "polling",
+        /// WebSocket.
+        Websocket = "websocket",
+    }
+}
+
+words! {
+    /// What becomes of a client event that the gateway does not know.
+    UnknownEvent {
+        /// Counted and refused.
+        Drop = "drop",
+        /// Handed to the back end.
+        Route = "route",
+    }
+}
+
+words! {
+    /// How workers wait for the kernel.
+    Driver {
+        /// io_uring where the kernel permits it, else epoll.
+        Auto = "auto",
+        /// io_uring, or no start.
+        Uring = "uring",
+        /// epoll.
+        Epoll = "epoll",
+    }
+}
+
+words! {
+    /// The least important lines that are still written.
+    LogLevel {
+        /// Only what needs somebody.
+        Error = "error",
+        /// What may soon need somebody.
+        Warn = "warn",
+        /// What an operator wants to have seen.
+        Info = "info",
+        /// What helps to find a mistake.
+        Debug = "debug",
+    }
+}
+
+words! {
+    /// The form of log lines.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+macro_rules! options {
+    ($( $section:literal { $(
+        $(#[doc = $help:literal])+
+        $name:ident: $ty:ty = $default:expr, $shape:expr $(, also [$($also:literal),+])?;
+    )+ } )+) => {
+        /// Every option, at its value. The fields' documentation is the operator's reference.
+        #[derive(Clone, Debug, PartialEq)]
+        pub struct Options { $( $( $(#[doc = $help])+ pub $name: $ty, )+ )+ }
+
+        impl Default for Options {
+            /// What a library's user and the examples get: Node's own defaults, where it has one.
+            fn default() -> Self {
+                Self { $( $( $name: $default, )+ )+ }
+            }
+        }
+
+        /// The table, in the order of its declaration.
+        pub const OPTIONS: &[Entry] = &[ $( $( Entry {
+            name: stringify!($name),
+            section: $section,
+            help: concat!($($help),+).trim_ascii(),
+            also: &[ $($($also),+)? ],
+            kind: || { let shape: Shape<$ty> = $shape; shape.kind },
+            allowed: || { let shape: Shape<$ty> = $shape; shape.allowed },
+            get: |options| { let shape: Shape<$ty> = $shape; (shape.write)(&options.$name) },
+            set: |options, items| {
+                let shape: Shape<$ty> = $shape;
+                let Some(value) = (shape.read)(items) else { return false };
+                options.$name = value;
+                true
+            },
+        }, )+ )+ ];
+    };
+}
+
+impl Options {
+    /// What the `corewire` binary starts from: the defaults of the gateway it replaces.
+    #[must_use]
+    pub fn gateway() -> Self {
+        Self {
+            ping_timeout_ms: 60_000,
+            cors_origin: vec!["http://localhost:3000".into()],
+            ..Self::default()
+        }
+    }
+}
+
+const DAY_MS: u64 = 86_400_000;
+const GIB: usize = 1 << 30;
+const ORIGINS: &str = "* or origins such as https://example.org, without a path";
+const ROOMS: &str = "names of 1 to 256 bytes without control characters";
+
+options! {
+    "Listeners and cores" {
+        /// Where clients connect. A bare port means every interface. The default falls back to
+        /// 0.0.0.0 where there is no IPv6.
+        listen: Vec<SocketAddr> = vec![(Ipv6Addr::UNSPECIFIED, 3001).into()], addresses();
+        /// Where REST, metrics and the dashboard are served. A bare port means this machine only;
+        /// any other than a loopback address demands an API key.
+        admin_listen: SocketAddr = (Ipv4Addr::LOCALHOST, 3002).into(), loopback_address();
+        /// Worker threads. 0 means one for each available CPU but one, at least one.
+        workers: u16 = 0, number(0..=256);
+        /// CPUs the workers run on, one worker each. Empty means chosen at the start.
+        worker_cores: Vec<u16> = vec![], cpus();
+        /// Whether each worker stays on its CPU.
+        pin: bool = true, yes_no();
+        /// How workers wait for the kernel. auto takes io_uring where it is permitted.
+        driver: Driver = Driver::Auto, choice();
+        /// Whether to share the addresses with a server that is already running, for a rolling
+        /// restart.
+        takeover: bool = false, yes_no();
+        /// Time within which all sessions are closed after SIGTERM.
+        drain_ms: u64 = 10_000, number(0..=3_600_000);
+    }
+    "Protocol" {
+        /// Path of the Socket.IO endpoint. Slashes at its ends are added.
+        path: String = "/socket.io/".into(),
+            text(shapes::url_path, "a path such as /socket.io/ that REST does not use");
+        /// Transports that clients may use.
+        transports: Vec<Transport> = vec![Transport::Polling, Transport::Websocket], choices();
+        /// Whether a polling session may go over to WebSocket.
+        allow_upgrades: bool = true, yes_no();
+        /// Time between two server pings. Lower finds dead clients sooner and costs a frame each.
+        ping_interval_ms: u64 = 25_000, number(10..=DAY_MS), also ["SOCKET_PING_INTERVAL"];
+        /// How long a pong may take before the session ends with "ping timeout". The corewire
+        /// binary has 60000, library and examples have 20000.
+        ping_timeout_ms: u64 = 20_000, number(10..=DAY_MS), also ["SOCKET_PING_TIMEOUT"];
+        /// How long a session may be without having joined a namespace.
+        connect_timeout_ms: u64 = 45_000, number(10..=DAY_MS);
+        /// How long the change from polling to WebSocket may take.
+        upgrade_timeout_ms: u64 = 10_000, number(10..=DAY_MS);
+        /// Largest message or polling body that is taken from a client.
+        max_payload_bytes: usize = 1_000_000, number(64..=GIB / 4);
+        /// Most binary attachments of one packet.
+        attachments_max: usize = 10, number(1..=1000);
+        /// Whether clients of protocol revision 3 (Socket.IO 1 and 2) are served too.
+        eio3: bool = false, yes_no();
+        /// Whether a client that comes back soon gets its rooms and missed packets again.
+        recovery: bool = false, yes_no();
+        /// Whether WebSocket messages may be compressed.
+        deflate: bool = false, yes_no();
+        /// Whether the browser client's files are served below the path.
+        serve_client: bool = true, yes_no();
+    }
+    "Origins and cookies" {
+        /// Origins whose pages may connect; * is any, empty switches CORS off. The corewire
+        /// binary has `http://localhost:3000`, library and examples have none.
+        cors_origin: Vec<String> = vec![], texts(shapes::origin, ORIGINS),
+            also ["SOCKET_CORS_ORIGIN"];
+        /// Whether pages of those origins may send cookies.
+        cors_credentials: bool = false, yes_no();
+        /// Whether a WebSocket handshake from another origin is refused, which CORS alone never
+        /// does.
+        strict_origin: bool = false, yes_no();
+        /// Whether the handshake sets a cookie with the session id, for load balancers that need
+        /// one.
+        cookie: bool = false, yes_no();
+        /// Name of that cookie.
+        cookie_name: String = "io".into(),
+            text(shapes::cookie_name, "1 to 64 letters, digits and !#$%&'*+-.^_`|~");
+    }
+    "Gateway" {
+        /// Namespaces the gateway serves besides /.
+        namespaces: Vec<String> = vec![],
+            texts(shapes::namespace, "names that start with / and hold no comma");
+        /// Whether every client may join and publish to every room, but for user:*, session:* and
+        /// socket ids.
+        rooms_open: bool = false, yes_no();
+        /// How long a room made by REST stays while it is empty.
+        room_idle_ttl_ms: u64 = 3_600_000, number(1_000..=30 * DAY_MS);
+        /// Whether a user's first and last socket are announced to the presence rooms.
+        presence_events: bool = false, yes_no();
+        /// Rooms to which presence is announced.
+        presence_rooms: Vec<String> = vec![], texts(shapes::room, ROOMS);
+        /// What becomes of a client event that the gateway does not know.
+        unknown_event: UnknownEvent = UnknownEvent::Drop, choice();
+    }
+    "REST and dashboard" {
+        /// One API key with every scope. Prefer the variable: arguments can be seen by every user
+        /// of the machine. Several keys stand in the file, under `[[api_keys]]`.
+        api_key: Option<Secret> = None, secret();
+        /// Origins whose pages may call REST. Empty sends no CORS headers.
+        admin_cors_origin: Vec<String> = vec![], texts(shapes::origin, ORIGINS);
+    }
+    "Limits" {
+        /// Most connections of one worker.
+        conns_max: usize = 50_000, number(1..=10_000_000);
+        /// Most rooms of one namespace that REST or joins may create.
+        rooms_max: usize = 100_000, number(1..=100_000_000);
+        /// Most rooms of one socket.
+        rooms_per_socket_max: usize = 1_000, number(1..=1_000_000);
+        /// Most namespaces of one connection.
+        namespaces_per_conn_max: usize = 32, number(1..=1_000);
+        /// Most acknowledgements that one socket may owe.
+        acks_pending_max: usize = 1_000, number(1..=1_000_000);
+        /// Most async handlers of one socket that run at once.
+        handler_tasks_max: usize = 100, number(1..=100_000);
+        /// Largest request line with headers.
+        http_head_bytes_max: usize = 16_384, number(1_024..=1_048_576);
+        /// How long a request's head or body may take to arrive.
+        request_timeout_ms: u64 = 10_000, number(10..=DAY_MS);
+        /// How long an HTTP connection may stay without a request.
+        keep_alive_timeout_ms: u64 = 65_000, number(10..=DAY_MS);
+        /// Bytes that may wait for one slow client before it ends.
+        outbox_bytes_max: usize = 4_194_304, number(4_096..=GIB);
+        /// Bytes from which volatile messages to a slow client are dropped.
+        outbox_soft_bytes: usize = 262_144, number(1_024..=GIB);
+        /// Frames that may wait for one slow client before it ends.
+        outbox_frames_max: usize = 65_536, number(16..=16_777_216);
+        /// How long a client may take nothing while something waits for it.
+        outbox_age_ms: u64 = 10_000, number(100..=DAY_MS);
+        /// Most batches that may wait for one core before others are slowed down.
+        mesh_batches_max: usize = 4_096, number(16..=1_048_576);
+    }
+    "Logging" {
+        /// Least important lines that are still written.
+        log_level: LogLevel = LogLevel::Info, choice();
+        /// Form of the lines.
+        log_format: LogFormat = LogFormat::Text, choice();
+        /// Most lines of one kind a second; what is left out is counted.
+        log_sample_per_s: u32 = 100, number(1..=1_000_000);
+    }
+}

@@ -1,0 +1,264 @@
+//! One TCP connection: what it speaks by now.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use super::{Ending, Handshake, LogEvent, Shard};
+use crate::base::{Key, Millis};
+use crate::http::Body;
+use crate::ws;
+
+/// One connection.
+#[derive(Debug)]
+pub(crate) struct Conn {
+    pub(crate) speaks: Speaks,
+    pub(crate) peer: SocketAddr,
+    /// Bytes to write that belong to no session's outbox: HTTP answers, control frames.
+    pub(crate) out: Vec<u8>,
+    /// On the list of connections to write to.
+    pub(crate) dirty: bool,
+    /// Ending: what remains is written, then the sending side is shut.
+    pub(crate) closing: bool,
+    /// The sending side is shut.
+    pub(crate) shut: bool,
+    /// When something is due, with an entry in the timer queue.
+    pub(crate) due: Option<Millis>,
+    /// Since when the kernel takes nothing more.
+    pub(crate) blocked_at: Option<Millis>,
+    /// Bytes of a message that has arrived in part, wherever they are kept.
+    pub(crate) partial_bytes: usize,
+    /// It was told to wait before its input is looked at again.
+    pub(crate) paused: bool,
+}
+
+/// What a connection speaks.
+#[derive(Debug)]
+pub(crate) enum Speaks {
+    Http(Phase),
+    WebSocket { decoder: ws::Decoder, role: Role },
+}
+
+/// Where an HTTP connection stands. One request at a time; pipelined ones wait in the host.
+#[derive(Debug)]
+pub(crate) enum Phase {
+    /// Waiting for a request head.
+    Head,
+    /// Receiving a body.
+    Body(Box<Reading>),
+    /// Giving out the packets of a post.
+    Payload(Box<Payload>),
+    /// A poll that waits for something to be said.
+    Poll { session: Key, keep_alive: bool, origin: Option<Box<str>> },
+    /// A handshake that waits for the application's hook.
+    Asking(Box<Asking>),
+    /// A REST request that waits for the admin core.
+    Forwarded,
+}
+
+/// A body on its way in.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) body: Body,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) bytes_max: usize,
+    pub(crate) then: Then,
+    pub(crate) keep_alive: bool,
+}
+
+/// What a body is for.
+#[derive(Debug)]
+pub(crate) enum Then {
+    /// Packets of a session.
+    Post { session: Key, binary: bool, origin: Option<Box<str>> },
+    /// A request for the admin core, its head.
+    Forward { head: Vec<u8> },
+    /// Nothing: the answer is known already.
+    Answer(Vec<u8>),
+}
+
+/// Packets of a post that are being given out.
+#[derive(Debug)]
+pub(crate) struct Payload {
+    pub(crate) session: Key,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) at: usize,
+    pub(crate) binary: bool,
+    pub(crate) keep_alive: bool,
+    pub(crate) origin: Option<Box<str>>,
+}
+
+/// A handshake that waits for the application's verdict.
+#[derive(Debug)]
+pub(crate) struct Asking {
+    pub(crate) handshake: Arc<Handshake>,
+    pub(crate) endpoint: u8,
+    pub(crate) head: Vec<u8>,
+    /// Set once the hook has spoken; `next` goes on from there.
+    pub(crate) verdict: Option<Result<(), String>>,
+}
+
+/// What a WebSocket is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Session(Key),
+    Candidate(Key),
+    Plain { endpoint: u8 },
+    /// Its session is over; what still comes in is dropped.
+    Spent,
+}
+
+impl Shard {
+    /// A connection was accepted. `None` if there are too many: close it at once.
+    pub fn open_conn(&mut self, peer: SocketAddr) -> Option<Key> {
+        if self.conns.len() >= self.settings.limits.conns_max {
+            self.counters.connections_refused += 1;
+            self.count_ending(Ending::ConnsFull);
+            return None;
+        }
+        let key = self.conns.insert(Conn {
+            speaks: Speaks::Http(Phase::Head),
+            peer,
+            out: Vec::new(),
+            dirty: false,
+            closing: false,
+            shut: false,
+            due: None,
+            blocked_at: None,
+            partial_bytes: 0,
+            paused: false,
+        });
+        self.counters.connections_opened += 1;
+        let keep_alive_ms = self.settings.limits.request_timeout_ms;
+        self.set_conn_due(key, keep_alive_ms);
+        Some(key)
+    }
+
+    /// The connection is gone, or gives itself up: the peer closed it, it broke, or it moves to
+    /// another core. Everything that hung on it ends.
+    pub fn handle_eof(&mut self, key: Key) {
+        self.conn_ends(key, Ending::PeerVanished);
+        self.forget_conn(key);
+    }
+
+    /// Takes a connection out without an ending: its descriptor moves to another core.
+    pub fn release_conn(&mut self, key: Key) {
+        self.counters.handovers_out += 1;
+        self.forget_conn(key);
+    }
+
+    fn forget_conn(&mut self, key: Key) {
+        if let Some(conn) = self.conns.remove(key) {
+            self.partial_bytes -= conn.partial_bytes;
+            self.counters.connections_closed += 1;
+        }
+    }
+
+    /// The host keeps `bytes` of this connection that do not make a whole frame or head yet.
+    pub fn note_partial(&mut self, key: Key, bytes: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let kept = match &conn.speaks {
+            Speaks::WebSocket { decoder, .. } => decoder.partial_bytes(),
+            Speaks::Http(Phase::Body(reading)) => reading.bytes.capacity(),
+            Speaks::Http(_) => 0,
+        };
+        self.partial_bytes -= conn.partial_bytes;
+        conn.partial_bytes = bytes + kept;
+        self.partial_bytes += conn.partial_bytes;
+        if self.partial_bytes > self.settings.limits.partials_bytes_max && bytes + kept > 0 {
+            self.counters.limits_hit += 1;
+            self.conn_ends(key, Ending::PartialsFull);
+        }
+    }
+
+    /// Whether the host should leave this connection's input alone until it is resumed: its
+    /// answer, its outbox or its handlers are behind, or another core is.
+    pub fn reads_paused(&mut self, key: Key) -> bool {
+        let overloaded = self.overloaded();
+        let limits = self.settings.limits;
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        let behind = match &conn.speaks {
+            Speaks::WebSocket { role: Role::Session(session), .. } => {
+                self.sessions.get(*session).is_some_and(|session| {
+                    session.outbox.bytes() > limits.outbox_soft_bytes
+                        || session.tasks >= limits.handler_tasks_max
+                })
+            }
+            _ => conn.out.len() > limits.outbox_soft_bytes,
+        };
+        conn.paused = !conn.closing && (behind || overloaded);
+        if conn.paused {
+            self.counters.overload_pauses += 1;
+        }
+        conn.paused
+    }
+
+    /// Lets a connection's input be looked at again if nothing is behind any more.
+    pub(super) fn resume_if_paused(&mut self, key: Key) {
+        if self.conns.get(key).is_some_and(|conn| conn.paused) {
+            self.resumed.push(key);
+        }
+    }
+
+    /// Whether input of this connection must wait for an answer to an earlier request.
+    #[must_use]
+    pub fn is_busy(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| match &conn.speaks {
+            Speaks::Http(phase) => {
+                matches!(phase, Phase::Poll { .. } | Phase::Asking(_) | Phase::Forwarded)
+            }
+            Speaks::WebSocket { .. } => false,
+        })
+    }
+
+    /// Whether this connection is a WebSocket by now.
+    #[must_use]
+    pub fn is_websocket(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| matches!(conn.speaks, Speaks::WebSocket { .. }))
+    }
+
+    pub(super) fn mark_dirty(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.dirty
+        {
+            conn.dirty = true;
+            self.dirty.push_back(key);
+        }
+    }
+
+    /// Appends bytes that are ready for the wire.
+    pub(super) fn write_raw(&mut self, key: Key, bytes: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && !conn.closing
+        {
+            conn.out.extend_from_slice(bytes);
+            self.mark_dirty(key);
+        }
+    }
+
+    /// What remains is written, then the connection closes; a WebSocket says so with a frame.
+    pub(super) fn close_conn(&mut self, key: Key, ending: Ending) {
+        let now = self.millis();
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.closing {
+            return;
+        }
+        if let Speaks::WebSocket { role, .. } = &mut conn.speaks {
+            *role = Role::Spent;
+            let code = (ending.ws_code() != 0).then(|| ending.ws_code());
+            conn.out.extend_from_slice(&ws::close_frame(code));
+        }
+        conn.closing = true;
+        let _ = now;
+        self.set_conn_due(key, LINGER_MS);
+        self.mark_dirty(key);
+        self.resumed.push(key);
+    }
+
+    pub(super) fn count_ending(&mut self, ending: Ending) {
+        self.endings.count(ending as usize);
+        self.logs.push_back(LogEvent::Ended(ending));
+    }
+}
+
+/// Time a closing connection has to take what remains and to close its side.
+const LINGER_MS: u64 = 2_000;

@@ -1,0 +1,444 @@
+//! How a message descends: encoded once, queued for every receiver, sent to other cores.
+
+use std::sync::Arc;
+
+use super::ack::Waiter;
+use super::conn::Phase;
+use super::frame::{Frame, Wire};
+use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target};
+use super::outbox::Push;
+use super::session::{Session, Transport};
+use super::socket::{Seat, SocketError};
+use super::{CoreMask, Ending, Shard};
+use crate::base::{Id20, Key};
+use crate::socketio;
+
+/// An event to send: its name, its arguments as raw JSON without brackets, its attachments.
+#[derive(Clone, Copy, Debug)]
+pub struct Emit<'a> {
+    /// The event's name.
+    pub name: &'a str,
+    /// Its arguments, `1,{"a":2}` for instance; already valid.
+    pub args: &'a str,
+    /// Its binary attachments, in the order of their placeholders.
+    pub attachments: &'a [Vec<u8>],
+    /// Whether clients that are behind may miss it.
+    pub volatile: bool,
+}
+
+impl Shard {
+    /// Queues an engine packet of text for one session.
+    pub(super) fn send_engine(&mut self, session: Key, packet: &[u8]) {
+        self.push(session, &Frame::from(Wire::text(packet)), false);
+    }
+
+    /// Queues a Socket.IO packet without attachments for one session.
+    pub(super) fn send_packet(&mut self, session: Key, text: &[u8]) {
+        let none: &[&[u8]] = &[];
+        self.push(session, &Frame::from(Wire::packet(text, none)), false);
+    }
+
+    /// Sends a message of a raw Engine.IO session.
+    pub fn send_message(&mut self, session: Key, message: Result<&str, &[u8]>) {
+        let wire = match message {
+            Ok(text) => Wire::text(format!("4{text}").as_bytes()),
+            Err(bytes) => Wire::binary(bytes),
+        };
+        self.push(session, &Frame::from(wire), false);
+    }
+
+    /// Sends a message of a plain WebSocket.
+    pub fn send_plain(&mut self, conn: Key, message: Result<&str, &[u8]>) {
+        let mut bytes = Vec::new();
+        let (kind, data) = match message {
+            Ok(text) => (crate::ws::Kind::Text, text.as_bytes()),
+            Err(data) => (crate::ws::Kind::Binary, data),
+        };
+        crate::ws::write_header(&mut bytes, kind, data.len());
+        bytes.extend_from_slice(data);
+        self.write_raw(conn, &bytes);
+    }
+
+    fn encode(&mut self, namespace: &str, ack_id: Option<u64>, emit: &Emit<'_>) -> Wire {
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        let attachments = emit.attachments.len();
+        socketio::encode::event(&mut text, namespace, ack_id, emit.name, emit.args, attachments);
+        let wire = Wire::packet(&text, emit.attachments);
+        self.scratch = text;
+        wire
+    }
+
+    /// Sends an event to one socket. False if it is gone or has not joined.
+    ///
+    /// Cost: one allocation for the bytes, one for sharing them.
+    pub fn emit(&mut self, socket: Key, emit: &Emit<'_>) -> bool {
+        let Some((session, namespace)) = self.joined(socket) else { return false };
+        let name = self.namespace_name(namespace);
+        let wire = self.encode(&name, None, emit);
+        self.push(session, &Frame::from(wire), emit.volatile);
+        self.counters.deliveries += 1;
+        true
+    }
+
+    /// Sends an event to one socket and tells `done` of its answer.
+    ///
+    /// # Errors
+    /// [`SocketError::Gone`] and [`SocketError::TooManyAcks`]; `done` hears `Gone` then.
+    pub fn emit_with_ack(
+        &mut self,
+        socket: Key,
+        emit: &Emit<'_>,
+        timeout_ms: u64,
+        done: Box<dyn FnOnce(AckOutcome)>,
+    ) -> Result<(), SocketError> {
+        let waiter = Waiter::Callback(done);
+        let Some((session, namespace)) = self.joined(socket) else {
+            self.settle(waiter, AckOutcome::Gone);
+            return Err(SocketError::Gone);
+        };
+        let id = self.next_ack_id();
+        if let Err((why, waiter)) = self.expect_ack(socket, id, timeout_ms, waiter) {
+            self.settle(waiter, AckOutcome::Gone);
+            return Err(why);
+        }
+        let name = self.namespace_name(namespace);
+        let wire = self.encode(&name, Some(id), emit);
+        self.push(session, &Frame::from(wire), false);
+        self.counters.deliveries += 1;
+        Ok(())
+    }
+
+    /// Answers an event that wanted an ack.
+    pub fn send_ack(&mut self, socket: Key, id: &AckId, args: &str, attachments: &[Vec<u8>]) {
+        let Some((session, namespace)) = self.joined(socket) else { return };
+        let name = self.namespace_name(namespace);
+        let mut text = std::mem::take(&mut self.scratch);
+        text.clear();
+        socketio::encode::ack(&mut text, &name, id.as_str(), args, attachments.len());
+        let wire = Wire::packet(&text, attachments);
+        self.scratch = text;
+        self.push(session, &Frame::from(wire), false);
+    }
+
+    fn joined(&self, socket: Key) -> Option<(Key, u32)> {
+        let socket = self.sockets.get(socket)?;
+        (socket.seat == Seat::Joined).then_some((socket.session, socket.namespace))
+    }
+
+    /// Sends an event to every socket of a target, on all cores unless `local`.
+    ///
+    /// With `counted`, somebody is told how many it was queued for, once all cores have said.
+    /// Cost: one encoding; here a pointer a member, one message a core that has members.
+    pub fn broadcast(
+        &mut self,
+        namespace: &str,
+        target: Target,
+        emit: &Emit<'_>,
+        local: bool,
+        counted: Option<Box<dyn FnOnce(Gathered)>>,
+    ) {
+        self.counters.broadcasts += 1;
+        let wire = self.encode(namespace, None, emit);
+        let remote = if local { CoreMask::default() } else { self.remote(namespace, &target) };
+        let timeout_ms = self.settings.limits.gather_timeout_ms;
+        let gather = self.gather_for(remote, false, timeout_ms, counted);
+        if remote == CoreMask::default() {
+            let count =
+                self.deliver_here(namespace, &target, &Frame::from(wire), emit.volatile, None);
+            self.answer_if(gather, count);
+            return;
+        }
+        let (wire, target) = (Arc::new(wire), Arc::new(target));
+        let frame = Frame::from(Arc::clone(&wire));
+        let count = self.deliver_here(namespace, &target, &frame, emit.volatile, None);
+        self.answer_if(gather, count);
+        let namespace: Arc<str> = Arc::from(namespace);
+        for core in remote.iter() {
+            self.send_mesh(core, MeshMsg::Broadcast {
+                namespace: Arc::clone(&namespace),
+                target: Arc::clone(&target),
+                wire: Arc::clone(&wire),
+                volatile: emit.volatile,
+                ask: None,
+                gather,
+            });
+        }
+    }
+
+    /// Sends an event to every socket of a target and gathers their acks.
+    ///
+    /// Rule: Socket.IO, "Broadcast with acknowledgement": one ack id for all recipients; complete
+    /// when everybody reached has answered, partial at the deadline.
+    pub fn broadcast_with_ack(
+        &mut self,
+        namespace: &str,
+        target: Target,
+        emit: &Emit<'_>,
+        timeout_ms: u64,
+        done: Box<dyn FnOnce(Gathered)>,
+    ) {
+        self.counters.broadcasts += 1;
+        let ask = Ask { id: self.next_ack_id(), timeout_ms };
+        let wire = Arc::new(self.encode(namespace, Some(ask.id), emit));
+        let remote = self.remote(namespace, &target);
+        let Some(gather) = self.gather_for(remote, true, timeout_ms, Some(done)) else { return };
+        let target = Arc::new(target);
+        let name: Arc<str> = Arc::from(namespace);
+        for core in remote.iter() {
+            self.send_mesh(core, MeshMsg::Broadcast {
+                namespace: Arc::clone(&name),
+                target: Arc::clone(&target),
+                wire: Arc::clone(&wire),
+                volatile: false,
+                ask: Some(ask),
+                gather: Some(gather),
+            });
+        }
+        let frame = Frame::from(wire);
+        let count = self.deliver_here(namespace, &target, &frame, false, Some((ask, gather)));
+        self.answer(gather, Part::Done { count, sockets: Vec::new() });
+    }
+
+    /// Registers a question to `remote` and this core, if anybody wants the answer. If too many
+    /// are under way the asker is told at once that nothing can be said.
+    pub(super) fn gather_for(
+        &mut self,
+        remote: CoreMask,
+        wants_acks: bool,
+        timeout_ms: u64,
+        done: Option<Box<dyn FnOnce(Gathered)>>,
+    ) -> Option<GatherRef> {
+        match self.open_gather(remote.count() + 1, wants_acks, timeout_ms, done?) {
+            Ok(gather) => Some(gather),
+            Err(done) => {
+                let nothing = Gathered { partial: true, ..Gathered::default() };
+                self.completions.push_back(super::Completion::Gather(done, nothing));
+                None
+            }
+        }
+    }
+
+    fn answer_if(&mut self, gather: Option<GatherRef>, count: u64) {
+        if let Some(gather) = gather {
+            self.answer(gather, Part::Done { count, sockets: Vec::new() });
+        }
+    }
+
+    /// The other cores that may have members of a target.
+    pub(super) fn remote(&self, namespace: &str, target: &Target) -> CoreMask {
+        if self.cores == 1 {
+            return CoreMask::default();
+        }
+        let mut mask = CoreMask::default();
+        if target.rooms.is_empty() {
+            mask = self.interest.mask(namespace, "");
+        }
+        for room in &target.rooms {
+            mask.merge(&self.interest.mask(namespace, room));
+            // A socket's own id is in no table: it names its core.
+            let id = room.rsplit_once('#').map_or(&**room, |(_, id)| id);
+            if let Some(id) = Id20::parse(id)
+                && id.core().index() < self.cores
+            {
+                mask.set(id.core());
+            }
+        }
+        mask.clear(self.core);
+        mask
+    }
+
+    /// The sockets of a target on this core, each once.
+    pub(super) fn select(&mut self, namespace: &str, target: &Target) -> Vec<Key> {
+        let Some(slot) = self.namespaces.find(namespace) else { return Vec::new() };
+        let single = target.except.is_empty() && target.rooms.len() <= 1;
+        self.epoch = self.epoch.wrapping_add(1);
+        let epoch = self.epoch;
+        if !single {
+            for room in &target.except {
+                let except = self.find_socket(slot, room);
+                let members = self.namespaces.get(slot).rooms.members(room);
+                for member in members.iter().copied().chain(except.map(Key::slot)) {
+                    if let Some(socket) = self.sockets.at_mut(member) {
+                        socket.epoch = epoch;
+                    }
+                }
+            }
+        }
+        let mut chosen = Vec::new();
+        if target.rooms.is_empty() {
+            let all = &self.namespaces.get(slot).sockets;
+            let sockets = &mut self.sockets;
+            chosen.extend(all.iter().copied().filter(|key| {
+                sockets.get_mut(*key).is_some_and(|socket| take(socket, epoch, single))
+            }));
+            return chosen;
+        }
+        for room in &target.rooms {
+            let own = self.find_socket(slot, room);
+            let members = self.namespaces.get(slot).rooms.members(room);
+            chosen.reserve(members.len());
+            let several = !single || own.is_some();
+            for member in members.iter().copied().chain(own.map(Key::slot)) {
+                if let Some(key) = self.sockets.key_at(member)
+                    && let Some(socket) = self.sockets.get_mut(key)
+                    && take(socket, epoch, !several)
+                {
+                    chosen.push(key);
+                }
+            }
+        }
+        chosen
+    }
+
+    /// Queues a frame for every member here; returns how many there were.
+    pub(super) fn deliver_here(
+        &mut self,
+        namespace: &str,
+        target: &Target,
+        frame: &Frame,
+        volatile: bool,
+        ask: Option<(Ask, GatherRef)>,
+    ) -> u64 {
+        let chosen = self.select(namespace, target);
+        for key in &chosen {
+            let Some(session) = self.sockets.get(*key).map(|socket| socket.session) else {
+                continue;
+            };
+            if let Some((ask, gather)) = ask {
+                let waiter = Waiter::Gather(gather);
+                let owed = self.expect_ack(*key, ask.id, ask.timeout_ms, waiter);
+                if let Err((_, waiter)) = owed {
+                    self.settle(waiter, AckOutcome::Gone);
+                }
+            }
+            self.push(session, frame, volatile);
+        }
+        self.counters.deliveries += chosen.len() as u64;
+        chosen.len() as u64
+    }
+
+    /// Queues a frame for one session. The session ends here if a limit of its outbox is hit.
+    pub(super) fn push(&mut self, key: Key, frame: &Frame, volatile: bool) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let conn = match session.transport {
+            Transport::WebSocket { conn } => Some(conn),
+            Transport::Polling { poll } => poll,
+            Transport::LastWords { .. } => return,
+        };
+        // Rule: a volatile event is dropped if the transport is not writable; a polling client
+        // is writable while its request waits.
+        let dropped = volatile && conn.is_none();
+        if session.outbox.is_empty() {
+            session.queued_at = self.now;
+        }
+        let pushed = if dropped {
+            Push::Dropped
+        } else {
+            session.outbox.push(frame, volatile, &self.settings.limits)
+        };
+        match pushed {
+            Push::Queued => {
+                self.outbox_bytes += frame.cost();
+                self.counters.packets_out += 1;
+                if let Some(conn) = conn {
+                    self.mark_dirty(conn);
+                }
+                if self.outbox_bytes > self.settings.limits.outboxes_bytes_max {
+                    self.shed_largest();
+                }
+            }
+            Push::Dropped => self.counters.volatile_dropped += 1,
+            Push::BytesExceeded => self.slow(key, Ending::SlowBytes),
+            Push::FramesExceeded => self.slow(key, Ending::SlowFrames),
+        }
+    }
+
+    fn slow(&mut self, key: Key, ending: Ending) {
+        self.counters.slow_consumers += 1;
+        self.discard_outbox(key);
+        self.end_session(key, ending);
+    }
+
+    /// What waits for this session will not be sent: it is being cut for being too slow.
+    fn discard_outbox(&mut self, key: Key) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            self.outbox_bytes -= session.outbox.bytes();
+            session.outbox = super::outbox::Outbox::default();
+        }
+    }
+
+    /// All outboxes of the core are full: the largest ends.
+    fn shed_largest(&mut self) {
+        let bytes = |session: &Session| session.outbox.bytes();
+        let largest = self.sessions.iter().max_by_key(|(_, session)| bytes(session));
+        if let Some((key, _)) = largest {
+            self.counters.limits_hit += 1;
+            self.slow(key, Ending::CoreFull);
+        }
+    }
+
+    /// Answers a waiting poll with what waits for its session, and `last` behind it.
+    pub(super) fn answer_poll(&mut self, session_key: Key, conn_key: Key, last: Option<u8>) {
+        let attachments_max = self.settings.limits.attachments_max;
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        if session.transport == (Transport::Polling { poll: Some(conn_key) }) {
+            session.transport = Transport::Polling { poll: None };
+        }
+        let form = session.form(attachments_max);
+        let v3_binary = session.polls_binary && session.outbox.iter().any(Frame::has_binary);
+        let mut body = Vec::with_capacity(session.outbox.bytes() + 4);
+        let mut undeliverable = 0;
+        let had_any = !session.outbox.is_empty();
+        let waited = self.now - session.queued_at.min(self.now);
+        while let Some(frame) = session.outbox.pop() {
+            self.outbox_bytes -= frame.cost();
+            undeliverable += u64::from(!frame.write_polling(&mut body, form, v3_binary));
+        }
+        if let Some(packet) = last {
+            Frame::from(Wire::text(&[packet])).write_polling(&mut body, form, v3_binary);
+        }
+        if had_any {
+            self.hists.record(crate::telemetry::Stage::QueuedToWritten, waited);
+        }
+        self.counters.attachments_undeliverable += undeliverable;
+        let Some(conn) = self.conns.get_mut(conn_key) else { return };
+        let old = std::mem::replace(&mut conn.speaks, super::conn::Speaks::Http(Phase::Head));
+        if let super::conn::Speaks::Http(Phase::Poll { keep_alive, origin, .. }) = old {
+            let media = if v3_binary { OCTETS } else { TEXT };
+            self.respond_payload(conn_key, origin.as_deref(), media, &body, keep_alive);
+        }
+    }
+
+    /// Moves what waits for an ending session to its WebSocket, so that it leaves before the
+    /// close frame.
+    pub(super) fn drain_into(&mut self, session: Key, conn: Key) {
+        let attachments_max = self.settings.limits.attachments_max;
+        let Some(session) = self.sessions.get_mut(session) else { return };
+        let form = session.form(attachments_max);
+        let mut bytes = Vec::new();
+        while let Some(frame) = session.outbox.pop() {
+            self.outbox_bytes -= frame.cost();
+            frame.write_ws(&mut bytes, form);
+        }
+        self.write_raw(conn, &bytes);
+    }
+}
+
+/// Media type of a polling answer that is text.
+pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
+/// Media type of an EIO 3 answer in the binary form.
+pub(super) const OCTETS: &str = "application/octet-stream";
+
+/// Whether a broadcast takes this socket, which it does once.
+fn take(socket: &mut super::socket::Socket, epoch: u32, single: bool) -> bool {
+    if socket.seat != Seat::Joined {
+        return false;
+    }
+    if single {
+        return true;
+    }
+    let first = socket.epoch != epoch;
+    socket.epoch = epoch;
+    first
+}

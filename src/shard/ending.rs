@@ -1,0 +1,170 @@
+//! Every way in which a connection, a session or a socket ends.
+
+/// Whose doing an ending is. Decides the log level and whether anybody is paged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nobody's: the peer left as peers do.
+    Nobody,
+    /// The peer broke a rule or vanished.
+    Peer,
+    /// We said no on purpose: limit, verdict of the application, shutdown.
+    Policy,
+    /// Our own mistake.
+    Ours,
+}
+
+macro_rules! endings {
+    ($( $(#[doc = $doc:literal])+ $name:ident: $fault:ident, $ws:literal, $reason:literal,
+        $label:literal, $back:literal; )+) => {
+        /// Why something ended. This table is the only place that spells the outcomes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Ending { $( $(#[doc = $doc])+ $name, )+ }
+
+        impl Ending {
+            /// All of them, in the order of the table.
+            pub const ALL: &'static [Self] = &[ $( Self::$name, )+ ];
+
+            /// The metric labels, in the order of the table.
+            pub const LABELS: &'static [&'static str] = &[ $( $label, )+ ];
+
+            /// Whose doing it is.
+            #[must_use]
+            pub const fn fault(self) -> Fault { match self { $( Self::$name => Fault::$fault, )+ } }
+
+            /// The WebSocket close code (RFC 6455, section 7.4.1); 0 is a close frame without
+            /// one, which is what Node sends and its clients read as `transport close`.
+            #[must_use]
+            pub const fn ws_code(self) -> u16 { match self { $( Self::$name => $ws, )+ } }
+
+            /// The `reason` a Socket.IO disconnect handler sees.
+            #[must_use]
+            pub const fn reason(self) -> &'static str {
+                match self { $( Self::$name => $reason, )+ }
+            }
+
+            /// The metric label.
+            #[must_use]
+            pub const fn label(self) -> &'static str { match self { $( Self::$name => $label, )+ } }
+
+            /// Whether the official client comes back by itself after this.
+            #[must_use]
+            pub const fn comes_back(self) -> bool { match self { $( Self::$name => $back, )+ } }
+
+            /// The page of the manual, generated from the table.
+            #[must_use]
+            pub fn reference_markdown() -> String {
+                let mut page = String::from(
+                    "| ending | whose doing | WebSocket code | reason handlers see | \
+                     client comes back | when |\n| --- | --- | --- | --- | --- | --- |\n",
+                );
+                $(
+                    let when = concat!($($doc),+).trim();
+                    page.push_str(&format!(
+                        "| `{}` | {:?} | {} | `{}` | {} | {} |\n",
+                        $label, Fault::$fault,
+                        if $ws == 0 { String::from("none") } else { $ws.to_string() },
+                        $reason, if $back { "yes" } else { "no" }, when,
+                    ));
+                )+
+                page
+            }
+        }
+    };
+}
+
+endings! {
+    /// The peer closed its WebSocket or sent a close packet.
+    PeerClosed: Nobody, 0, "transport close", "peer_closed", true;
+    /// The TCP connection ended without a close.
+    PeerVanished: Peer, 0, "transport close", "peer_vanished", true;
+    /// A waiting poll or an unfinished post was dropped by the client.
+    RequestAborted: Peer, 0, "transport error", "request_aborted", true;
+    /// A second poll or post arrived while one was under way.
+    RequestDuplicated: Peer, 0, "transport error", "request_duplicated", true;
+    /// A sign of life was owed and did not come within the ping timeout.
+    PingTimeout: Peer, 0, "ping timeout", "ping_timeout", true;
+    /// A packet or payload that no rule of Engine.IO allows.
+    EnginePacket: Peer, 0, "parse error", "engine_packet", true;
+    /// A ping that goes the wrong way, or an octet-stream post of an EIO 4 client.
+    EngineRule: Peer, 0, "transport error", "engine_rule", true;
+    /// A packet that no rule of Socket.IO allows.
+    SocketPacket: Peer, 0, "forced close", "socket_packet", true;
+    /// A packet for a namespace that was not joined, or before the answer to CONNECT.
+    NotJoined: Peer, 0, "forced close", "not_joined", true;
+    /// A second CONNECT for a joined namespace, or a packet only servers send.
+    ConnectTwice: Peer, 0, "forced server close", "connect_twice", true;
+    /// No namespace was joined within the connect timeout.
+    ConnectTimeout: Peer, 0, "forced server close", "connect_timeout", true;
+    /// A WebSocket frame that RFC 6455 forbids.
+    WebSocketRule: Peer, 1002, "transport error", "websocket_rule", true;
+    /// Text that is not UTF-8.
+    WebSocketText: Peer, 1007, "transport error", "websocket_text", true;
+    /// A message above `max_payload`.
+    MessageTooBig: Peer, 1009, "transport error", "message_too_big", true;
+    /// An HTTP request that is malformed, too large or too slow.
+    HttpRule: Peer, 0, "transport error", "http_rule", true;
+    /// A connection on which no request came for a while.
+    HttpIdle: Nobody, 0, "transport close", "http_idle", true;
+    /// An HTTP connection that ended between two requests.
+    HttpDone: Nobody, 0, "transport close", "http_done", true;
+    /// An upgrade that was begun and not finished in time, or failed on the way.
+    UpgradeFailed: Peer, 0, "transport close", "upgrade_failed", true;
+    /// The polling connection of a session that moved to WebSocket.
+    Upgraded: Nobody, 0, "transport close", "upgraded", true;
+    /// The client left a namespace.
+    ClientLeft: Nobody, 0, "client namespace disconnect", "client_left", false;
+    /// The application disconnected a socket.
+    ServerLeft: Policy, 0, "server namespace disconnect", "server_left", false;
+    /// The application closed the whole connection.
+    ServerClosed: Policy, 0, "forced server close", "server_closed", true;
+    /// The outbox was full, in bytes.
+    SlowBytes: Peer, 1013, "transport error", "slow_bytes", true;
+    /// The outbox was full, in frames.
+    SlowFrames: Peer, 1013, "transport error", "slow_frames", true;
+    /// Something waited and nothing went out for too long.
+    SlowAge: Peer, 1013, "transport error", "slow_age", true;
+    /// All outboxes of the core were full and this was among the largest.
+    CoreFull: Policy, 1013, "transport error", "core_full", true;
+    /// This core has as many connections as it may.
+    ConnsFull: Policy, 1013, "transport error", "conns_full", true;
+    /// Memory for messages that arrived in part was used up.
+    PartialsFull: Policy, 1013, "transport error", "partials_full", true;
+    /// The process is draining.
+    ServerShutdown: Policy, 1012, "server shutting down", "server_shutdown", true;
+    /// A handler panicked; its socket goes, the core lives.
+    HandlerPanic: Ours, 1011, "forced server close", "handler_panic", true;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ending_has_its_own_label_and_a_sendable_code() {
+        let mut labels = Ending::LABELS.to_vec();
+        labels.sort_unstable();
+        labels.dedup();
+        assert_eq!(labels.len(), Ending::ALL.len());
+        for ending in Ending::ALL {
+            // 1004, 1005, 1006 and 1015 must never be put on the wire.
+            assert!(!matches!(ending.ws_code(), 1004..=1006 | 1015), "{ending:?}");
+            assert!(Ending::reference_markdown().contains(ending.label()));
+        }
+    }
+
+    #[test]
+    fn reasons_are_those_a_node_server_gives() {
+        const NODE: [&str; 9] = [
+            "transport error",
+            "transport close",
+            "forced close",
+            "ping timeout",
+            "parse error",
+            "server shutting down",
+            "forced server close",
+            "client namespace disconnect",
+            "server namespace disconnect",
+        ];
+        assert!(Ending::ALL.iter().all(|ending| NODE.contains(&ending.reason())));
+    }
+}

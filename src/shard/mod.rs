@@ -1,0 +1,230 @@
+//! # shard: one core's brain
+//!
+//! Decides everything that one core decides: what a connection speaks, who is in which room, who
+//! gets what, when somebody is too slow. A [`Shard`] is fed (`handle_*`, [`Shard::next`]), asked
+//! (`take_*`), told (verbs) and looked at. Time and bytes are handed in; nothing blocks.
+//!
+//! Owns: connections, Engine.IO sessions, sockets, the core's slice of every room, acks owed by
+//! clients, questions to other cores, outboxes, deadlines.
+//! Imports: the codecs (`http`, `ws`, `engineio`, `socketio`), `telemetry`, `base`.
+//!
+//! Holds at all times (`Shard::check` asserts it):
+//! - a socket's rooms and a room's sockets mirror each other;
+//! - every socket has a session that lists it, every WebSocket session a connection that names it;
+//! - the bytes counted as waiting are the bytes that wait;
+//! - no handler runs inside: handlers are given out as [`Dispatch`] or [`Completion`].
+//!
+//! Read first: `step.rs` (how a byte climbs), then `emit.rs` (how a message descends), then
+//! `end.rs` with the table in `ending.rs`.
+
+mod ack;
+mod check;
+mod conn;
+mod emit;
+mod end;
+mod ending;
+mod frame;
+mod gather;
+mod handshake;
+mod http;
+mod mesh;
+mod message;
+mod outbox;
+mod packets;
+mod room;
+mod session;
+mod settings;
+mod socket;
+mod step;
+mod timer;
+mod view;
+mod write;
+
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::base::{CoreId, Id20, Key, Map, Micros, Millis, Slab, TimerQueue, hasher};
+use crate::socketio::JsonChecker;
+use crate::telemetry::{Counters, Endings, Histograms};
+
+pub use ending::{Ending, Fault};
+pub use frame::Wire;
+pub use handshake::Handshake;
+pub use mesh::{CoreMask, Interest};
+pub use message::{
+    AckArgs, AckId, AckOutcome, Ask, Completion, Dispatch, Forwarded, GatherRef, Gathered, Gone,
+    MeshMsg, Name, Part, RawMessage, SocketInfo, Step, Target, Text, Verb,
+};
+pub use emit::Emit;
+pub use settings::{Assets, Endpoint, Service, Settings};
+pub use view::{LogEvent, NamespaceView};
+pub use socket::SocketError;
+pub use write::Fill;
+
+/// What a shard is given at its start, beside the settings.
+pub struct Birth {
+    /// Which core it is.
+    pub core: CoreId,
+    /// How many cores there are.
+    pub cores: usize,
+    /// Seed of the hash maps.
+    pub hash_seed: u64,
+    /// Milliseconds since the epoch at the moment whose `Micros` are 0.
+    pub unix_base_ms: u64,
+    /// Which cores have members of a room.
+    pub interest: Rc<dyn Interest>,
+    /// A source of unguessable bytes.
+    pub entropy: Box<dyn FnMut(&mut [u8])>,
+}
+
+/// One core's brain; see the folder's sign.
+pub struct Shard {
+    core: CoreId,
+    cores: usize,
+    settings: Rc<Settings>,
+    unix_base_ms: u64,
+    now: Micros,
+    conns: Slab<conn::Conn>,
+    sessions: Slab<session::Session>,
+    sockets: Slab<socket::Socket>,
+    sids: Map<Id20, Key>,
+    ids: Map<(u32, Id20), Key>,
+    namespaces: session::Namespaces,
+    interest: mesh::Counted,
+    json: JsonChecker,
+    entropy: Box<dyn FnMut(&mut [u8])>,
+    timers: TimerQueue<timer::Timer>,
+    gathers: Slab<gather::Gather>,
+    ack_serial: u64,
+    epoch: u32,
+    dirty: VecDeque<Key>,
+    resumed: Vec<Key>,
+    mesh: Vec<mesh::Lane>,
+    completions: VecDeque<Completion>,
+    logs: VecDeque<LogEvent>,
+    /// Reused for encoding.
+    scratch: Vec<u8>,
+    outbox_bytes: usize,
+    partial_bytes: usize,
+    draining: bool,
+    counters: Counters,
+    endings: Endings,
+    hists: Histograms,
+}
+
+impl Shard {
+    /// An empty shard.
+    #[must_use]
+    pub fn new(settings: Rc<Settings>, birth: Birth) -> Self {
+        let hasher = hasher(birth.hash_seed);
+        let slot_ms = settings.slot_ms();
+        Self {
+            core: birth.core,
+            cores: birth.cores,
+            settings,
+            unix_base_ms: birth.unix_base_ms,
+            now: 0,
+            conns: Slab::default(),
+            sessions: Slab::default(),
+            sockets: Slab::default(),
+            sids: Map::with_hasher(hasher.clone()),
+            ids: Map::with_hasher(hasher.clone()),
+            namespaces: session::Namespaces::new(hasher),
+            interest: mesh::Counted::new(birth.interest, birth.core, birth.cores),
+            json: JsonChecker::new(),
+            entropy: birth.entropy,
+            timers: TimerQueue::new(slot_ms),
+            gathers: Slab::default(),
+            ack_serial: 0,
+            epoch: 0,
+            dirty: VecDeque::new(),
+            resumed: Vec::new(),
+            mesh: (0..birth.cores).map(|_| mesh::Lane::default()).collect(),
+            completions: VecDeque::new(),
+            logs: VecDeque::new(),
+            scratch: Vec::new(),
+            outbox_bytes: 0,
+            partial_bytes: 0,
+            draining: false,
+            counters: Counters::default(),
+            endings: Endings::new(Ending::ALL.len()),
+            hists: Histograms::new(),
+        }
+    }
+
+    /// Tells the time. Hosts call it before they feed or tell the shard anything.
+    pub fn set_now(&mut self, now: Micros) {
+        self.now = self.now.max(now);
+    }
+
+    /// The time it was last told.
+    #[must_use]
+    pub const fn now(&self) -> Micros {
+        self.now
+    }
+
+    /// This core.
+    #[must_use]
+    pub const fn core(&self) -> CoreId {
+        self.core
+    }
+
+    /// How many cores there are.
+    #[must_use]
+    pub const fn cores(&self) -> usize {
+        self.cores
+    }
+
+    /// The settings.
+    #[must_use]
+    pub fn settings(&self) -> &Rc<Settings> {
+        &self.settings
+    }
+
+    /// Milliseconds since the epoch, by the time it was last told.
+    #[must_use]
+    pub const fn unix_ms(&self) -> u64 {
+        self.unix_base_ms + self.now / 1_000
+    }
+
+    fn millis(&self) -> Millis {
+        Millis::of(self.now)
+    }
+
+    fn new_id(&mut self) -> Id20 {
+        let mut chance = [0; 15];
+        (self.entropy)(&mut chance);
+        Id20::new(self.core, chance)
+    }
+
+    /// Something the application waits for, if there is anything.
+    pub fn take_completion(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
+    /// Connections whose waiting bytes may be looked at again, because their answer is out or
+    /// their outbox has room.
+    pub fn take_resumed(&mut self) -> Vec<Key> {
+        std::mem::take(&mut self.resumed)
+    }
+
+    /// What is to be logged, oldest first.
+    pub fn take_log(&mut self) -> Option<LogEvent> {
+        self.logs.pop_front()
+    }
+
+    /// Whether anything waits for the host: writes, messages to other cores, completions.
+    #[must_use]
+    pub fn has_output(&self) -> bool {
+        !self.dirty.is_empty()
+            || !self.completions.is_empty()
+            || !self.resumed.is_empty()
+            || !self.logs.is_empty()
+            || self.mesh.iter().any(|lane| !lane.messages.is_empty())
+    }
+
+    fn namespace_name(&self, namespace: u32) -> Arc<str> {
+        self.namespaces.name(namespace)
+    }
+}

@@ -1,0 +1,117 @@
+//! One session's queue, counted in bytes.
+
+use std::collections::VecDeque;
+
+use super::frame::Frame;
+use crate::base::Limits;
+
+/// Frames waiting for one client, oldest first.
+///
+/// Cost: an idle client owns nothing here; the first waiting frame needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    head: Option<Frame>,
+    rest: VecDeque<Frame>,
+    bytes: usize,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Push {
+    Queued,
+    /// A volatile frame met a client that is behind, and was let go.
+    Dropped,
+    /// Too many bytes: the client ends as a slow consumer.
+    BytesExceeded,
+    /// Too many frames: likewise.
+    FramesExceeded,
+}
+
+impl Outbox {
+    /// Appends a frame, unless a limit says no. An empty outbox takes a message of any size.
+    pub(crate) fn push(&mut self, frame: &Frame, volatile: bool, limits: &Limits) -> Push {
+        if self.head.is_some() {
+            if volatile && self.bytes > limits.outbox_soft_bytes {
+                return Push::Dropped;
+            }
+            if self.bytes + frame.cost() > limits.outbox_bytes_max {
+                return Push::BytesExceeded;
+            }
+            if self.rest.len() + 1 >= limits.outbox_frames_max {
+                return Push::FramesExceeded;
+            }
+            self.rest.push_back(frame.clone());
+        } else {
+            self.head = Some(frame.clone());
+        }
+        self.bytes += frame.cost();
+        Push::Queued
+    }
+
+    /// Takes the oldest frame. The memory of a long queue is given back when it is empty.
+    pub(crate) fn pop(&mut self) -> Option<Frame> {
+        let frame = self.head.take()?;
+        self.head = self.rest.pop_front();
+        self.bytes -= frame.cost();
+        if self.head.is_none() {
+            self.rest = VecDeque::new();
+        }
+        Some(frame)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.head.is_none()
+    }
+
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Frame> {
+        self.head.iter().chain(&self.rest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shard::frame::Wire;
+
+    fn frame(len: usize) -> Frame {
+        Frame::from(Wire::text(&vec![b'x'; len]))
+    }
+
+    #[test]
+    fn an_empty_outbox_takes_one_message_of_any_size_and_then_the_limits_hold() {
+        let limits = Limits {
+            outbox_bytes_max: 1_000,
+            outbox_soft_bytes: 100,
+            outbox_frames_max: 3,
+            ..Limits::DEFAULT
+        };
+        let mut outbox = Outbox::default();
+        assert_eq!(outbox.push(&frame(5_000), false, &limits), Push::Queued);
+        assert_eq!(outbox.push(&frame(1), true, &limits), Push::Dropped);
+        assert_eq!(outbox.push(&frame(1), false, &limits), Push::BytesExceeded);
+        assert!(outbox.pop().is_some() && outbox.is_empty() && outbox.bytes() == 0);
+        for _ in 0..3 {
+            assert_eq!(outbox.push(&frame(1), true, &limits), Push::Queued);
+        }
+        assert_eq!(outbox.push(&frame(1), false, &limits), Push::FramesExceeded);
+    }
+
+    #[test]
+    fn frames_leave_in_the_order_they_came_and_bytes_agree() {
+        let mut outbox = Outbox::default();
+        for len in 1..100 {
+            assert_eq!(outbox.push(&frame(len), false, &Limits::DEFAULT), Push::Queued);
+        }
+        let mut costs = Vec::new();
+        while let Some(frame) = outbox.pop() {
+            costs.push(frame.cost());
+            assert_eq!(outbox.bytes(), outbox.iter().map(Frame::cost).sum::<usize>());
+        }
+        assert!(costs.is_sorted() && costs.len() == 99);
+    }
+}

@@ -1,0 +1,123 @@
+//! Rooms: one socket's, and those of whole targets.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::message::{Gathered, MeshMsg, Part, SocketInfo, Target, Verb};
+use super::socket::SocketError;
+use super::Shard;
+use crate::base::Key;
+use crate::socketio::{Join, Leave};
+
+impl Shard {
+    /// Puts a socket into a room. True if it was not a member before.
+    ///
+    /// # Errors
+    /// The socket is gone, has too many rooms, or the name is too long.
+    pub fn join(&mut self, key: Key, room: &str) -> Result<bool, SocketError> {
+        let limits = self.settings.limits;
+        if room.is_empty() || room.len() > limits.name_bytes_max {
+            return Err(SocketError::BadName);
+        }
+        let socket = self.sockets.get_mut(key).ok_or(SocketError::Gone)?;
+        let namespace = self.namespaces.get_mut(socket.namespace);
+        if socket.rooms.len() >= limits.rooms_per_socket_max
+            && !namespace.rooms.contains(key.slot(), room)
+        {
+            self.counters.limits_hit += 1;
+            return Err(SocketError::TooManyRooms);
+        }
+        let joined = namespace.rooms.join(key.slot(), &mut socket.rooms, room);
+        if joined == Join::First {
+            let name = Arc::clone(&namespace.name);
+            self.interest.add(&name, room);
+        }
+        Ok(joined != Join::Already)
+    }
+
+    /// Takes a socket out of a room. True if it was a member.
+    pub fn leave(&mut self, key: Key, room: &str) -> bool {
+        let Some(socket) = self.sockets.get_mut(key) else { return false };
+        let namespace = self.namespaces.get_mut(socket.namespace);
+        let left = namespace.rooms.leave(key.slot(), &mut socket.rooms, room);
+        if left == Leave::Last {
+            let name = Arc::clone(&namespace.name);
+            self.interest.remove(&name, room);
+        }
+        left != Leave::NotMember
+    }
+
+    /// A socket's rooms, its own id not among them.
+    #[must_use]
+    pub fn rooms_of(&self, key: Key) -> Vec<Rc<str>> {
+        let Some(socket) = self.sockets.get(key) else { return Vec::new() };
+        let rooms = &self.namespaces.get(socket.namespace).rooms;
+        rooms.names(&socket.rooms).cloned().collect()
+    }
+
+    /// Whether a socket is in a room; its own id counts as one.
+    #[must_use]
+    pub fn is_in(&self, key: Key, room: &str) -> bool {
+        let Some(socket) = self.sockets.get(key) else { return false };
+        self.namespaces.get(socket.namespace).rooms.contains(key.slot(), room)
+            || self.find_socket(socket.namespace, room) == Some(key)
+    }
+
+    /// Does something to every socket of a target, on all cores unless `local`.
+    pub fn apply(
+        &mut self,
+        namespace: &str,
+        target: Target,
+        verb: Verb,
+        local: bool,
+        done: Option<Box<dyn FnOnce(Gathered)>>,
+    ) {
+        let remote =
+            if local { super::CoreMask::default() } else { self.remote(namespace, &target) };
+        let timeout_ms = self.settings.limits.gather_timeout_ms;
+        let gather = self.gather_for(remote, false, timeout_ms, done);
+        let (count, sockets) = self.apply_here(namespace, &target, &verb);
+        if let Some(gather) = gather {
+            self.answer(gather, Part::Done { count, sockets });
+        }
+        let (namespace, target): (Arc<str>, _) = (Arc::from(namespace), Arc::new(target));
+        for core in remote.iter() {
+            self.send_mesh(core, MeshMsg::Apply {
+                namespace: Arc::clone(&namespace),
+                target: Arc::clone(&target),
+                verb: verb.clone(),
+                gather,
+            });
+        }
+    }
+
+    /// The part of [`Self::apply`] that concerns this core.
+    pub(super) fn apply_here(
+        &mut self,
+        namespace: &str,
+        target: &Target,
+        verb: &Verb,
+    ) -> (u64, Vec<SocketInfo>) {
+        let chosen = self.select(namespace, target);
+        let mut sockets = Vec::new();
+        for key in &chosen {
+            match verb {
+                Verb::Join(rooms) => {
+                    for room in rooms {
+                        // A refusal concerns this socket alone and is counted as a limit.
+                        let _refused = self.join(*key, room);
+                    }
+                }
+                Verb::Leave(rooms) => {
+                    for room in rooms {
+                        self.leave(*key, room);
+                    }
+                }
+                Verb::Disconnect { close } => self.disconnect(*key, *close),
+                Verb::Count => {}
+                Verb::Fetch => sockets.extend(self.socket_info(*key)),
+            }
+        }
+        (chosen.len() as u64, sockets)
+    }
+}

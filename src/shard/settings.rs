@@ -1,0 +1,108 @@
+//! What a shard must know of the configuration.
+
+use crate::base::Limits;
+use crate::http::Cors;
+
+/// What is served at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// Socket.IO over Engine.IO.
+    SocketIo,
+    /// Engine.IO alone: the application gets messages.
+    Engine,
+    /// A WebSocket alone.
+    PlainWebSocket,
+}
+
+/// One path and what is served there.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// The prefix of the request target, `/socket.io/` for instance.
+    pub path: String,
+    /// What is there.
+    pub service: Service,
+    /// Bytes of one message here, where it differs from the general limit.
+    pub message_bytes_max: Option<usize>,
+}
+
+/// Names of the application's static files and how to get one: path after the endpoint's prefix
+/// to media type and bytes.
+pub type Assets = fn(&str) -> Option<(&'static str, &'static [u8])>;
+
+/// The settings of all shards of a process.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The ceilings.
+    pub limits: Limits,
+    /// Paths, the first match wins.
+    pub endpoints: Vec<Endpoint>,
+    /// Prefixes of paths that the admin core answers.
+    pub forwarded: Vec<String>,
+    /// Time between pings.
+    pub ping_interval_ms: u64,
+    /// Time a pong may take.
+    pub ping_timeout_ms: u64,
+    /// Time until a namespace must be joined.
+    pub connect_timeout_ms: u64,
+    /// Time an upgrade may take.
+    pub upgrade_timeout_ms: u64,
+    /// Whether polling is served.
+    pub polling: bool,
+    /// Whether WebSocket is served.
+    pub websocket: bool,
+    /// Whether polling sessions may move to WebSocket.
+    pub allow_upgrades: bool,
+    /// Whether EIO 3 clients are let in.
+    pub eio3: bool,
+    /// Cross-origin rules.
+    pub cors: Cors,
+    /// Whether a foreign Origin is refused and not merely not named.
+    pub strict_origin: bool,
+    /// The name of the session cookie, if one is set.
+    pub cookie: Option<String>,
+    /// Whether handshakes wait for the application's hook.
+    pub ask_allow_request: bool,
+    /// The client bundle, if it is served.
+    pub assets: Option<Assets>,
+    /// The version of the bundle, its ETag.
+    pub assets_version: &'static str,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            limits: Limits::DEFAULT,
+            endpoints: vec![Endpoint {
+                path: String::from("/socket.io/"),
+                service: Service::SocketIo,
+                message_bytes_max: None,
+            }],
+            forwarded: Vec::new(),
+            ping_interval_ms: 25_000,
+            ping_timeout_ms: 20_000,
+            connect_timeout_ms: 45_000,
+            upgrade_timeout_ms: 10_000,
+            polling: true,
+            websocket: true,
+            allow_upgrades: true,
+            eio3: false,
+            cors: Cors::default(),
+            strict_origin: false,
+            cookie: None,
+            ask_allow_request: false,
+            assets: None,
+            assets_version: "",
+        }
+    }
+}
+
+impl Settings {
+    /// Width of a timer slot: deadlines are kept to a thirty-second of the shortest interval, and
+    /// to 20 ms at most, so that an ack timeout of the application is not late either.
+    #[must_use]
+    pub fn slot_ms(&self) -> u64 {
+        let shortest =
+            self.ping_interval_ms.min(self.ping_timeout_ms).min(self.connect_timeout_ms);
+        (shortest / 64).clamp(1, 20)
+    }
+}

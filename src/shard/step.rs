@@ -1,0 +1,249 @@
+//! How a byte climbs: frames to messages, messages to packets, packets to handlers.
+
+use super::conn::{Role, Speaks};
+use super::message::{Dispatch, RawMessage, Step, Text};
+use super::{Ending, Shard};
+use crate::base::Key;
+use crate::engineio::Revision;
+use crate::ws::{self, WsError};
+
+/// A WebSocket message, taken out of the decoder so that nothing is borrowed.
+enum Message {
+    Text(Text),
+    Binary(Vec<u8>),
+    /// The frame was for the connection itself.
+    Control,
+}
+
+impl Shard {
+    /// Looks at the next bytes of a connection, and stops where the host has something to do.
+    ///
+    /// The host calls it again with what was not consumed, until it says [`Step::Wait`]. Frames
+    /// are unmasked where they lie; a text message that came in one frame is not copied.
+    pub fn next(&mut self, key: Key, bytes: &mut [u8]) -> Step {
+        let Some(conn) = self.conns.get(key) else { return Step::Wait { consumed: bytes.len() } };
+        if conn.closing {
+            return Step::Wait { consumed: bytes.len() };
+        }
+        match &conn.speaks {
+            Speaks::Http(_) => self.next_http(key, bytes),
+            Speaks::WebSocket { .. } => self.next_frames(key, bytes),
+        }
+    }
+
+    pub(super) fn next_frames(&mut self, key: Key, bytes: &mut [u8]) -> Step {
+        let mut consumed = 0;
+        loop {
+            let Some(conn) = self.conns.get(key) else { return Step::Wait { consumed } };
+            if conn.closing {
+                return Step::Wait { consumed: bytes.len() };
+            }
+            let Some((taken, message)) = self.next_message(key, bytes, consumed) else {
+                let gone = self.conns.get(key).is_none_or(|conn| conn.closing);
+                return Step::Wait { consumed: if gone { bytes.len() } else { consumed } };
+            };
+            consumed = taken;
+            let dispatch = match message {
+                Message::Control => None,
+                Message::Text(text) => self.take_text(key, text, bytes),
+                Message::Binary(data) => self.take_binary(key, data),
+            };
+            if let Some(dispatch) = dispatch {
+                return Step::Run { consumed, dispatch };
+            }
+        }
+    }
+
+    /// The next frame: where it ends, and what it was. `None` if more bytes are needed or the
+    /// connection has just ended.
+    fn next_message(
+        &mut self,
+        key: Key,
+        bytes: &mut [u8],
+        start: usize,
+    ) -> Option<(usize, Message)> {
+        let limits = self.frame_limits(key);
+        let conn = self.conns.get_mut(key)?;
+        let Speaks::WebSocket { decoder, .. } = &mut conn.speaks else { return None };
+        let base = bytes.as_ptr() as usize;
+        let whole = bytes.len();
+        let inside = |at: usize| at.checked_sub(base).filter(|at| *at < whole);
+        let outcome = match decoder.next(&mut bytes[start..], &limits) {
+            Ok(ws::Step::Need { .. }) => return None,
+            Ok(ws::Step::Absorbed { consumed }) => return Some((start + consumed, Message::Control)),
+            Ok(ws::Step::Event { consumed, event }) => (start + consumed, event),
+            Err(error) => {
+                self.conn_ends(key, ending_of(error));
+                return None;
+            }
+        };
+        let (taken, event) = outcome;
+        let message = match event {
+            ws::Event::Text(text) => Message::Text(match inside(text.as_ptr() as usize) {
+                Some(at) => Text::InPlace(at..at + text.len()),
+                None => Text::Owned(text.to_owned()),
+            }),
+            ws::Event::Binary(data) => Message::Binary(data.to_vec()),
+            ws::Event::Ping(payload) => {
+                ws::write_pong(&mut conn.out, payload);
+                // A client that pings and does not read is bounded like one that reads slowly.
+                if conn.out.len() > self.settings.limits.outbox_bytes_max {
+                    self.conn_ends(key, Ending::SlowBytes);
+                    return None;
+                }
+                self.mark_dirty(key);
+                Message::Control
+            }
+            ws::Event::Pong => Message::Control,
+            ws::Event::Close(_) => {
+                self.conn_ends(key, Ending::PeerClosed);
+                return None;
+            }
+        };
+        Some((taken, message))
+    }
+
+    fn frame_limits(&self, key: Key) -> ws::Limits {
+        let limits = &self.settings.limits;
+        let conn = self.conns.get(key);
+        let endpoint = match conn.map(|conn| &conn.speaks) {
+            Some(Speaks::WebSocket { role: Role::Plain { endpoint }, .. }) => Some(*endpoint),
+            _ => None,
+        };
+        let special = endpoint
+            .and_then(|endpoint| self.settings.endpoints[usize::from(endpoint)].message_bytes_max);
+        ws::Limits {
+            message_bytes_max: special.unwrap_or(limits.message_bytes_max),
+            fragments_max: if special.is_some() { PLAIN_FRAGMENTS_MAX } else { limits.fragments_max },
+        }
+    }
+
+    fn take_text(&mut self, key: Key, text: Text, bytes: &[u8]) -> Option<Dispatch> {
+        let conn = self.conns.get(key)?;
+        let Speaks::WebSocket { role, .. } = &conn.speaks else { return None };
+        match *role {
+            Role::Session(session) => self.engine_text(session, text, bytes),
+            Role::Candidate(session) => {
+                self.probe(key, session, read(&text, bytes));
+                None
+            }
+            Role::Plain { .. } => {
+                Some(Dispatch::PlainMessage { conn: key, message: RawMessage::Text(text) })
+            }
+            Role::Spent => None,
+        }
+    }
+
+    fn take_binary(&mut self, key: Key, data: Vec<u8>) -> Option<Dispatch> {
+        let conn = self.conns.get(key)?;
+        let Speaks::WebSocket { role, .. } = &conn.speaks else { return None };
+        match *role {
+            Role::Session(session) => {
+                if self.sessions.get(session)?.revision == Revision::V4 {
+                    return self.engine_binary(session, data);
+                }
+                // Rule: engine.io-protocol v3: binary on WebSocket starts with the packet's kind.
+                match data.split_first() {
+                    Some((4, message)) => self.engine_binary(session, message.to_vec()),
+                    Some(_) | None => {
+                        self.end_session(session, Ending::EnginePacket);
+                        None
+                    }
+                }
+            }
+            Role::Candidate(_) => {
+                self.conn_ends(key, Ending::UpgradeFailed);
+                None
+            }
+            Role::Plain { .. } => {
+                Some(Dispatch::PlainMessage { conn: key, message: RawMessage::Binary(data) })
+            }
+            Role::Spent => None,
+        }
+    }
+
+    /// The first messages on a WebSocket that wants to take over a polling session.
+    ///
+    /// Rule: engine.io-protocol v4, "Upgrade": `2probe`, `3probe`, `5`. A `5` without a probe is
+    /// accepted as Node does; anything else closes the candidate and leaves the session alone.
+    fn probe(&mut self, conn: Key, session_key: Key, text: &str) {
+        let now = self.millis();
+        let first_noop = self.first_noop();
+        let Some(session) = self.sessions.get_mut(session_key) else {
+            self.close_conn(conn, Ending::UpgradeFailed);
+            return;
+        };
+        match text {
+            "2probe" => {
+                if let Some(upgrade) = &mut session.upgrade {
+                    upgrade.noop_due = Some(first_noop);
+                }
+                self.arm_session(session_key);
+                let mut frame = Vec::new();
+                ws::write_header(&mut frame, ws::Kind::Text, 6);
+                frame.extend_from_slice(b"3probe");
+                self.write_raw(conn, &frame);
+            }
+            "5" => {
+                session.upgrade = None;
+                session.heartbeat.handle_upgrade(now);
+                self.switch_transport(session_key, conn);
+            }
+            _ => self.conn_ends(conn, Ending::UpgradeFailed),
+        }
+    }
+
+    fn switch_transport(&mut self, session_key: Key, conn_key: Key) {
+        use super::session::Transport;
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let old = session.transport;
+        if let Transport::Polling { poll: Some(poll) } = old {
+            // Rule: a poll that is pending at this instant is answered with a close packet, which
+            // the client, having moved on, ignores. What waits goes out on the WebSocket.
+            let waiting = std::mem::take(&mut session.outbox);
+            self.answer_poll(session_key, poll, Some(crate::engineio::Kind::Close.digit()));
+            if let Some(session) = self.sessions.get_mut(session_key) {
+                session.outbox = waiting;
+            }
+        }
+        if let Some(session) = self.sessions.get_mut(session_key) {
+            session.transport = Transport::WebSocket { conn: conn_key };
+        }
+        if let Some(conn) = self.conns.get_mut(conn_key)
+            && let Speaks::WebSocket { role, .. } = &mut conn.speaks
+        {
+            *role = Role::Session(session_key);
+        }
+        self.counters.upgrades_completed += 1;
+        self.mark_dirty(conn_key);
+        self.arm_session(session_key);
+    }
+}
+
+/// Fragments of a message on a plain WebSocket, whose limit is its own.
+const PLAIN_FRAGMENTS_MAX: u32 = 200_000;
+
+/// The characters of a text, wherever they are.
+pub(super) fn read<'a>(text: &'a Text, bytes: &'a [u8]) -> &'a str {
+    text.read(bytes)
+}
+
+impl Text {
+    /// The characters, given the bytes the host handed in.
+    #[must_use]
+    pub fn read<'a>(&'a self, bytes: &'a [u8]) -> &'a str {
+        match self {
+            Self::InPlace(range) => simdutf8::basic::from_utf8(&bytes[range.clone()])
+                .expect("the frame decoder has judged it"),
+            Self::Owned(text) => text,
+        }
+    }
+}
+
+fn ending_of(error: WsError) -> Ending {
+    match error.close_code() {
+        1007 => Ending::WebSocketText,
+        1009 => Ending::MessageTooBig,
+        _ => Ending::WebSocketRule,
+    }
+}

@@ -1,0 +1,160 @@
+//! Deadlines of connections, sessions, acks and questions.
+
+use super::conn::{Phase, Speaks};
+use super::session::Transport;
+use super::{Ending, Shard};
+use crate::base::{Key, Millis};
+use crate::engineio::{Beat, Kind};
+
+/// What a deadline belongs to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Timer {
+    Conn(Key),
+    Session(Key),
+    Acks(Key),
+    Gather(Key),
+}
+
+/// Time between the noops that release polls during an upgrade, as in Node.
+const NOOP_MS: u64 = 100;
+
+impl Shard {
+    /// Runs everything that is due.
+    pub fn handle_timeout(&mut self) {
+        let now = self.millis();
+        while let Some(timers) = self.timers.pop(now) {
+            for timer in timers {
+                match timer {
+                    Timer::Conn(key) => self.conn_due(key),
+                    Timer::Session(key) => {
+                        if let Some(session) = self.sessions.get_mut(key) {
+                            session.timer_at = Millis(u64::MAX);
+                        }
+                        self.session_due(key);
+                        self.arm_session(key);
+                    }
+                    Timer::Acks(key) => self.acks_due(key),
+                    Timer::Gather(key) => self.gather_due(key),
+                }
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do next.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Millis> {
+        self.timers.next_due()
+    }
+
+    /// Puts a session into the queue if its earliest deadline is not there yet.
+    pub(super) fn arm_session(&mut self, key: Key) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let due = session.due();
+        if due < session.timer_at {
+            session.timer_at = due;
+            self.timers.add(due, Timer::Session(key));
+        }
+    }
+
+    pub(super) fn set_conn_due(&mut self, key: Key, wait_ms: u64) {
+        let due = self.millis().plus(wait_ms);
+        if let Some(conn) = self.conns.get_mut(key) {
+            let sooner = conn.due.is_none_or(|queued| due < queued);
+            conn.due = Some(due);
+            if sooner {
+                self.timers.add(due, Timer::Conn(key));
+            }
+        }
+    }
+
+    fn conn_due(&mut self, key: Key) {
+        let now = self.millis();
+        let age_ms = self.settings.limits.outbox_age_ms;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if let Some(blocked_at) = conn.blocked_at {
+            if now >= blocked_at.plus(age_ms) {
+                self.counters.slow_consumers += 1;
+                self.conn_ends(key, Ending::SlowAge);
+                self.abort_conn(key);
+                return;
+            }
+        }
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let Some(due) = conn.due else { return };
+        if now < due {
+            self.timers.add(due, Timer::Conn(key));
+            return;
+        }
+        conn.due = None;
+        if conn.closing {
+            self.abort_conn(key);
+            return;
+        }
+        match &conn.speaks {
+            Speaks::Http(Phase::Head) if conn.partial_bytes == 0 => {
+                self.conn_ends(key, Ending::HttpIdle);
+            }
+            Speaks::Http(Phase::Head | Phase::Body(_)) => self.conn_ends(key, Ending::HttpRule),
+            _ => {}
+        }
+    }
+
+    /// Gives a connection up without waiting for what remains.
+    pub(super) fn abort_conn(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.closing = true;
+            conn.shut = true;
+            conn.out = Vec::new();
+            self.mark_dirty(key);
+        }
+    }
+
+    /// Runs what is due for one session. Called by the queue, and before any input of the
+    /// session is looked at, so that a deadline holds as the peer sees it.
+    pub(super) fn session_due(&mut self, key: Key) {
+        let now = self.millis();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        if now < session.due() {
+            return;
+        }
+        if let Transport::LastWords { .. } = session.transport {
+            self.forget_session(key);
+            return;
+        }
+        if session.connect_due.is_some_and(|due| due <= now) {
+            self.end_session(key, Ending::ConnectTimeout);
+            return;
+        }
+        match session.heartbeat.handle_due(now) {
+            Beat::Quiet => {}
+            Beat::Ping => self.send_engine(key, &[Kind::Ping.digit()]),
+            Beat::Dead => {
+                self.end_session(key, Ending::PingTimeout);
+                return;
+            }
+        }
+        self.upgrade_due(key, now);
+    }
+
+    fn upgrade_due(&mut self, key: Key, now: Millis) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let Some(upgrade) = &mut session.upgrade else { return };
+        let conn = upgrade.conn;
+        if now >= upgrade.until {
+            // Rule: engine.io: a failed upgrade leaves the polling session as it was.
+            self.conn_ends(conn, Ending::UpgradeFailed);
+            return;
+        }
+        if upgrade.noop_due.is_some_and(|due| due <= now) {
+            upgrade.noop_due = Some(now.plus(NOOP_MS));
+            if let Transport::Polling { poll: Some(poll) } = session.transport {
+                self.answer_poll(key, poll, Some(Kind::Noop.digit()));
+            }
+        }
+    }
+
+    /// When the first noop of an upgrade is due.
+    pub(super) fn first_noop(&self) -> Millis {
+        self.millis().plus(NOOP_MS)
+    }
+}

@@ -1,0 +1,170 @@
+//! What the host and the admin core may look at.
+
+use std::sync::Arc;
+
+use super::conn::Speaks;
+use super::{Ending, Shard};
+use crate::base::{Key, Micros};
+use crate::telemetry::{Counters, Endings, Histograms, Stage};
+
+/// Something worth a line in the log; the host decides whether it is written.
+#[derive(Clone, Debug)]
+pub enum LogEvent {
+    /// A socket joined a namespace.
+    Joined {
+        /// Which.
+        namespace: Arc<str>,
+        /// Its public id.
+        id: crate::base::IdText,
+    },
+    /// A socket was refused.
+    Refused {
+        /// Where.
+        namespace: Arc<str>,
+        /// What it was told.
+        message: String,
+    },
+    /// A socket left or lost its connection.
+    Left {
+        /// Which.
+        namespace: Arc<str>,
+        /// Its public id.
+        id: String,
+        /// Why.
+        ending: Ending,
+    },
+    /// A connection or session ended.
+    Ended(Ending),
+    /// A request was refused.
+    Request {
+        /// The HTTP status.
+        status: u16,
+        /// Why, in a word.
+        why: &'static str,
+    },
+}
+
+/// A namespace of one core.
+#[derive(Clone, Debug)]
+pub struct NamespaceView {
+    /// Its name.
+    pub name: Arc<str>,
+    /// Sockets here.
+    pub sockets: usize,
+    /// Rooms with members here.
+    pub rooms: usize,
+}
+
+impl Shard {
+    /// The counters, gauges filled in.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        let mut counters = self.counters.clone();
+        counters.connections = self.conns.len() as u64;
+        counters.sessions = self.sessions.len() as u64;
+        counters.sockets = self.sockets.len() as u64;
+        counters.outbox_bytes = self.outbox_bytes as u64;
+        counters.timers = self.timers.len() as u64;
+        counters.namespaces = self.namespaces.len() as u64;
+        for namespace in self.namespaces.iter() {
+            counters.rooms += namespace.rooms.len() as u64;
+            counters.room_memberships += namespace.rooms.memberships() as u64;
+        }
+        counters
+    }
+
+    /// The counters, to count something that happens outside: handlers, handovers, REST.
+    pub fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// How often each ending happened.
+    #[must_use]
+    pub fn endings(&self) -> &Endings {
+        &self.endings
+    }
+
+    /// Records a latency.
+    pub fn record(&mut self, stage: Stage, us: Micros) {
+        self.hists.record(stage, us);
+    }
+
+    /// Takes the histograms and leaves empty ones.
+    pub fn swap_histograms(&mut self, empty: Histograms) -> Histograms {
+        std::mem::replace(&mut self.hists, empty)
+    }
+
+    /// The namespaces that have a socket here.
+    #[must_use]
+    pub fn namespaces(&self) -> Vec<NamespaceView> {
+        let view = |namespace: &super::session::Namespace| NamespaceView {
+            name: Arc::clone(&namespace.name),
+            sockets: namespace.sockets.len(),
+            rooms: namespace.rooms.len(),
+        };
+        self.namespaces.iter().map(view).collect()
+    }
+
+    /// How many sockets of this core are in a room.
+    #[must_use]
+    pub fn room_size(&self, namespace: &str, room: &str) -> usize {
+        let Some(slot) = self.namespaces.find(namespace) else { return 0 };
+        self.namespaces.get(slot).rooms.members(room).len()
+    }
+
+    /// All joined sockets of a namespace here.
+    #[must_use]
+    pub fn sockets_of(&self, namespace: &str) -> Vec<Key> {
+        let Some(slot) = self.namespaces.find(namespace) else { return Vec::new() };
+        let all = &self.namespaces.get(slot).sockets;
+        all.iter().copied().filter(|key| self.is_joined(*key)).collect()
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn conns_len(&self) -> usize {
+        self.conns.len()
+    }
+
+    /// Sessions that live.
+    #[must_use]
+    pub fn sessions_len(&self) -> usize {
+        self.sessions.len()
+    }
+
+    /// All connections, for a host that ends.
+    #[must_use]
+    pub fn conn_keys(&self) -> Vec<Key> {
+        self.conns.keys()
+    }
+
+    /// Whether a connection belongs to a session of WebSocket or has a request under way; the
+    /// others may be closed at any time.
+    #[must_use]
+    pub fn is_idle_http(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| {
+            matches!(conn.speaks, Speaks::Http(super::conn::Phase::Head)) && conn.out.is_empty()
+        })
+    }
+
+    /// An async handler of a socket started or ended.
+    pub fn note_task(&mut self, socket: Key, started: bool) {
+        let session = self.sockets.get(socket).map(|socket| socket.session);
+        let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else {
+            if !started {
+                self.counters.async_handlers_running -= 1;
+            }
+            return;
+        };
+        if started {
+            session.tasks += 1;
+            self.counters.async_handlers_running += 1;
+            return;
+        }
+        session.tasks = session.tasks.saturating_sub(1);
+        self.counters.async_handlers_running -= 1;
+        if let super::session::Transport::WebSocket { conn } = session.transport {
+            self.resume_if_paused(conn);
+        }
+    }
+}

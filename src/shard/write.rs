@@ -1,0 +1,127 @@
+//! What the host writes: everything that waits for one connection at the end of a tick, at once.
+
+use super::conn::{Phase, Role, Speaks};
+use super::session::Transport;
+use super::Shard;
+use crate::base::Key;
+use crate::telemetry::Stage;
+
+/// What [`Shard::fill`] put into the host's buffer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fill {
+    /// More waits: call again once this is written.
+    pub more: bool,
+    /// When this is written nothing follows: shut the sending side.
+    pub shut: bool,
+}
+
+impl Shard {
+    /// The next connection that has something to write.
+    pub fn take_dirty(&mut self) -> Option<Key> {
+        while let Some(key) = self.dirty.pop_front() {
+            if let Some(conn) = self.conns.get_mut(key) {
+                conn.dirty = false;
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    /// How many connections wait to be written to.
+    #[must_use]
+    pub fn dirty_len(&self) -> usize {
+        self.dirty.len()
+    }
+
+    /// Appends what waits for a connection to `out`, until that holds `bytes_max` or more.
+    ///
+    /// Cost: one copy of the bytes, into a buffer the host uses again.
+    pub fn fill(&mut self, key: Key, out: &mut Vec<u8>, bytes_max: usize) -> Fill {
+        let poll = self.conns.get(key).and_then(|conn| match &conn.speaks {
+            Speaks::Http(Phase::Poll { session, .. }) => Some(*session),
+            _ => None,
+        });
+        if let Some(session) = poll
+            && self.sessions.get(session).is_some_and(|session| !session.outbox.is_empty())
+        {
+            self.answer_poll(session, key, None);
+        }
+        let before = out.len();
+        let attachments_max = self.settings.limits.attachments_max;
+        let Some(conn) = self.conns.get_mut(key) else { return Fill::default() };
+        if !conn.out.is_empty() {
+            out.append(&mut conn.out);
+            conn.out = Vec::new();
+        }
+        let mut more = false;
+        if let Speaks::WebSocket { role: Role::Session(session), .. } = &conn.speaks
+            && let Some(session) = self.sessions.get_mut(*session)
+            && !session.outbox.is_empty()
+        {
+            let form = session.form(attachments_max);
+            self.hists.record(Stage::QueuedToWritten, self.now - session.queued_at);
+            while out.len() < bytes_max
+                && let Some(frame) = session.outbox.pop()
+            {
+                self.outbox_bytes -= frame.cost();
+                if !frame.write_ws(out, form) {
+                    self.counters.attachments_undeliverable += 1;
+                }
+            }
+            more = !session.outbox.is_empty();
+            if more {
+                session.queued_at = self.now;
+            }
+        }
+        if out.len() > before {
+            self.counters.writes += 1;
+            self.counters.bytes_out += (out.len() - before) as u64;
+        }
+        let shut = conn.closing && !more;
+        conn.shut |= shut;
+        Fill { more, shut }
+    }
+
+    /// The kernel took all that was filled in; the connection may be read again if it was
+    /// paused for being behind.
+    pub fn handle_written(&mut self, key: Key) {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.blocked_at = None;
+        }
+        self.resume_if_paused(key);
+    }
+
+    /// The kernel took some of what was filled in.
+    pub fn handle_progress(&mut self, key: Key) {
+        let now = self.millis();
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.blocked_at.is_some()
+        {
+            conn.blocked_at = Some(now);
+        }
+    }
+
+    /// The kernel takes nothing at the moment. If that lasts, the client is too slow.
+    pub fn handle_blocked(&mut self, key: Key) {
+        let now = self.millis();
+        let age_ms = self.settings.limits.outbox_age_ms;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.blocked_at.is_none() {
+            conn.blocked_at = Some(now);
+        }
+        self.timers.add(now.plus(age_ms), super::timer::Timer::Conn(key));
+    }
+
+    /// Whether the host should close the descriptor without waiting for what remains.
+    #[must_use]
+    pub fn is_aborted(&self, key: Key) -> bool {
+        self.conns.get(key).is_none_or(|conn| conn.shut && conn.out.is_empty() && conn.due.is_none())
+    }
+
+    /// Whether a session's transport is a WebSocket by now.
+    #[must_use]
+    pub fn session_is_websocket(&self, session: Key) -> bool {
+        let session = self.sessions.get(session);
+        session.is_some_and(|s| matches!(s.transport, Transport::WebSocket { .. }))
+    }
+}

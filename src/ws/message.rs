@@ -1,0 +1,256 @@
+//! Messages from frames.
+
+use super::close::parse_close;
+use super::frame::{FrameHead, Kind, apply_mask};
+
+/// What one message may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a message, all its parts together.
+    pub message_bytes_max: usize,
+    /// Parts of a message, empty ones counted.
+    pub fragments_max: u32,
+}
+
+/// A rule of RFC 6455 that a peer broke, or a limit of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WsError {
+    /// Section 5.1: a client masks, a server does not.
+    Mask,
+    /// Section 5.2: a reserved bit is set although no extension was agreed on.
+    ReservedBits,
+    /// Section 5.2: a reserved opcode.
+    Opcode,
+    /// Section 5.2: a 64-bit length with its top bit set.
+    Length,
+    /// Section 5.4: a continuation with nothing to continue.
+    NothingToContinue,
+    /// Section 5.4: a new message before the last part of the one before.
+    Interleaved,
+    /// Section 5.5: a control frame in parts.
+    ControlInParts,
+    /// Section 5.5: a control frame of more than 125 bytes.
+    ControlTooBig,
+    /// Section 5.5.1: a close frame with half a code.
+    CloseTooShort,
+    /// Section 7.4: a close code that must not travel.
+    CloseCode,
+    /// Section 8.1: text, or the reason of a close, that is not UTF-8.
+    Utf8,
+    /// More bytes than [`Limits::message_bytes_max`].
+    TooBig,
+    /// More parts than [`Limits::fragments_max`].
+    TooManyFragments,
+}
+
+impl WsError {
+    /// The code of the close frame that answers it (RFC 6455 section 7.4.1).
+    #[must_use]
+    pub const fn close_code(self) -> u16 {
+        match self {
+            Self::Utf8 => 1007,
+            // Parts are a size of their own: a million empty ones cost more than their payload.
+            Self::TooBig | Self::TooManyFragments => 1009,
+            Self::Mask
+            | Self::ReservedBits
+            | Self::Opcode
+            | Self::Length
+            | Self::NothingToContinue
+            | Self::Interleaved
+            | Self::ControlInParts
+            | Self::ControlTooBig
+            | Self::CloseTooShort
+            | Self::CloseCode => 1002,
+        }
+    }
+}
+
+/// What a client said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// A message of text.
+    Text(&'a str),
+    /// A message of bytes.
+    Binary(&'a [u8]),
+    /// To be answered with a pong of this payload.
+    Ping(&'a [u8]),
+    /// Nobody asked, or somebody did; the payload does not matter to us.
+    Pong,
+    /// The client ends the connection; nothing after it may be read.
+    Close(Option<u16>),
+}
+
+/// How far a [`Decoder`] came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step<'a> {
+    /// The bytes do not begin with a whole frame, and were not touched.
+    Need {
+        /// With fewer bytes than this it is of no use to ask again: the frame's length, or its
+        /// header's while that is all one can know.
+        need: usize,
+    },
+    /// A part of a message was taken in.
+    Absorbed {
+        /// Bytes to drop before asking again.
+        consumed: usize,
+    },
+    /// A message, or a control frame.
+    Event {
+        /// Bytes to drop before asking again.
+        consumed: usize,
+        /// What it was; it borrows from the bytes or from the decoder.
+        event: Event<'a>,
+    },
+}
+
+/// One connection's message in parts. Eight bytes while there is none.
+#[derive(Debug, Default)]
+pub struct Decoder {
+    partial: Option<Box<Partial>>,
+}
+
+#[derive(Debug)]
+struct Partial {
+    text: bool,
+    /// Whether the last part is in: the message was handed out, and its memory is spent.
+    whole: bool,
+    fragments: u32,
+    bytes: Vec<u8>,
+    /// How much of `bytes` is known to be UTF-8; the rest is the start of one character.
+    utf8_checked: usize,
+}
+
+impl Decoder {
+    /// Takes one frame from the front of `bytes`, unmasking it where it lies.
+    ///
+    /// After an error, or after [`Event::Close`], the connection is over.
+    ///
+    /// Cost: no copy and no allocation for a message in one frame; one copy otherwise.
+    ///
+    /// # Errors
+    /// The first rule that the frame breaks, from its header alone where that suffices.
+    pub fn next<'a>(
+        &'a mut self,
+        bytes: &'a mut [u8],
+        limits: &Limits,
+    ) -> Result<Step<'a>, WsError> {
+        self.release();
+        let Some(head) = FrameHead::parse(bytes)? else {
+            return Ok(Step::Need {
+                need: FrameHead::len_expected(bytes),
+            });
+        };
+        // Rule: RFC 6455 section 5.1: "the server MUST close the connection upon receiving a
+        // frame that is not masked".
+        let mask = head.mask.ok_or(WsError::Mask)?;
+        let payload_len = self.check(&head, limits)?;
+        let consumed = head.header_len.saturating_add(payload_len);
+        let Some(payload) = bytes.get_mut(head.header_len..consumed) else {
+            return Ok(Step::Need { need: consumed });
+        };
+        apply_mask(payload, mask);
+        let event = match head.kind {
+            Kind::Text if head.fin => Event::Text(text(payload)?),
+            Kind::Binary if head.fin => Event::Binary(payload),
+            Kind::Ping => Event::Ping(payload),
+            Kind::Pong => Event::Pong,
+            Kind::Close => Event::Close(parse_close(payload)?),
+            Kind::Text | Kind::Binary | Kind::Continuation => {
+                return self.absorb(&head, payload, consumed);
+            }
+        };
+        Ok(Step::Event { consumed, event })
+    }
+
+    /// Bytes of memory held for a message in parts.
+    #[must_use]
+    pub fn partial_bytes(&self) -> usize {
+        self.partial
+            .as_ref()
+            .map_or(0, |partial| partial.bytes.capacity())
+    }
+
+    /// Gives back the memory of a message in parts that has been handed out. [`Self::next`] does
+    /// so too: this is for whoever has nothing more to read.
+    pub fn release(&mut self) {
+        if self.partial.as_ref().is_some_and(|partial| partial.whole) {
+            self.partial = None;
+        }
+    }
+
+    /// The rules a header can break because of what came before it, and the limits.
+    fn check(&self, head: &FrameHead, limits: &Limits) -> Result<usize, WsError> {
+        let (bytes_before, fragments_before) = match (&self.partial, head.kind) {
+            (None, Kind::Continuation) => return Err(WsError::NothingToContinue),
+            (Some(_), Kind::Text | Kind::Binary) => return Err(WsError::Interleaved),
+            (Some(partial), Kind::Continuation) => (partial.bytes.len(), partial.fragments),
+            (_, _) => (0, 0),
+        };
+        let payload_len = usize::try_from(head.payload_len).map_err(|_| WsError::TooBig)?;
+        if head.kind.is_control() {
+            return Ok(payload_len);
+        }
+        let room = limits.message_bytes_max.saturating_sub(bytes_before);
+        if payload_len > room {
+            return Err(WsError::TooBig);
+        }
+        let in_parts = !head.fin || head.kind == Kind::Continuation;
+        if in_parts && fragments_before >= limits.fragments_max {
+            return Err(WsError::TooManyFragments);
+        }
+        Ok(payload_len)
+    }
+
+    fn absorb(
+        &mut self,
+        head: &FrameHead,
+        payload: &[u8],
+        consumed: usize,
+    ) -> Result<Step<'_>, WsError> {
+        let partial = self.partial.get_or_insert_with(|| {
+            Box::new(Partial {
+                text: head.kind == Kind::Text,
+                whole: false,
+                fragments: 0,
+                bytes: Vec::new(),
+                utf8_checked: 0,
+            })
+        });
+        partial.fragments += 1;
+        partial.bytes.extend_from_slice(payload);
+        if partial.text {
+            partial.check_utf8()?;
+        }
+        if !head.fin {
+            return Ok(Step::Absorbed { consumed });
+        }
+        partial.whole = true;
+        let bytes = partial.bytes.as_slice();
+        let event = if partial.text {
+            Event::Text(text(bytes)?)
+        } else {
+            Event::Binary(bytes)
+        };
+        Ok(Step::Event { consumed, event })
+    }
+}
+
+impl Partial {
+    /// Refuses text as soon as no further part could make it UTF-8.
+    ///
+    /// Cost: each byte is looked at once, but for up to three a part that wait for their rest.
+    fn check_utf8(&mut self) -> Result<(), WsError> {
+        match simdutf8::compat::from_utf8(&self.bytes[self.utf8_checked..]) {
+            Ok(_) => self.utf8_checked = self.bytes.len(),
+            Err(broken) if broken.error_len().is_none() => {
+                self.utf8_checked += broken.valid_up_to();
+            }
+            Err(_) => return Err(WsError::Utf8),
+        }
+        Ok(())
+    }
+}
+
+fn text(payload: &[u8]) -> Result<&str, WsError> {
+    simdutf8::basic::from_utf8(payload).map_err(|_| WsError::Utf8)
+}
