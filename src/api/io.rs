@@ -10,7 +10,7 @@ use super::core::{Core, LocalFuture};
 use super::socket::Socket;
 use crate::base::{CoreId, Key, Micros};
 use crate::shard::{NamespaceView, SocketInfo};
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Endings, Histograms};
 
 /// A closure on its way to another core.
 pub(super) type Errand = Box<dyn FnOnce(&Io) + Send>;
@@ -131,6 +131,34 @@ impl Io {
     pub fn namespaces_here(&self) -> Vec<NamespaceView> {
         self.core.look(crate::shard::Shard::namespaces)
     }
+
+    /// What this core has counted so far, and the latencies since the last call. `spare` takes
+    /// those that come next: empty, with its memory.
+    #[must_use]
+    pub fn snapshot(&self, spare: Histograms) -> SnapshotParts {
+        self.core.with(|shard| SnapshotParts {
+            counters: shard.counters(),
+            endings: shard.endings().clone(),
+            hists: shard.swap_histograms(spare),
+            now_us: shard.now(),
+            overloaded: shard.overloaded(),
+        })
+    }
+}
+
+/// What a core tells of itself; what it is, its host knows.
+#[derive(Clone, Debug)]
+pub struct SnapshotParts {
+    /// Counters and gauges, absolute since the core started.
+    pub counters: Counters,
+    /// Endings, absolute since the core started.
+    pub endings: Endings,
+    /// Latencies since the last snapshot.
+    pub hists: Histograms,
+    /// When it was taken.
+    pub now_us: Micros,
+    /// Whether another core is so far behind that nothing more should be taken on.
+    pub overloaded: bool,
 }
 
 /// A message of a raw Engine.IO session.

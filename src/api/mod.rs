@@ -29,7 +29,7 @@ pub use self::core::{Core, Host, LocalFuture};
 pub use app::{App, NamespaceBuilder, Refusal};
 pub use broadcast::Broadcast;
 pub use event::{Ack, Event, OwnedEvent};
-pub use io::{EngineMessage, Io, PlainMessage};
+pub use io::{EngineMessage, Io, PlainMessage, SnapshotParts};
 pub use promise::{Promise, Resolver, promise};
 pub use socket::{AckError, Disconnected, Socket};
 

@@ -77,6 +77,11 @@ impl Core {
         }
     }
 
+    /// Runs something of the admin core or of a bridge, with the care given to handlers.
+    pub fn errand(&self, errand: impl FnOnce()) {
+        self.guarded(None, errand);
+    }
+
     /// Calls a handler; its panic ends the socket it was called for, and nothing else.
     fn guarded(&self, socket: Option<Key>, handler: impl FnOnce()) {
         let outcome: Result<(), Box<dyn Any + Send>> = catch_unwind(AssertUnwindSafe(handler));

@@ -21,7 +21,7 @@ pub use ids::{CoreId, Id20, IdText, ID20_LEN};
 pub use limits::Limits;
 pub use rng::Rng;
 pub use slab::{Key, Slab};
-pub use time::{Micros, Millis, TimerQueue};
+pub use time::{Micros, Millis, TimerQueue, rfc3339};
 
 /// A map whose hasher is seeded by us: unguessable in production, replayable in the simulator.
 pub type Map<K, V> = hashbrown::HashMap<K, V, ahash::RandomState>;

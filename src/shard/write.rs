@@ -79,6 +79,9 @@ impl Shard {
         }
         let shut = conn.closing && !more;
         conn.shut |= shut;
+        if conn.paused && !more {
+            self.resumed.push(key);
+        }
         Fill { more, shut }
     }
 
@@ -88,6 +91,7 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.blocked_at = None;
         }
+        self.mark_dirty(key);
         self.resume_if_paused(key);
     }
 

@@ -2,6 +2,7 @@
 // generations of the official client behind one face, and waiting that cannot last for ever.
 // Start reading at `startServer`, then `Client`.
 
+import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { dirname, join, resolve } from "node:path";
@@ -286,4 +287,23 @@ export async function rest(base, method, path, body, headers = {}) {
     parsed = undefined;
   }
   return { status: response.status, headers: response.headers, text, body: parsed };
+}
+
+/** The data of a REST answer that must have succeeded, in the shape all of them have. */
+export function succeeded({ status, body, headers }, expected = 200) {
+  assert.equal(status, expected, JSON.stringify(body));
+  assert.match(headers.get("content-type"), /^application\/json/);
+  assert.equal(body.success, true);
+  assert.equal(typeof body.message, "string");
+  return body.data;
+}
+
+/** The error of a REST answer that must have failed so. */
+export function failed({ status, body, headers, text }, expected, code) {
+  assert.equal(status, expected, text);
+  assert.match(headers.get("content-type"), /^application\/json/);
+  assert.equal(body.success, false);
+  assert.equal(typeof body.message, "string");
+  assert.equal(body.error.code, code);
+  return body.error;
 }

@@ -1,0 +1,183 @@
+//! Whether the server is well: for balancers in a word, for operators in detail.
+
+use std::sync::Arc;
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::{Failure, Reply};
+use super::clock::rfc3339;
+use super::process;
+use super::route::Call;
+use super::state::{Admin, Book, Phase};
+use crate::config::Scope;
+
+/// How the server is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum Status {
+    /// Every worker answers and takes on more.
+    Healthy,
+    /// Some worker is silent or overloaded, or the server is about to end.
+    Degraded,
+    /// No worker answers.
+    Unhealthy,
+}
+
+/// What anybody may know.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct Pulse {
+    /// How the server is.
+    status: Status,
+}
+
+/// What `GET /socket/health` tells. Who has no `read` scope gets `status` alone.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Health {
+    /// How the server is.
+    status: Status,
+    /// Milliseconds since the process started.
+    #[schema(required = false)]
+    uptime: u64,
+    /// Resident memory in bytes.
+    #[schema(required = false)]
+    memory_usage: u64,
+    /// Processors kept busy over the last second or so: 0 to their number.
+    #[schema(required = false)]
+    cpu_usage: f64,
+    /// Sessions that live now.
+    #[schema(required = false)]
+    active_connections: u64,
+    /// When a worker was last heard, RFC 3339; null before the first time.
+    #[schema(required = false)]
+    last_heartbeat: Option<String>,
+    /// Every worker.
+    #[schema(required = false)]
+    workers: Vec<Worker>,
+}
+
+/// One worker, as it last told.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Worker {
+    /// Its index.
+    core: usize,
+    /// Its name.
+    label: String,
+    /// What drives its I/O.
+    driver: String,
+    /// The CPU its thread is pinned to; null if it is not.
+    cpu: Option<usize>,
+    /// TCP connections open now.
+    connections: u64,
+    /// Engine.IO sessions that live now.
+    sessions: u64,
+    /// Sockets of namespaces now.
+    sockets: u64,
+    /// Events received since the start.
+    events: u64,
+    /// Share of the last second or so that its thread was busy, 0 to 1.
+    busy: f64,
+    /// Whether it has been heard within three seconds.
+    healthy: bool,
+    /// Whether it holds back because another core is behind.
+    overloaded: bool,
+}
+
+impl Admin {
+    pub(super) fn status(&self) -> Status {
+        let book = self.book();
+        let healthy = book.known.iter().filter(|known| known.is_healthy()).count();
+        if healthy == 0 {
+            return Status::Unhealthy;
+        }
+        let strained = book.known.iter().any(|known| known.overloaded);
+        if healthy < book.known.len() || strained || self.phase() != Phase::Serving {
+            return Status::Degraded;
+        }
+        Status::Healthy
+    }
+}
+
+/// The workers of the book, in order; one that was never heard stands there with zeros.
+pub(super) fn workers(book: &Book) -> Vec<Worker> {
+    let view = |(core, known): (usize, &super::state::Known)| {
+        let last = book.totals.per_core().find(|last| last.core == core);
+        let read = |read: fn(&crate::telemetry::Counters) -> u64| {
+            last.map_or(0, |last| read(&last.counters))
+        };
+        Worker {
+            core,
+            label: known.facts.label.clone(),
+            driver: known.facts.driver.clone(),
+            cpu: known.facts.cpu,
+            connections: read(|counters| counters.connections),
+            sessions: read(|counters| counters.sessions),
+            sockets: read(|counters| counters.sockets),
+            events: read(|counters| counters.events_in),
+            busy: known.busy.cores().min(1.0),
+            healthy: known.is_healthy(),
+            overloaded: known.overloaded,
+        }
+    };
+    book.known.iter().enumerate().map(view).collect()
+}
+
+/// `GET /socket/health`.
+pub(super) async fn health(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
+    admin.refresh().await;
+    let status = admin.status();
+    if !call.may(Scope::Read) {
+        return tell(status, &Pulse { status });
+    }
+    let health = {
+        let book = admin.book();
+        Health {
+            status,
+            uptime: admin.now_us() / 1_000,
+            memory_usage: process::resident_bytes(),
+            cpu_usage: book.cpu.cores(),
+            active_connections: book.totals.counters_total().sessions,
+            last_heartbeat: (book.heard_unix_ms > 0).then(|| rfc3339(book.heard_unix_ms)),
+            workers: workers(&book),
+        }
+    };
+    tell(status, &health)
+}
+
+fn tell(status: Status, data: &impl Serialize) -> Result<Reply, Failure> {
+    match status {
+        Status::Healthy => Reply::data("Healthy", data),
+        Status::Degraded => Reply::data("Degraded", data),
+        Status::Unhealthy => {
+            Err(Failure::new(503, "UNHEALTHY", "No worker answers").with_data(data))
+        }
+    }
+}
+
+/// `GET /healthz`: whether the process should live on.
+pub(super) async fn alive(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
+    let status = admin.status();
+    tell(status, &Pulse { status })
+}
+
+/// `GET /readyz`: whether new clients should be sent here.
+pub(super) async fn ready(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
+    let status = admin.status();
+    let refuse = |code: &'static str, message: &str| {
+        Err(Failure::new(503, code, message).with_data(&Pulse { status }))
+    };
+    match admin.phase() {
+        Phase::Starting => return refuse("STARTING", "The server is starting"),
+        Phase::Draining => return refuse("DRAINING", "The server is about to end"),
+        Phase::Serving => {}
+    }
+    if status == Status::Unhealthy {
+        return refuse("UNHEALTHY", "No worker answers");
+    }
+    if admin.book().known.iter().any(|known| known.overloaded) {
+        return refuse("OVERLOADED", "A worker is behind");
+    }
+    Reply::data("Ready", &Pulse { status })
+}

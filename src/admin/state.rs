@@ -1,0 +1,216 @@
+//! What the admin core knows: its settings, the workers, and what they last told.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use super::process::{self, CpuMeter};
+use super::workers::{Facts, Workers};
+use crate::base::CoreId;
+use crate::config::{ApiKey, Options, Tables};
+use crate::http::{Cors, Origins};
+use crate::telemetry::{Counters, Histograms, Stage, Totals};
+
+/// Whether the routes of the gateway are served: users, rooms, notifications.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GatewayRoutes {
+    /// The application is the gateway.
+    On,
+    /// It is another one; those paths answer 404.
+    Off,
+}
+
+/// What the admin core must know of the configuration.
+#[derive(Clone, Debug)]
+pub struct AdminSettings {
+    /// The keys that REST accepts. Without any, only this machine may call.
+    pub keys: Vec<ApiKey>,
+    /// Origins whose pages may call REST; empty sends no CORS headers.
+    pub cors_origins: Vec<String>,
+    /// Whether the gateway's routes are served.
+    pub gateway: GatewayRoutes,
+    /// Bytes of a request's body.
+    pub body_bytes_max: usize,
+    /// Bytes of a request's head, on the admin listener.
+    pub head_bytes_max: usize,
+    /// Time a request's head or body may take to arrive, on the admin listener.
+    pub request_timeout: Duration,
+    /// The moment whose `Micros` are 0.
+    pub epoch: Instant,
+    /// The version that metrics and document name.
+    pub version: &'static str,
+}
+
+impl AdminSettings {
+    /// From the configuration.
+    #[must_use]
+    pub fn new(
+        options: &Options,
+        tables: &Tables,
+        gateway: GatewayRoutes,
+        epoch: Instant,
+    ) -> Self {
+        Self {
+            keys: tables.api_keys.clone(),
+            cors_origins: options.admin_cors_origin.clone(),
+            gateway,
+            body_bytes_max: BODY_BYTES_MAX,
+            head_bytes_max: options.http_head_bytes_max,
+            request_timeout: Duration::from_millis(options.request_timeout_ms),
+            epoch,
+            version: env!("CARGO_PKG_VERSION"),
+        }
+    }
+}
+
+/// Bytes of a REST request's body.
+const BODY_BYTES_MAX: usize = 1_000_000;
+
+/// Where the process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Workers are being started.
+    Starting,
+    /// Clients are served.
+    Serving,
+    /// No new clients; those there are leave.
+    Draining,
+}
+
+impl Phase {
+    const ALL: [Self; 3] = [Self::Starting, Self::Serving, Self::Draining];
+}
+
+/// The admin core. One value a process, on the admin core's thread but for [`Admin::set_phase`].
+pub struct Admin {
+    pub(super) settings: AdminSettings,
+    pub(super) workers: Arc<dyn Workers>,
+    pub(super) cors: Cors,
+    phase: AtomicU8,
+    /// Never held across an await.
+    book: Mutex<Book>,
+    /// Wakes the collector of one core.
+    pub(super) nudges: Vec<Notify>,
+    /// Told whenever a core has been heard.
+    pub(super) heard: Notify,
+}
+
+/// What the workers last told, and what the admin core counts itself.
+pub(super) struct Book {
+    pub(super) totals: Totals,
+    pub(super) known: Vec<Known>,
+    pub(super) own: Counters,
+    pub(super) own_hists: Histograms,
+    pub(super) cpu: CpuMeter,
+    /// Milliseconds since the epoch of the last snapshot; 0 before the first.
+    pub(super) heard_unix_ms: u64,
+}
+
+/// What is known of a worker beside its numbers.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) facts: Facts,
+    /// When it was asked what it last answered.
+    pub(super) asked_at: Option<Instant>,
+    /// When it was last heard.
+    pub(super) heard_at: Option<Instant>,
+    /// How busy its thread is.
+    pub(super) busy: CpuMeter,
+    /// Whether it said that another core is too far behind.
+    pub(super) overloaded: bool,
+}
+
+/// After this long without a word a worker is not healthy.
+const SILENCE_MAX: Duration = Duration::from_secs(3);
+
+impl Known {
+    pub(super) fn is_healthy(&self) -> bool {
+        self.heard_at.is_some_and(|heard| heard.elapsed() <= SILENCE_MAX)
+    }
+}
+
+impl Admin {
+    /// An admin core that has heard nothing yet. [`super::collect()`] makes it listen.
+    #[must_use]
+    pub fn new(settings: AdminSettings, workers: Arc<dyn Workers>) -> Arc<Self> {
+        let cores = workers.cores();
+        let cors = Cors {
+            origins: Origins::from_list(settings.cors_origins.clone()),
+            credentials: false,
+            exposed: vec!["Retry-After".into()],
+            methods: Some(vec!["GET".into(), "HEAD".into(), "POST".into()]),
+            allowed_headers: Some(vec![
+                "Authorization".into(),
+                "Content-Type".into(),
+                "X-API-Key".into(),
+            ]),
+            max_age_s: Some(600),
+        };
+        let known = (0..cores).map(|core| Known {
+            facts: workers.facts(CoreId::from_index(core)),
+            asked_at: None,
+            heard_at: None,
+            busy: CpuMeter::new(0),
+            overloaded: false,
+        });
+        let book = Book {
+            totals: Totals::new(),
+            known: known.collect(),
+            own: Counters::default(),
+            own_hists: Histograms::new(),
+            cpu: CpuMeter::new(process::cpu_us()),
+            heard_unix_ms: 0,
+        };
+        Arc::new(Self {
+            settings,
+            workers,
+            cors,
+            phase: AtomicU8::new(Phase::Starting as u8),
+            book: Mutex::new(book),
+            nudges: (0..cores).map(|_| Notify::new()).collect(),
+            heard: Notify::new(),
+        })
+    }
+
+    /// Says where the process is in its life; any thread may.
+    pub fn set_phase(&self, phase: Phase) {
+        self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Where the process is in its life.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        Phase::ALL[usize::from(self.phase.load(Ordering::Relaxed)) % Phase::ALL.len()]
+    }
+
+    pub(super) fn book(&self) -> MutexGuard<'_, Book> {
+        // Numbers that a panicking handler left are no worse than those before.
+        self.book.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Microseconds on the clock that all cores share.
+    pub(super) fn now_us(&self) -> u64 {
+        u64::try_from(self.settings.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    pub(super) fn cores(&self) -> impl Iterator<Item = CoreId> + use<> {
+        (0..self.workers.cores()).map(CoreId::from_index)
+    }
+
+    /// Books a REST call that was answered.
+    pub(super) fn count_call(&self, took: Duration, status: u16) {
+        let took_us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let mut book = self.book();
+        book.own.rest_calls += 1;
+        book.own.rest_errors += u64::from(status >= 400);
+        book.own_hists.record(Stage::RestCall, took_us);
+    }
+}
+
+/// Milliseconds since the epoch, by the wall clock.
+pub(super) fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,20 @@
+//! # mesh: channels between cores
+//!
+//! One bounded inbox a core, a bell that wakes its worker, and the table that says which cores
+//! have members of a room.
+//!
+//! Owns: the rings, the bells, the interest bits.
+//! Imports: `base`, `shard` (what travels), `crossbeam-channel`.
+//!
+//! Holds at all times:
+//! - a full inbox is a value, never a wait: the sender keeps its batch;
+//! - a message that is in an inbox whose worker sleeps has a ring of the bell behind it;
+//! - a bit of the interest table is written by its own core only.
+//!
+//! Read first: `inbox.rs`, then `interest.rs`.
+
+mod inbox;
+mod interest;
+
+pub use inbox::{Bell, Inbox, Outlet, inbox};
+pub use interest::{InterestTable, TableOf};

@@ -1,0 +1,180 @@
+//! What an embedder says of a server before it starts.
+
+use std::sync::Arc;
+
+use super::run::{self, Running};
+use super::{StartError, cores};
+use crate::api::{App, Io};
+use crate::base::Limits;
+use crate::config::{Driver, Options, Tables, Transport};
+use crate::http::{Cors, Origins};
+use crate::shard::{Assets, Endpoint, Service, Settings};
+use crate::worker::Wanted;
+
+/// A server that is about to start: options, an application, and what it serves beside
+/// Socket.IO.
+///
+/// ```no_run
+/// use corewire::api::App;
+/// use corewire::config::Options;
+/// use corewire::server::Server;
+///
+/// let echo = |_io: &corewire::api::Io| {
+///     App::new().namespace("/", |root| {
+///         root.on("echo", |event| event.ack().send_raw(event.raw_args(), event.attachments()));
+///     })
+/// };
+/// Server::new(Options::default(), echo).run().expect("the port is free");
+/// ```
+pub struct Server {
+    pub(super) options: Options,
+    pub(super) tables: Tables,
+    pub(super) build: Arc<dyn Fn(&Io) -> App + Send + Sync>,
+    pub(super) endpoints: Vec<Endpoint>,
+    pub(super) gateway: bool,
+    pub(super) ask_allow_request: bool,
+    pub(super) assets: Option<(Assets, &'static str)>,
+}
+
+impl Server {
+    /// A server with these options; `build` makes the application, once on every worker core.
+    #[must_use]
+    pub fn new(options: Options, build: impl Fn(&Io) -> App + Send + Sync + 'static) -> Self {
+        let path = options.path.clone();
+        let socketio = Endpoint { path, service: Service::SocketIo, message_bytes_max: None };
+        Self {
+            options,
+            tables: Tables::default(),
+            build: Arc::new(build),
+            endpoints: vec![socketio],
+            gateway: false,
+            ask_allow_request: false,
+            assets: crate::assets::bundle(),
+        }
+    }
+
+    /// The gateway as the application: REST on the public listener too, keys, rules.
+    #[must_use]
+    pub fn gateway(options: Options, tables: Tables) -> Self {
+        let build = move |_io: &Io| App::new();
+        Self { tables, gateway: true, ..Self::new(options, build) }
+    }
+
+    /// API keys for the admin listener's REST.
+    #[must_use]
+    pub fn tables(mut self, tables: Tables) -> Self {
+        self.tables = tables;
+        self
+    }
+
+    /// Serves raw Engine.IO at a path; the application takes its messages.
+    #[must_use]
+    pub fn engine_endpoint(mut self, path: &str) -> Self {
+        let path = path.to_owned();
+        self.endpoints.push(Endpoint { path, service: Service::Engine, message_bytes_max: None });
+        self
+    }
+
+    /// Serves plain WebSocket at a path, with a limit of its own on messages.
+    #[must_use]
+    pub fn plain_endpoint(mut self, path: &str, message_bytes_max: usize) -> Self {
+        self.endpoints.push(Endpoint {
+            path: path.to_owned(),
+            service: Service::PlainWebSocket,
+            message_bytes_max: Some(message_bytes_max),
+        });
+        self
+    }
+
+    /// Handshakes wait for the application's `allow_request` hook.
+    #[must_use]
+    pub fn ask_allow_request(mut self) -> Self {
+        self.ask_allow_request = true;
+        self
+    }
+
+    /// Starts, serves until a signal ends it, drains.
+    ///
+    /// # Errors
+    /// It could not start; shown as one line.
+    pub fn run(self) -> Result<(), StartError> {
+        self.start()?.wait_for_signal();
+        Ok(())
+    }
+
+    /// Starts and returns; for tests and for embedders with a main loop of their own.
+    ///
+    /// # Errors
+    /// It could not start; shown as one line.
+    pub fn start(self) -> Result<Running, StartError> {
+        crate::config::check(&self.options, &self.tables)?;
+        let options = &self.options;
+        let plan = cores::plan(options.workers, &options.worker_cores, options.pin)?;
+        run::start(self, &plan)
+    }
+
+    pub(super) fn wanted(&self) -> Wanted {
+        match self.options.driver {
+            Driver::Auto => Wanted::Auto,
+            Driver::Uring => Wanted::Uring,
+            Driver::Epoll => Wanted::Epoll,
+        }
+    }
+
+    /// What the shards are told of all this.
+    pub(super) fn settings(&self) -> Settings {
+        let options = &self.options;
+        let cors = Cors {
+            origins: Origins::from_list(options.cors_origin.clone()),
+            credentials: options.cors_credentials,
+            ..Cors::default()
+        };
+        let forwarded: &[&str] = if self.gateway {
+            &["/socket/", "/api/", "/healthz", "/readyz"]
+        } else {
+            &["/healthz", "/readyz"]
+        };
+        let assets = self.assets.filter(|_| options.serve_client);
+        Settings {
+            limits: self.limits(),
+            endpoints: self.endpoints.clone(),
+            forwarded: forwarded.iter().map(|prefix| (*prefix).to_owned()).collect(),
+            ping_interval_ms: options.ping_interval_ms,
+            ping_timeout_ms: options.ping_timeout_ms,
+            connect_timeout_ms: options.connect_timeout_ms,
+            upgrade_timeout_ms: options.upgrade_timeout_ms,
+            polling: options.transports.contains(&Transport::Polling),
+            websocket: options.transports.contains(&Transport::Websocket),
+            allow_upgrades: options.allow_upgrades,
+            eio3: options.eio3,
+            cors,
+            strict_origin: options.strict_origin,
+            cookie: options.cookie.then(|| options.cookie_name.clone()),
+            ask_allow_request: self.ask_allow_request,
+            assets: assets.map(|(assets, _)| assets),
+            assets_version: assets.map_or("", |(_, version)| version),
+        }
+    }
+
+    fn limits(&self) -> Limits {
+        let options = &self.options;
+        Limits {
+            conns_max: options.conns_max,
+            message_bytes_max: options.max_payload_bytes,
+            attachments_max: u32::try_from(options.attachments_max).unwrap_or(u32::MAX),
+            head_bytes_max: options.http_head_bytes_max,
+            request_timeout_ms: options.request_timeout_ms,
+            keep_alive_ms: options.keep_alive_timeout_ms,
+            outbox_bytes_max: options.outbox_bytes_max,
+            outbox_soft_bytes: options.outbox_soft_bytes,
+            outbox_frames_max: options.outbox_frames_max,
+            outbox_age_ms: options.outbox_age_ms,
+            namespaces_per_conn_max: options.namespaces_per_conn_max,
+            rooms_per_socket_max: options.rooms_per_socket_max,
+            acks_pending_max: options.acks_pending_max,
+            handler_tasks_max: u32::try_from(options.handler_tasks_max).unwrap_or(u32::MAX),
+            inbox_batches_max: options.mesh_batches_max,
+            ..Limits::DEFAULT
+        }
+    }
+}

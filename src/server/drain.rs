@@ -1,0 +1,99 @@
+//! How a server ends: readiness off, no more connections, sessions in shares, out.
+
+use std::fs;
+use std::os::fd::AsFd;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+
+use super::run::{Running, send};
+use crate::worker::{Orders, attach_successor_filter};
+
+/// Between two shares of sessions.
+const STEP_MS: u64 = 100;
+/// Sessions of a worker that may go in one step without anybody noticing a crowd.
+const STEP_SESSIONS: usize = 100;
+/// Time in which handshakes that the kernel has begun for us come to an end.
+const SUCCESSION_MS: u64 = 1_000;
+
+/// Waits for the first signal.
+pub(super) fn wait_for_signal() {
+    if let Ok(mut signals) = Signals::new([SIGTERM, SIGINT]) {
+        signals.forever().next();
+    }
+}
+
+/// The next signal ends the process at once.
+pub(super) fn end_at_second_signal() {
+    let watch = || {
+        wait_for_signal();
+        std::process::exit(1);
+    };
+    // Without the thread a second signal is merely not special.
+    let _none = std::thread::Builder::new().name(String::from("signals")).spawn(watch);
+}
+
+/// Closes everything within `drain_ms`.
+pub(super) fn drain(server: &Running) {
+    let began = Instant::now();
+    let limit = Duration::from_millis(server.drain_ms);
+    hand_port_over(server);
+    for outlet in &server.outlets {
+        send(outlet, Orders::StopAccepting);
+    }
+    for left in &server.left {
+        left.store(usize::MAX >> 8, Ordering::Release);
+    }
+    // Four fifths of the time for closing in shares, the rest for what is still being written.
+    let shares_end = limit.mul_f64(0.8);
+    loop {
+        let elapsed = began.elapsed();
+        let steps_left = shares_end.saturating_sub(elapsed).as_millis() / u128::from(STEP_MS);
+        let steps_left = usize::try_from(steps_left).unwrap_or(usize::MAX).max(1);
+        let sessions = server.left();
+        let wanted = (sessions / server.outlets.len().max(1)).div_ceil(STEP_SESSIONS).max(1);
+        let of = if sessions > usize::MAX >> 9 { 10 } else { wanted.min(steps_left) };
+        for outlet in &server.outlets {
+            send(outlet, Orders::CloseSome { of });
+        }
+        std::thread::sleep(Duration::from_millis(STEP_MS));
+        if server.left() == 0 || began.elapsed() >= limit {
+            return;
+        }
+    }
+}
+
+/// If another process listens on our ports, it gets all new connections from now on, and those
+/// that wait for us are taken in before the listeners close: none is reset.
+fn hand_port_over(server: &Running) {
+    let ours = server.outlets.len();
+    let shared = server.addresses.iter().any(|address| listening_on(address.port()) > ours);
+    if !shared {
+        return;
+    }
+    for listener in &server.listener_fds {
+        // Where filters are refused, the kernel goes on sharing: a connection may be reset.
+        let _shared = attach_successor_filter(listener.as_fd(), u32::try_from(ours).unwrap_or(1));
+    }
+    std::thread::sleep(Duration::from_millis(SUCCESSION_MS));
+}
+
+/// How many sockets listen on a port of this machine.
+fn listening_on(port: u16) -> usize {
+    const LISTEN: &str = "0A";
+    let wanted = format!(":{port:04X}");
+    ["/proc/net/tcp", "/proc/net/tcp6"]
+        .iter()
+        .filter_map(|path| fs::read_to_string(path).ok())
+        .map(|table| {
+            let listens = |line: &&str| {
+                let mut words = line.split_whitespace().skip(1);
+                words.next().is_some_and(|local| local.ends_with(&wanted))
+                    && words.nth(1) == Some(LISTEN)
+            };
+            table.lines().filter(listens).count()
+        })
+        .sum()
+}

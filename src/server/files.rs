@@ -1,0 +1,32 @@
+//! File descriptors: as many as the system gives.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+use super::StartError;
+
+/// Descriptors of the process itself: rings, bells, listeners, logs, the admin core's sockets.
+const OWN: u64 = 128;
+/// Descriptors a worker needs before its first connection.
+const PER_WORKER: u64 = 16;
+
+/// Raises the limit as far as it goes and returns it.
+///
+/// # Errors
+/// Not even the server itself fits.
+pub(super) fn raise(workers: usize, listeners: usize) -> Result<u64, StartError> {
+    let limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.unwrap_or(1 << 20);
+    let now = limit.current.unwrap_or(most);
+    if now < most {
+        // If it cannot be raised the present one counts.
+        let raised = Rlimit { current: Some(most), maximum: limit.maximum };
+        let _stays = setrlimit(Resource::Nofile, raised);
+    }
+    let allowed = getrlimit(Resource::Nofile).current.unwrap_or(most);
+    let workers = workers as u64;
+    let needed = OWN + workers * (PER_WORKER + listeners as u64);
+    if allowed < needed {
+        return Err(StartError::TooFewFiles { allowed, needed });
+    }
+    Ok(allowed)
+}

@@ -1,0 +1,27 @@
+//! # server: putting it together
+//!
+//! Order of start: configuration, descriptors, addresses, admin core, workers. Order of drain:
+//! readiness off, no more connections, sessions in shares, end.
+//!
+//! Owns: threads, listeners until a worker has them, signals, the log.
+//! Imports: everything.
+//!
+//! Holds at all times: what keeps the server from starting is one line that says what to do; a
+//! taken port is an error unless sharing it was asked for.
+//!
+//! Read first: `builder.rs`, then `run.rs` and `drain.rs`.
+
+mod bind;
+mod builder;
+mod cores;
+mod drain;
+mod error;
+mod files;
+mod log;
+mod run;
+mod wiring;
+
+pub use builder::Server;
+pub use cores::{Plan, plan};
+pub use error::StartError;
+pub use run::Running;

@@ -1,0 +1,217 @@
+//! From options to threads.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use super::bind::{self, Sharing};
+use super::log::Log;
+use super::wiring::{self, AdminStart};
+use super::{Plan, Server, StartError, drain, files};
+use crate::base::CoreId;
+use crate::config::LogLevel;
+use crate::mesh::{InterestTable, inbox};
+use crate::worker::{Item, Orders, Rung, WorkerStart};
+
+/// A server that runs.
+pub struct Running {
+    /// Addresses it listens on, the ports that were chosen filled in.
+    pub addresses: Vec<SocketAddr>,
+    /// The address of the admin listener.
+    pub admin_address: SocketAddr,
+    /// What was noticed at the start, for the operator: driver, pinning, limits.
+    pub notes: Vec<String>,
+    pub(super) drain_ms: u64,
+    pub(super) outlets: Vec<crate::mesh::Outlet<Item>>,
+    pub(super) left: Vec<Arc<AtomicUsize>>,
+    pub(super) workers: Vec<JoinHandle<()>>,
+    pub(super) admin: Option<wiring::AdminThread>,
+    pub(super) listener_fds: Vec<std::net::TcpListener>,
+    pub(super) log: Log,
+}
+
+fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
+    move |error| StartError::Resource { what, error }
+}
+
+/// Starts all threads and waits until every worker runs.
+pub(super) fn start(server: Server, plan: &Plan) -> Result<Running, StartError> {
+    let workers = plan.cpus.len();
+    let options = server.options.clone();
+    let allowed = files::raise(workers, options.listen.len())?;
+    let sharing = if options.takeover { Sharing::Takeover } else { Sharing::Alone };
+    let mut by_address = Vec::new();
+    for address in &options.listen {
+        by_address.push(bind::listeners(*address, workers, sharing)?);
+    }
+    let admin_listener = bind::admin(options.admin_listen)?;
+    let log = Log::start(options.log_level, options.log_format)
+        .map_err(resource("a thread for the log"))?;
+    let epoch = (Instant::now(), unix_ms());
+    let (mut outlets, mut inboxes) = (Vec::new(), Vec::new());
+    for _ in 0..workers {
+        let (outlet, inbox) =
+            inbox(options.mesh_batches_max).map_err(resource("a descriptor for an inbox"))?;
+        outlets.push(outlet);
+        inboxes.push(inbox);
+    }
+    let addresses: Vec<SocketAddr> =
+        by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
+    let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
+    let listener_fds =
+        by_address.iter().filter_map(|all| all[0].try_clone().ok()).collect::<Vec<_>>();
+
+    let admin = wiring::start(AdminStart {
+        listener: admin_listener,
+        outlets: outlets.clone(),
+        options: options.clone(),
+        tables: server.tables.clone(),
+        gateway: server.gateway,
+        epoch,
+    })
+    .map_err(resource("a thread for the admin core"))?;
+
+    let seed = getrandom::u64().unwrap_or(epoch.1);
+    let interest = InterestTable::new(workers, seed);
+    let left: Vec<_> = (0..workers).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+    let (started, reports) = mpsc::channel();
+    let mut threads = Vec::new();
+    for (worker, inbox) in inboxes.into_iter().enumerate() {
+        let log = log.clone();
+        let start = WorkerStart {
+            core: CoreId::from_index(worker),
+            cpu: plan.cpus[worker],
+            wanted: server.wanted(),
+            settings: server.settings(),
+            build: Arc::clone(&server.build),
+            listeners: by_address.iter_mut().filter_map(Vec::pop).collect(),
+            inbox,
+            outlets: outlets.clone(),
+            to_admin: admin.calls.clone(),
+            log: Arc::new(move |core, event, suppressed| log.event(core, event, suppressed)),
+            log_per_second: options.log_sample_per_s,
+            interest: Arc::clone(&interest),
+            epoch,
+            hash_seed: seed.rotate_left(u32::try_from(worker % 64).unwrap_or(0)),
+            started: started.clone(),
+            left: Arc::clone(&left[worker]),
+        };
+        let thread = std::thread::Builder::new()
+            .name(format!("worker-{worker}"))
+            .spawn(move || crate::worker::run(start))
+            .map_err(resource("a thread for a worker"))?;
+        threads.push(thread);
+    }
+    drop(started);
+    let rungs = await_workers(&reports, workers)?;
+    let mut notes = notes(plan, &rungs);
+    let limits = server.settings().limits;
+    notes.push(format!(
+        "memory at the very worst {} MiB a worker; {allowed} descriptors",
+        limits.core_bytes_max(workers) >> 20,
+    ));
+    if allowed < (limits.conns_max * workers) as u64 {
+        notes.push(format!(
+            "descriptors run out before conns_max ({} a worker): raise ulimit -n or lower it",
+            limits.conns_max,
+        ));
+    }
+    admin.workers_run(rungs.iter().map(|(core, rung, _)| {
+        (*core, rung.name(), plan.cpus[core.index()])
+    }));
+    for note in &notes {
+        log.line(LogLevel::Info, "start", vec![("note", note.clone())]);
+    }
+    Ok(Running {
+        addresses,
+        admin_address,
+        notes,
+        drain_ms: options.drain_ms,
+        outlets,
+        left,
+        workers: threads,
+        admin: Some(admin),
+        listener_fds,
+        log,
+    })
+}
+
+type Report = (CoreId, Rung, Option<String>);
+
+fn await_workers(
+    reports: &mpsc::Receiver<std::io::Result<Report>>,
+    workers: usize,
+) -> Result<Vec<Report>, StartError> {
+    let mut rungs = Vec::new();
+    while rungs.len() < workers {
+        let report = reports.recv().map_err(|_| StartError::Resource {
+            what: "a worker",
+            error: std::io::Error::other("it ended at its start"),
+        })?;
+        rungs.push(report.map_err(resource("a ring for a worker"))?);
+    }
+    Ok(rungs)
+}
+
+fn notes(plan: &Plan, rungs: &[Report]) -> Vec<String> {
+    let Some((_, rung, why)) = rungs.first() else { return Vec::new() };
+    let pinned: Vec<String> =
+        plan.cpus.iter().flatten().map(std::string::ToString::to_string).collect();
+    let pinning = match plan.unpinned {
+        Some(why) => format!("not pinned: {why}"),
+        None => format!("pinned to CPU {}", pinned.join(", ")),
+    };
+    let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    vec![format!("{} worker(s) on {}{why}, {pinning}", rungs.len(), rung.name())]
+}
+
+fn unix_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(0)
+}
+
+impl Running {
+    /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
+    pub fn wait_for_signal(self) {
+        drain::wait_for_signal();
+        drain::end_at_second_signal();
+        self.stop();
+    }
+
+    /// Drains and ends all threads.
+    pub fn stop(mut self) {
+        self.log.line(LogLevel::Info, "draining", Vec::new());
+        if let Some(admin) = &self.admin {
+            admin.set_draining();
+        }
+        drain::drain(&self);
+        for outlet in &self.outlets {
+            send(outlet, Orders::End);
+        }
+        for worker in std::mem::take(&mut self.workers) {
+            // A worker that panicked has been reported by its panic.
+            let _panicked = worker.join();
+        }
+        if let Some(admin) = self.admin.take() {
+            admin.end();
+        }
+    }
+
+    pub(super) fn left(&self) -> usize {
+        self.left.iter().map(|left| left.load(Ordering::Acquire)).sum()
+    }
+}
+
+/// Sends orders; a full inbox empties soon.
+pub(super) fn send(outlet: &crate::mesh::Outlet<Item>, orders: Orders) {
+    let mut item = Item::Orders(orders);
+    for _ in 0..1_000 {
+        match outlet.try_send(item) {
+            Ok(()) => return,
+            Err(back) => item = back,
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

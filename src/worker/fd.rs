@@ -1,0 +1,81 @@
+//! The descriptor of a monoio stream: the one place with unsafe in the workers.
+#![expect(unsafe_code, reason = "monoio hands out raw descriptors only")]
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+
+use monoio::net::TcpStream;
+use rustix::net::{RecvFlags, SendFlags, Shutdown};
+
+fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
+    // SAFETY: the stream owns the descriptor and is borrowed for as long as the result lives.
+    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
+}
+
+/// Receives what is there; `None` if nothing is.
+pub(super) fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let received = rustix::net::recv(borrow(stream), buffer, RecvFlags::DONTWAIT);
+    match received {
+        Ok((count, _)) => Ok(Some(count)),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Sends what fits; 0 if nothing does.
+pub(super) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
+    match rustix::net::send(borrow(stream), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+        Ok(count) => Ok(count),
+        Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Shuts the sending side, or both: then the task that waits for input wakes and ends.
+pub(super) fn shut(stream: &TcpStream, both: bool) {
+    let how = if both { Shutdown::Both } else { Shutdown::Write };
+    // A connection that is gone already is as shut as can be.
+    let _gone = rustix::net::shutdown(borrow(stream), how);
+}
+
+/// The descriptor itself, to move to another core. The caller has nothing pending on it.
+pub(super) fn take(stream: TcpStream) -> OwnedFd {
+    // SAFETY: `into_raw_fd` gives up ownership, and nobody else has it.
+    unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) }
+}
+
+/// Steers new connections of a port that several listeners share to those behind the first
+/// `ours`: the listeners of a process that took over. While there are none, the kernel falls
+/// back to its own choice.
+///
+/// With it an old process can empty its accept queues and close its listeners without a
+/// connection being reset.
+///
+/// # Errors
+/// The kernel refuses filters on this socket.
+pub fn attach_successor_filter(listener: BorrowedFd<'_>, ours: u32) -> io::Result<()> {
+    // Classic BPF: A = hash of the packet; A %= ours; A += ours; return A.
+    const RXHASH: u32 = 0xffff_f000 + 32;
+    let program = [
+        libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: RXHASH },
+        libc::sock_filter { code: 0x94, jt: 0, jf: 0, k: ours },
+        libc::sock_filter { code: 0x04, jt: 0, jf: 0, k: ours },
+        libc::sock_filter { code: 0x16, jt: 0, jf: 0, k: 0 },
+    ];
+    let filter = libc::sock_fprog {
+        len: 4,
+        filter: program.as_ptr().cast_mut(),
+    };
+    // SAFETY: the pointer and the size describe `filter`, which outlives the call, and so does
+    // the program it points to; the kernel copies both.
+    let result = unsafe {
+        libc::setsockopt(
+            listener.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const filter).cast(),
+            libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(16),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}

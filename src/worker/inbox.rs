@@ -1,0 +1,115 @@
+//! What a worker receives from other cores, the admin core and the main thread.
+
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+
+use super::notify::yield_now;
+use super::run::{Orders, Worker};
+use crate::api::Io;
+use crate::base::{CoreId, Key, Micros};
+use crate::mesh::Inbox;
+use crate::shard::MeshMsg;
+
+/// One item of an inbox.
+pub enum Item {
+    /// What another core has to say, a tick's worth.
+    Batch {
+        /// Which core.
+        from: CoreId,
+        /// When it was sent.
+        sent_at: Micros,
+        /// The messages, in order.
+        messages: Vec<MeshMsg>,
+    },
+    /// A connection whose session lives here.
+    Moved {
+        /// Its descriptor; closed if this item is dropped on the way.
+        fd: OwnedFd,
+        /// Its peer.
+        peer: SocketAddr,
+        /// Bytes read and not consumed, its request first.
+        bytes: Vec<u8>,
+    },
+    /// Something to run here.
+    Errand(Box<dyn FnOnce(&Io) + Send>),
+    /// The admin core's answer to a request of the public port.
+    Answer {
+        /// The connection that waits.
+        conn: Key,
+        /// The whole answer.
+        bytes: Vec<u8>,
+        /// Whether another request may follow.
+        keep_alive: bool,
+    },
+    /// What the main thread wants.
+    Orders(Orders),
+}
+
+/// A REST request of the public port on its way to the admin core.
+#[derive(Debug)]
+pub struct AdminCall {
+    /// The core that waits for the answer.
+    pub core: CoreId,
+    /// The connection that does.
+    pub conn: Key,
+    /// Its peer.
+    pub peer: SocketAddr,
+    /// The request head, as received.
+    pub head: Vec<u8>,
+    /// The body, complete.
+    pub body: Vec<u8>,
+}
+
+/// Items handled before other tasks get their turn.
+const ROUND_ITEMS: usize = 64;
+
+/// Takes items for as long as the worker lives.
+pub(super) async fn serve(worker: Rc<Worker>, inbox: Inbox<Item>) -> std::io::Result<()> {
+    // An eventfd is waited on like a socket; nothing else of a stream is used.
+    let bell = std::net::TcpStream::from(inbox.bell_fd()?);
+    let bell = monoio::net::TcpStream::from_std(bell)?;
+    loop {
+        let mut taken = 0;
+        while let Some(item) = inbox.try_recv() {
+            worker.take(item);
+            taken += 1;
+            if taken % ROUND_ITEMS == 0 {
+                yield_now().await;
+            }
+        }
+        if worker.has_ended() {
+            return Ok(());
+        }
+        if inbox.sleep() {
+            bell.readable(false).await?;
+            inbox.wake();
+        }
+    }
+}
+
+impl Worker {
+    fn take(self: &Rc<Self>, item: Item) {
+        match item {
+            Item::Batch { from, sent_at, messages } => self.core.with(|shard| {
+                let hop = shard.now().saturating_sub(sent_at);
+                shard.record(crate::telemetry::Stage::MeshHop, hop);
+                for message in messages {
+                    shard.handle_mesh(from, sent_at, message);
+                }
+            }),
+            Item::Moved { fd, peer, bytes } => {
+                self.core.with(|shard| shard.counters_mut().handovers_in += 1);
+                self.adopt(std::net::TcpStream::from(fd), peer, bytes);
+            }
+            Item::Errand(errand) => {
+                let io = Io::new(Rc::clone(&self.core));
+                self.core.errand(|| errand(&io));
+            }
+            Item::Answer { conn, bytes, keep_alive } => {
+                self.core.with(|shard| shard.respond_forwarded(conn, &bytes, keep_alive));
+            }
+            Item::Orders(orders) => self.obey(orders),
+        }
+    }
+}

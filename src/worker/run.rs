@@ -1,0 +1,292 @@
+//! A worker from its first line to its last.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::conn::ConnIo;
+use super::driver::{self, Rung, Wanted};
+use super::inbox::{self, AdminCall, Item};
+use super::{accept, notify};
+use crate::api::{App, Core, Host, Io, LocalFuture};
+use crate::base::{CoreId, Key, Micros, Millis};
+use crate::mesh::{Inbox, Outlet, TableOf};
+use crate::shard::{Birth, LogEvent, Settings, Shard};
+use crate::telemetry::{Sampler, Verdict};
+
+/// What the main thread wants of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Orders {
+    /// Take no more connections.
+    StopAccepting,
+    /// Close a share of the sessions: one in `of` of those that are left.
+    CloseSome {
+        /// How many such orders will come, this one included.
+        of: usize,
+    },
+    /// End.
+    End,
+}
+
+/// What a worker is given at its start.
+pub struct WorkerStart {
+    /// Which core.
+    pub core: CoreId,
+    /// The CPU to pin to, if any.
+    pub cpu: Option<usize>,
+    /// What to run on.
+    pub wanted: Wanted,
+    /// The shard's settings.
+    pub settings: Settings,
+    /// Builds the application on this core.
+    pub build: Arc<dyn Fn(&Io) -> App + Send + Sync>,
+    /// Its listeners, one an address.
+    pub listeners: Vec<std::net::TcpListener>,
+    /// Its inbox.
+    pub inbox: Inbox<Item>,
+    /// The inboxes of all workers.
+    pub outlets: Vec<Outlet<Item>>,
+    /// The way to the admin core.
+    pub to_admin: tokio::sync::mpsc::Sender<AdminCall>,
+    /// Where log events go, with the core and how many were left out before.
+    pub log: Arc<dyn Fn(CoreId, LogEvent, u64) + Send + Sync>,
+    /// Log events a second.
+    pub log_per_second: u32,
+    /// Which cores have members of a room.
+    pub interest: Arc<crate::mesh::InterestTable>,
+    /// The moment whose `Micros` are 0, and its milliseconds since the epoch.
+    pub epoch: (Instant, u64),
+    /// Seed of the hash maps.
+    pub hash_seed: u64,
+    /// Hears on which rung it runs and why not on a better one, or why not at all.
+    pub started: std::sync::mpsc::Sender<io::Result<(CoreId, Rung, Option<String>)>>,
+    /// Sessions that are left, for the drain.
+    pub left: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// One worker's state; everything of it stays on its thread.
+pub(super) struct Worker {
+    pub(super) core: Rc<Core>,
+    pub(super) conns: RefCell<Conns>,
+    pub(super) outlets: Vec<Outlet<Item>>,
+    pub(super) to_admin: tokio::sync::mpsc::Sender<AdminCall>,
+    /// Received into; lent to one read at a time.
+    pub(super) scratch: Cell<Vec<u8>>,
+    /// Written from.
+    pub(super) out: Cell<Vec<u8>>,
+    /// Another core's inbox was full at the last flush.
+    pub(super) stuck: Cell<bool>,
+    log: Arc<dyn Fn(CoreId, LogEvent, u64) + Send + Sync>,
+    sampler: RefCell<Sampler>,
+    stopped: Cell<bool>,
+    ended: Cell<bool>,
+    end: notify::Notify,
+    left: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// The connections of a worker, by the slot of their key.
+#[derive(Default)]
+pub(super) struct Conns(Vec<Option<(Key, Rc<ConnIo>)>>);
+
+impl Conns {
+    pub(super) fn put(&mut self, key: Key, io: Rc<ConnIo>) {
+        let slot = key.slot() as usize;
+        if self.0.len() <= slot {
+            self.0.resize_with(slot + 1, || None);
+        }
+        self.0[slot] = Some((key, io));
+    }
+
+    pub(super) fn get(&self, key: Key) -> Option<Rc<ConnIo>> {
+        match self.0.get(key.slot() as usize) {
+            Some(Some((owner, io))) if *owner == key => Some(Rc::clone(io)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn take(&mut self, key: Key) {
+        if let Some(place) = self.0.get_mut(key.slot() as usize)
+            && place.as_ref().is_some_and(|(owner, _)| *owner == key)
+        {
+            *place = None;
+        }
+    }
+}
+
+/// Bytes received at once.
+const SCRATCH_BYTES: usize = 64 << 10;
+
+/// The world around a core, in production.
+struct WorkerHost {
+    epoch: Instant,
+    worker: Rc<RefCell<std::rc::Weak<Worker>>>,
+}
+
+impl Host for WorkerHost {
+    fn now_us(&self) -> Micros {
+        u64::try_from(self.epoch.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    fn spawn(&self, future: LocalFuture) {
+        drop(monoio::spawn(future));
+    }
+
+    fn flush_soon(&self) {
+        if let Some(worker) = self.worker.borrow().upgrade() {
+            drop(monoio::spawn(worker.flush()));
+        }
+    }
+
+    fn abort(&self, why: &str) {
+        // The log thread may be behind; this must be read.
+        use std::io::Write as _;
+        let _unread = writeln!(std::io::stderr(), "corewire: aborting: {why}");
+        std::process::abort();
+    }
+}
+
+/// Runs a worker on this thread until it is told to end.
+pub fn run(start: WorkerStart) {
+    let pinned = start.cpu.is_none_or(|id| {
+        core_affinity::set_for_current(core_affinity::CoreId { id })
+    });
+    let started = start.started.clone();
+    let core = start.core;
+    let outcome = driver::block_on(start.wanted, |rung, refused| {
+        let mut why = refused.map(|error| error.to_string());
+        if !pinned {
+            why = Some(String::from("the CPU could not be pinned"));
+        }
+        // The main thread waits for this; if it is gone there is nobody to tell.
+        let _gone = start.started.send(Ok((core, rung, why)));
+        live(start)
+    });
+    if let Err(error) = outcome {
+        let _gone = started.send(Err(error));
+    }
+}
+
+async fn live(start: WorkerStart) {
+    let mut settings = start.settings;
+    settings.limits.inbox_batches_max = settings.limits.inbox_batches_max.max(1);
+    let mut chance = Chance::new();
+    let birth = Birth {
+        core: start.core,
+        cores: start.outlets.len(),
+        hash_seed: start.hash_seed,
+        unix_base_ms: start.epoch.1,
+        interest: Rc::new(TableOf(start.interest)),
+        entropy: Box::new(move |bytes| chance.fill(bytes)),
+    };
+    let shard = Shard::new(Rc::new(settings), birth);
+    let place = Rc::new(RefCell::new(std::rc::Weak::new()));
+    let host = WorkerHost { epoch: start.epoch.0, worker: Rc::clone(&place) };
+    let core = Core::new(shard, Box::new(host));
+    let worker = Rc::new(Worker {
+        core: Rc::clone(&core),
+        conns: RefCell::new(Conns::default()),
+        outlets: start.outlets,
+        to_admin: start.to_admin,
+        scratch: Cell::new(vec![0; SCRATCH_BYTES]),
+        out: Cell::new(Vec::new()),
+        stuck: Cell::new(false),
+        log: start.log,
+        sampler: RefCell::new(Sampler::new(start.log_per_second, 0)),
+        stopped: Cell::new(false),
+        ended: Cell::new(false),
+        end: notify::Notify::default(),
+        left: start.left,
+    });
+    *place.borrow_mut() = Rc::downgrade(&worker);
+    core.install(&*start.build);
+    for listener in start.listeners {
+        drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener)));
+    }
+    drop(monoio::spawn(timers(Rc::clone(&worker))));
+    let inbox = inbox::serve(Rc::clone(&worker), start.inbox);
+    drop(monoio::spawn(async move {
+        // The bell could not be waited on: the core is deaf and must not serve on.
+        if inbox.await.is_err() {
+            std::process::abort();
+        }
+    }));
+    worker.end.wait().await;
+}
+
+/// Runs what is due, to the width of a timer slot.
+async fn timers(worker: Rc<Worker>) {
+    let slot_ms = worker.core.with(|shard| shard.settings().slot_ms());
+    while !worker.has_ended() {
+        monoio::time::sleep(Duration::from_millis(slot_ms)).await;
+        let now = Millis::of(worker.core.now_us());
+        worker.core.with(|shard| {
+            if shard.next_due().is_some_and(|due| due <= now) {
+                shard.handle_timeout();
+            }
+        });
+    }
+}
+
+impl Worker {
+    pub(super) fn stopped_accepting(&self) -> bool {
+        self.stopped.get()
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        self.ended.get()
+    }
+
+    pub(super) fn obey(&self, orders: Orders) {
+        match orders {
+            Orders::StopAccepting => self.stopped.set(true),
+            Orders::CloseSome { of } => {
+                let left = self.core.with(|shard| {
+                    let share = shard.sessions_len().div_ceil(of.max(1));
+                    let sessions = shard.drain_some(share);
+                    sessions + shard.unfinished()
+                });
+                self.left.store(left, std::sync::atomic::Ordering::Release);
+            }
+            Orders::End => {
+                self.ended.set(true);
+                self.end.notify();
+            }
+        }
+    }
+
+    /// Sends log events away, as many as are wanted.
+    pub(super) fn write_log(&self) {
+        while let Some(event) = self.core.with(Shard::take_log) {
+            let now_ms = self.core.now_us() / 1_000;
+            if let Verdict::Log { suppressed } = self.sampler.borrow_mut().allow(now_ms) {
+                let core = self.core.with(|shard| shard.core());
+                (self.log)(core, event, suppressed);
+            } else {
+                self.core.with(|shard| shard.counters_mut().log_suppressed += 1);
+            }
+        }
+    }
+}
+
+/// Unguessable bytes, drawn from the kernel in pages.
+struct Chance {
+    page: [u8; 1_024],
+    used: usize,
+}
+
+impl Chance {
+    fn new() -> Self {
+        Self { page: [0; 1_024], used: 1_024 }
+    }
+
+    fn fill(&mut self, bytes: &mut [u8]) {
+        if self.used + bytes.len() > self.page.len() {
+            getrandom::fill(&mut self.page).expect("the kernel gives random bytes after boot");
+            self.used = 0;
+        }
+        bytes.copy_from_slice(&self.page[self.used..self.used + bytes.len()]);
+        self.used += bytes.len();
+    }
+}
