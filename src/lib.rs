@@ -5,6 +5,7 @@ pub mod assets;
 pub mod base;
 pub mod config;
 pub mod engineio;
+pub mod gateway;
 pub mod http;
 #[cfg(feature = "runtime")]
 pub mod mesh;

@@ -26,6 +26,8 @@ enum Route {
     Open(u8),
     /// A WebSocket for a polling session.
     Upgrade(Key),
+    /// A WebSocket for a session that has one, or is getting one.
+    Spare,
     Plain(u8),
     Forward,
 }
@@ -117,6 +119,14 @@ impl Shard {
             Route::Poll(session) => self.begin_poll(key, session, &head),
             Route::Post { session, binary } => self.begin_post(key, session, &head, binary),
             Route::Upgrade(session) => self.begin_upgrade(key, session, &head),
+            Route::Spare => {
+                // Rule: engine.io: a second candidate is accepted and closed at once; the session
+                // is unharmed. Refusing it with 400 would be an error the client does not expect.
+                if self.become_websocket(key, &head, Role::Spent) {
+                    self.count_ending(Ending::UpgradeFailed);
+                    self.close_conn(key, Ending::UpgradeFailed);
+                }
+            }
             Route::Plain(endpoint) => {
                 self.become_websocket(key, &head, Role::Plain { endpoint });
             }
@@ -247,11 +257,11 @@ impl Shard {
             return self.engine_error(head, unknown);
         }
         if upgrade {
-            let may = websocket && polling && session.upgrade.is_none();
-            if may && self.settings.allow_upgrades {
-                return Route::Upgrade(key);
+            if !websocket || !self.settings.allow_upgrades {
+                return self.engine_error(head, bad);
             }
-            return self.engine_error(head, bad);
+            let wanted = polling && session.upgrade.is_none();
+            return if wanted { Route::Upgrade(key) } else { Route::Spare };
         }
         if websocket || !polling {
             return self.engine_error(head, bad);
@@ -580,6 +590,14 @@ impl Shard {
         }
     }
 
+    /// Whether the host must call `next` although no bytes arrived: a hook has spoken.
+    #[must_use]
+    pub fn needs_step(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| {
+            matches!(&conn.speaks, Speaks::Http(Phase::Asking(asking)) if asking.verdict.is_some())
+        })
+    }
+
     /// The application's hook has spoken; the host calls `next` again.
     pub fn allow(&mut self, key: Key, verdict: Result<(), String>) {
         if let Some(conn) = self.conns.get_mut(key)
@@ -647,8 +665,10 @@ impl Shard {
             settings.limits.message_bytes_max,
         );
         if websocket {
+            let hush = self.millis().plus(HUSH_MS);
             if let Some(session) = self.sessions.get_mut(session) {
                 session.transport = Transport::WebSocket { conn: key };
+                session.hushed_until = (revision == Revision::V3).then_some(hush);
             }
             self.send_engine(session, open.as_bytes());
         } else {
@@ -694,6 +714,7 @@ impl Shard {
             upgrade: None,
             heartbeat,
             connect_due,
+            hushed_until: None,
             post: None,
             outbox: Outbox::default(),
             queued_at: self.now,
@@ -740,6 +761,11 @@ impl Shard {
         }
     }
 }
+
+/// Old clients, and the official EIO 3 suite, begin to listen a moment after their WebSocket
+/// opened: an open packet that arrives together with the 101 is lost on them. Node writes the two
+/// apart; this is how long we wait to be sure of it.
+const HUSH_MS: u64 = 3;
 
 enum HeadOutcome {
     More,

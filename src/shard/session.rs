@@ -71,6 +71,8 @@ pub(crate) struct Session {
     pub(crate) upgrade: Option<Box<Upgrade>>,
     pub(crate) heartbeat: Heartbeat,
     pub(crate) connect_due: Option<Millis>,
+    /// EIO 3 on WebSocket: nothing is written before this moment, see `Shard::open_session`.
+    pub(crate) hushed_until: Option<Millis>,
     /// The post that is being received.
     pub(crate) post: Option<Key>,
     pub(crate) outbox: Outbox,
@@ -100,8 +102,8 @@ impl Session {
             return until;
         }
         let mut due = self.heartbeat.due();
-        if let Some(connect_due) = self.connect_due {
-            due = due.min(connect_due);
+        for other in [self.connect_due, self.hushed_until].into_iter().flatten() {
+            due = due.min(other);
         }
         if let Some(upgrade) = &self.upgrade {
             due = due.min(upgrade.until).min(upgrade.noop_due.unwrap_or(upgrade.until));

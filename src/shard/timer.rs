@@ -121,6 +121,13 @@ impl Shard {
             self.forget_session(key);
             return;
         }
+        if session.hushed_until.is_some_and(|until| until <= now) {
+            session.hushed_until = None;
+            if let Transport::WebSocket { conn } = session.transport {
+                self.mark_dirty(conn);
+            }
+        }
+        let Some(session) = self.sessions.get_mut(key) else { return };
         if session.connect_due.is_some_and(|due| due <= now) {
             self.end_session(key, Ending::ConnectTimeout);
             return;

@@ -57,6 +57,7 @@ impl Shard {
         if let Speaks::WebSocket { role: Role::Session(session), .. } = &conn.speaks
             && let Some(session) = self.sessions.get_mut(*session)
             && !session.outbox.is_empty()
+            && session.hushed_until.is_none()
         {
             let form = session.form(attachments_max);
             self.hists.record(Stage::QueuedToWritten, self.now - session.queued_at);

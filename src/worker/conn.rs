@@ -189,6 +189,12 @@ impl Worker {
         }
     }
 
+    /// Lets the shard go on with a connection although no bytes arrived.
+    pub(super) fn step(self: &Rc<Self>, key: Key) {
+        // Without bytes nothing can be consumed, and no request can ask for another core.
+        let (_, _nothing) = self.feed(key, &mut []);
+    }
+
     fn forward(&self, key: Key, request: crate::shard::Forwarded) {
         let peer = self.conns.borrow().get(key).map(|io| io.peer);
         let Some(peer) = peer else { return };

@@ -31,9 +31,7 @@ impl Worker {
                 }
             }
             for key in self.core.with(crate::shard::Shard::take_resumed) {
-                if let Some(io) = self.conns.borrow().get(key) {
-                    io.resume.notify();
-                }
+                self.resume(key);
             }
             if !self.core.with(|shard| shard.has_output()) || self.mesh_is_stuck() {
                 break;
@@ -44,6 +42,16 @@ impl Worker {
             // Another core's inbox is full. It is emptied without us; try again shortly.
             monoio::time::sleep(std::time::Duration::from_millis(1)).await;
             self.core.with(|_| ());
+        }
+    }
+
+    /// Lets a connection go on whose answer is out, or whose handshake has been decided.
+    fn resume(self: &Rc<Self>, key: Key) {
+        if self.core.with(|shard| shard.needs_step(key)) {
+            self.step(key);
+        }
+        if let Some(io) = self.conns.borrow().get(key) {
+            io.resume.notify();
         }
     }
 

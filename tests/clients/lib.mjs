@@ -17,10 +17,11 @@ const TARGET = process.env.CARGO_TARGET_DIR
   ? resolve(ROOT, process.env.CARGO_TARGET_DIR)
   : join(ROOT, "target");
 
-/** Where the two programs under test lie; the environment may point elsewhere. */
+/** Where the programs lie; the environment may point elsewhere. */
 export const BINARIES = {
   corewire: process.env.COREWIRE_BIN ?? join(TARGET, "debug/corewire"),
   conformance: process.env.CONFORMANCE_BIN ?? join(TARGET, "debug/examples/conformance"),
+  rust: process.env.RUST_CLIENT_BIN ?? join(TARGET, "debug/corewire-rust-client"),
 };
 
 export const WORKERS = process.env.WORKERS ?? "1";

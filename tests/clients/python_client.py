@@ -18,6 +18,10 @@ import threading
 from pathlib import Path
 
 import socketio
+from engineio.payload import Payload
+
+# The client takes 16 packets in one polling answer unless told otherwise; a burst has more.
+Payload.max_decode_packets = 10_000
 
 WAIT = 8
 RUN_MAX = 300
@@ -85,6 +89,14 @@ class Sync:
 
         self.client.on(event, note, namespace=namespace)
 
+    async def heartbeat(self):
+        """Waits for one answer to a ping of the server."""
+        came, engine = threading.Event(), self.client.eio
+        send = engine._send_packet
+        engine._send_packet = lambda packet: (send(packet), packet.packet_type == 3 and came.set())
+        check(came.wait(WAIT), True)
+        engine._send_packet = send
+
     async def connect(self, url, **options):
         self.client.connect(url, wait_timeout=WAIT, **options)
 
@@ -118,6 +130,19 @@ class Async:
             return answer
 
         self.client.on(event, note, namespace=namespace)
+
+    async def heartbeat(self):
+        came, engine = asyncio.Event(), self.client.eio
+        send = engine._send_packet
+
+        async def note(packet):
+            await send(packet)
+            if packet.packet_type == 3:
+                came.set()
+
+        engine._send_packet = note
+        await asyncio.wait_for(came.wait(), WAIT)
+        engine._send_packet = send
 
     async def connect(self, url, **options):
         await self.client.connect(url, wait_timeout=WAIT, **options)
@@ -228,13 +253,14 @@ async def refusals(at):
     check("/guarded" in one.client.namespaces, True)
 
 
-async def a_burst_arrives_in_order(at):
+async def a_burst_arrives(at):
     one = at.make()
     one.listen("seq")
     await at.connect(one)
     await one.emit("burst", 500, 20)
-    for i in range(500):
-        check(await one.next("seq"), (i, "x" * 20))
+    heard = [await one.next("seq") for _ in range(500)]
+    # The synchronous client handles each message on a thread of its own: they overtake there.
+    check(heard if at.kind is Async else sorted(heard), [(i, "x" * 20) for i in range(500)])
 
 
 async def heartbeats_and_facts(at):
@@ -242,10 +268,9 @@ async def heartbeats_and_facts(at):
     facts = await one.call("whoami")
     check(facts["sid"], one.client.get_sid())
     check(facts["transport"], "polling" if at.transports == ["polling"] else "websocket")
-    # Three pings of the server: each is asked for by an event, none is slept for.
-    for _ in range(40):
-        check(await one.call("message-with-ack", "a" * 100), "a" * 100)
-    check(one.client.connected, True)
+    for _ in range(3):
+        await one.heartbeat()
+    check(await one.call("message-with-ack", "alive"), "alive")
 
 
 async def the_server_disconnects(at):
@@ -258,7 +283,7 @@ async def the_server_disconnects(at):
 
 CHECKS = [
     connects_and_hears_its_auth, messages_come_back, acknowledgements_both_ways, rooms,
-    several_namespaces, refusals, a_burst_arrives_in_order, heartbeats_and_facts,
+    several_namespaces, refusals, a_burst_arrives, heartbeats_and_facts,
     the_server_disconnects,
 ]
 
