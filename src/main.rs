@@ -1,1 +1,89 @@
-fn main(){}
+//! The `corewire` command: the gateway, and what one wants to know of its configuration.
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
+
+use std::process::ExitCode;
+
+use corewire::config::{self, Command, Loaded, Options};
+use corewire::server::{Running, Server, StartError};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The file that is read if it is there and no other is named.
+const DEFAULT_FILE: &str = "corewire.toml";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match run(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("corewire: {error}");
+            ExitCode::from(if matches!(error, StartError::Config(_)) { 2 } else { 1 })
+        }
+    }
+}
+
+fn run(args: &[String]) -> Result<(), StartError> {
+    let (command, args) = config::parse_command(args)?;
+    match command {
+        Command::Serve => serve(&args),
+        Command::CheckConfig => {
+            let loaded = load(&args)?;
+            println!("the configuration is fine");
+            drop(loaded);
+            Ok(())
+        }
+        Command::DefaultConfig => {
+            print!("{}", config::default_toml());
+            Ok(())
+        }
+        Command::ConfigReference => {
+            print!("{}", config::reference_markdown());
+            Ok(())
+        }
+        Command::Version => {
+            println!("corewire {}", env!("CARGO_PKG_VERSION"));
+            Ok(())
+        }
+        Command::Help => {
+            print!("{}", config::help("corewire", &Options::gateway()));
+            Ok(())
+        }
+    }
+}
+
+fn load(args: &[String]) -> Result<Loaded, StartError> {
+    let named = config::config_path(args)?;
+    let present = || std::path::Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.to_owned());
+    let path = named.or_else(present);
+    let text = match &path {
+        Some(path) => Some(
+            std::fs::read_to_string(path)
+                .map_err(|error| StartError::File { path: path.clone(), error })?,
+        ),
+        None => None,
+    };
+    let file = path.as_deref().zip(text.as_deref());
+    let loaded = config::load(Options::gateway(), file, std::env::vars(), args)?;
+    for warning in &loaded.warnings {
+        eprintln!("corewire: warning: {warning}");
+    }
+    Ok(loaded)
+}
+
+fn serve(args: &[String]) -> Result<(), StartError> {
+    let loaded = load(args)?;
+    let running = Server::gateway(loaded.options, loaded.tables).start()?;
+    greet(&running);
+    running.wait_for_signal();
+    Ok(())
+}
+
+/// Says what is listened on, and a line to try.
+fn greet(running: &Running) {
+    for address in &running.addresses {
+        println!("listening on {address}");
+    }
+    println!("admin on {}", running.admin_address);
+    println!("try: curl http://{}/socket/stats", running.admin_address);
+}

@@ -27,6 +27,8 @@ pub(crate) struct Conn {
     pub(crate) blocked_at: Option<Millis>,
     /// Bytes of a message that has arrived in part, wherever they are kept.
     pub(crate) partial_bytes: usize,
+    /// The code of the peer's close frame, which ours repeats (RFC 6455, section 5.5.1).
+    pub(crate) peer_code: Option<u16>,
     /// It was told to wait before its input is looked at again.
     pub(crate) paused: bool,
 }
@@ -125,6 +127,7 @@ impl Shard {
             due: None,
             blocked_at: None,
             partial_bytes: 0,
+            peer_code: None,
             paused: false,
         });
         self.counters.connections_opened += 1;
@@ -237,18 +240,17 @@ impl Shard {
 
     /// What remains is written, then the connection closes; a WebSocket says so with a frame.
     pub(super) fn close_conn(&mut self, key: Key, ending: Ending) {
-        let now = self.millis();
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.closing {
             return;
         }
         if let Speaks::WebSocket { role, .. } = &mut conn.speaks {
             *role = Role::Spent;
-            let code = (ending.ws_code() != 0).then(|| ending.ws_code());
+            let own_code = (ending.ws_code() != 0).then(|| ending.ws_code());
+            let code = conn.peer_code.or(own_code);
             conn.out.extend_from_slice(&ws::close_frame(code));
         }
         conn.closing = true;
-        let _ = now;
         self.set_conn_due(key, LINGER_MS);
         self.mark_dirty(key);
         self.resumed.push(key);

@@ -104,13 +104,12 @@ impl Shard {
 
     /// The last packet of a polling session: `6` answers the poll of a client that left, `1`
     /// tells the others. If no poll waits, the next one gets it, where there will be one.
+    ///
+    /// A close packet never shares a body with messages: the official client acts on it before
+    /// the messages in front of it, and takes a disconnect for a broken transport.
     fn end_polling(&mut self, key: Key, poll: Option<Key>, ending: Ending) {
         let packet = if ending == Ending::PeerClosed { Kind::Noop } else { Kind::Close }.digit();
-        if let Some(conn) = poll {
-            self.answer_poll(key, conn, Some(packet));
-            self.forget_session(key);
-            return;
-        }
+        let says_something = self.sessions.get(key).is_some_and(|s| !s.outbox.is_empty());
         let wait_ms = match ending {
             Ending::PeerClosed => LATE_POLL_MS,
             Ending::SocketPacket
@@ -122,7 +121,12 @@ impl Shard {
             | Ending::ServerShutdown => LAST_WORDS_MS,
             _ => 0,
         };
-        if wait_ms == 0 {
+        let last_words_follow = wait_ms == LAST_WORDS_MS && says_something;
+        if let Some(conn) = poll {
+            let last = (!last_words_follow).then_some(packet);
+            self.answer_poll(key, conn, last);
+        }
+        if wait_ms == 0 || (poll.is_some() && !last_words_follow) {
             self.forget_session(key);
             return;
         }

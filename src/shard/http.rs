@@ -472,9 +472,13 @@ impl Shard {
                 self.end_session(session_key, Ending::RequestDuplicated);
             }
             Transport::LastWords { packet, .. } => {
+                // What waits comes first; the close packet has an answer of its own.
+                let says_something = !session.outbox.is_empty();
                 self.set_phase(key, phase);
-                self.answer_poll(session_key, key, Some(packet));
-                self.forget_session(session_key);
+                self.answer_poll(session_key, key, (!says_something).then_some(packet));
+                if !says_something {
+                    self.forget_session(session_key);
+                }
             }
             _ => {
                 session.transport = Transport::Polling { poll: Some(key) };

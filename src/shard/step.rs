@@ -95,7 +95,8 @@ impl Shard {
                 Message::Control
             }
             ws::Event::Pong => Message::Control,
-            ws::Event::Close(_) => {
+            ws::Event::Close(code) => {
+                conn.peer_code = code;
                 self.conn_ends(key, Ending::PeerClosed);
                 return None;
             }

@@ -69,7 +69,8 @@ impl Worker {
             if has_unread {
                 let next = self.feed_unread(key, &io);
                 if let Next::Handover(core) = next {
-                    self.hand_over(key, io, core).await;
+                    // Boxed: it is rare, and would make every connection's task larger.
+                    Box::pin(self.hand_over(key, io, core)).await;
                     return;
                 }
             }
@@ -79,7 +80,8 @@ impl Worker {
             match self.read(key, &io) {
                 Ok(Next::Read) => has_unread = !io.unread.borrow().is_empty(),
                 Ok(Next::Handover(core)) => {
-                    self.hand_over(key, io, core).await;
+                    // Boxed: it is rare, and would make every connection's task larger.
+                    Box::pin(self.hand_over(key, io, core)).await;
                     return;
                 }
                 Err(()) => break,
