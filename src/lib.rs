@@ -1,5 +1,7 @@
 //! Corewire.
 
+#[cfg(feature = "runtime")]
+pub mod admin;
 pub mod api;
 pub mod assets;
 pub mod base;

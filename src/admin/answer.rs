@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use axum::body::Body;
-use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -15,7 +15,11 @@ pub(super) enum Reply {
     /// `{"success":true,…}`, written already.
     Json { status: u16, body: Vec<u8> },
     /// Anything else.
-    Text { status: u16, media_type: &'static str, body: Cow<'static, str> },
+    Text {
+        status: u16,
+        media_type: &'static str,
+        body: Cow<'static, str>,
+    },
 }
 
 #[derive(Serialize)]
@@ -30,7 +34,15 @@ struct Success<'a, T: ?Sized> {
 impl Reply {
     /// A success with data.
     pub(super) fn data(message: &str, data: &(impl Serialize + ?Sized)) -> Result<Self, Failure> {
-        Self::json(200, &Success { success: true, message, data, next_cursor: None })
+        Self::json(
+            200,
+            &Success {
+                success: true,
+                message,
+                data,
+                next_cursor: None,
+            },
+        )
     }
 
     /// Something was made that was not there before.
@@ -38,7 +50,15 @@ impl Reply {
         message: &str,
         data: &(impl Serialize + ?Sized),
     ) -> Result<Self, Failure> {
-        Self::json(201, &Success { success: true, message, data, next_cursor: None })
+        Self::json(
+            201,
+            &Success {
+                success: true,
+                message,
+                data,
+                next_cursor: None,
+            },
+        )
     }
 
     /// A page of a list. The cursor stands there even if it is null: then this was the last page.
@@ -48,7 +68,15 @@ impl Reply {
         next_cursor: Option<&str>,
     ) -> Result<Self, Failure> {
         let next_cursor = Some(next_cursor);
-        Self::json(200, &Success { success: true, message, data, next_cursor })
+        Self::json(
+            200,
+            &Success {
+                success: true,
+                message,
+                data,
+                next_cursor,
+            },
+        )
     }
 
     fn json(status: u16, content: &impl Serialize) -> Result<Self, Failure> {
@@ -61,9 +89,11 @@ impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         match self {
             Self::Json { status, body } => respond(status, "application/json", Body::from(body)),
-            Self::Text { status, media_type, body } => {
-                respond(status, media_type, Body::from(body))
-            }
+            Self::Text {
+                status,
+                media_type,
+                body,
+            } => respond(status, media_type, Body::from(body)),
         }
     }
 }
@@ -73,7 +103,9 @@ fn respond(status: u16, media_type: &'static str, body: Body) -> Response {
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let media_type = HeaderValue::from_static(media_type);
-    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, media_type);
     response
 }
 
@@ -90,8 +122,6 @@ pub(super) struct Failure {
     pub(super) details: Option<Value>,
     /// What is known although the answer is an error; only health has this.
     pub(super) data: Option<Value>,
-    /// One header more, where HTTP asks for it.
-    header: Option<(HeaderName, Cow<'static, str>)>,
 }
 
 impl Failure {
@@ -100,20 +130,12 @@ impl Failure {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        let failure = Self {
+        Self {
             status,
             code: code.into(),
             message: message.into(),
             details: None,
             data: None,
-            header: None,
-        };
-        match status {
-            // Rule: RFC 9110 sections 10.2.3 and 15.6.4, RFC 6585 section 4.
-            429 | 503 => failure.with_header(header::RETRY_AFTER, "1"),
-            // Rule: RFC 9110 section 15.5.2: a 401 names a scheme.
-            401 => failure.with_header(header::WWW_AUTHENTICATE, "Bearer realm=\"corewire\""),
-            _ => failure,
         }
     }
 
@@ -124,11 +146,6 @@ impl Failure {
 
     pub(super) fn with_data(mut self, data: &impl Serialize) -> Self {
         self.data = serde_json::to_value(data).ok();
-        self
-    }
-
-    fn with_header(mut self, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Self {
-        self.header = Some((name, value.into()));
         self
     }
 
@@ -145,7 +162,11 @@ impl Failure {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(405, "METHOD_NOT_ALLOWED", "This path does not take that method")
+        Self::new(
+            405,
+            "METHOD_NOT_ALLOWED",
+            "This path does not take that method",
+        )
     }
 
     pub(super) fn too_large(bytes_max: usize) -> Self {
@@ -176,7 +197,11 @@ impl Failure {
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(500, "INTERNAL_ERROR", "Something went wrong here; it is in the log")
+        Self::new(
+            500,
+            "INTERNAL_ERROR",
+            "Something went wrong here; it is in the log",
+        )
     }
 }
 
@@ -202,13 +227,21 @@ impl IntoResponse for Failure {
         if let Some(data) = self.data {
             body["data"] = data;
         }
-        let mut response =
-            respond(self.status, "application/json", Body::from(body.to_string()));
-        if let Some((name, value)) = self.header
-            && let Ok(value) = HeaderValue::from_str(&value)
-        {
-            response.headers_mut().insert(name, value);
-        }
+        let mut response = respond(
+            self.status,
+            "application/json",
+            Body::from(body.to_string()),
+        );
+        let (name, value) = match self.status {
+            // Rule: RFC 9110 section 15.5.2: a 401 names a scheme.
+            401 => (header::WWW_AUTHENTICATE, "Bearer realm=\"corewire\""),
+            // Rule: RFC 9110 sections 10.2.3 and 15.6.4, RFC 6585 section 4.
+            429 | 503 => (header::RETRY_AFTER, "1"),
+            _ => return response,
+        };
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
         response
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::process;
-use super::state::{Admin, unix_ms};
+use super::state::{Admin, label, unix_ms};
 use super::workers::Full;
 use crate::api::SnapshotParts;
 use crate::base::CoreId;
@@ -39,16 +39,18 @@ async fn listen(admin: Arc<Admin>, core: CoreId) {
         let (reply, answer) = oneshot::channel();
         let asked_at = Instant::now();
         let errand = Box::new(move |io: &crate::api::Io| {
-            let _left = reply.send(io.snapshot(spare));
+            let _left = reply.send((io.snapshot(spare), rustix::thread::gettid()));
         });
-        spare = match admin.workers.send(core, errand) {
-            Ok(()) => match answer.await {
-                Ok(parts) => admin.absorb(core, asked_at, parts),
-                // The worker ended, or the errand panicked; either way it is asked again.
-                Err(_) => Histograms::new(),
-            },
-            Err(Full) => Histograms::new(),
-        };
+        if admin.workers.send(core, errand) == Err(Full) {
+            admin.book().known[core.index()].overloaded = true;
+            spare = Histograms::new();
+        } else if let Ok((parts, thread)) = answer.await {
+            let busy_us = process::thread_cpu_us(thread.as_raw_pid()).unwrap_or(0);
+            spare = admin.absorb(core, asked_at, parts, busy_us);
+        } else {
+            // The worker ended, or the errand panicked; either way it is asked again.
+            spare = Histograms::new();
+        }
         let nudge = admin.nudges[core.index()].notified();
         let _woken = tokio::time::timeout(INTERVAL, nudge).await;
     }
@@ -56,11 +58,16 @@ async fn listen(admin: Arc<Admin>, core: CoreId) {
 
 impl Admin {
     /// Takes in what a core told, and gives its histograms back, empty.
-    fn absorb(&self, core: CoreId, asked_at: Instant, parts: SnapshotParts) -> Histograms {
+    fn absorb(
+        &self,
+        core: CoreId,
+        asked_at: Instant,
+        parts: SnapshotParts,
+        busy_us: u64,
+    ) -> Histograms {
         let mut book = self.book();
         let book = &mut *book;
         let known = &mut book.known[core.index()];
-        let busy_us = known.facts.tid.and_then(process::thread_cpu_us).unwrap_or(0);
         known.busy.look(|| busy_us);
         known.asked_at = Some(asked_at);
         known.heard_at = Some(Instant::now());
@@ -68,14 +75,14 @@ impl Admin {
         book.heard_unix_ms = unix_ms();
         let empty = book.totals.absorb(CoreSnapshot {
             core: core.index(),
-            label: known.facts.label.clone(),
+            label: label(core.index()),
             counters: parts.counters,
             endings: parts.endings,
             hists: parts.hists,
             taken_at_us: parts.now_us,
             uptime_us: parts.now_us,
-            pinned: known.facts.cpu,
-            driver: known.facts.driver.clone(),
+            pinned: known.cpu,
+            driver: known.driver.clone(),
             busy_us,
         });
         self.heard.notify_waiters();
@@ -115,7 +122,12 @@ impl Admin {
             loop {
                 let heard = self.heard.notified();
                 let fresh = |at: &Instant| *at >= since;
-                if self.book().known.iter().all(|one| one.asked_at.as_ref().is_some_and(fresh)) {
+                if self
+                    .book()
+                    .known
+                    .iter()
+                    .all(|one| one.asked_at.as_ref().is_some_and(fresh))
+                {
                     return;
                 }
                 heard.await;

@@ -6,11 +6,11 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::answer::{Failure, Reply};
-use super::clock::rfc3339;
 use super::process;
 use super::route::Call;
-use super::state::{Admin, Book, Phase};
+use super::state::{Admin, Book, Phase, label};
 use crate::config::Scope;
+use crate::gateway::rfc3339;
 
 /// How the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -109,9 +109,9 @@ pub(super) fn workers(book: &Book) -> Vec<Worker> {
         };
         Worker {
             core,
-            label: known.facts.label.clone(),
-            driver: known.facts.driver.clone(),
-            cpu: known.facts.cpu,
+            label: label(core),
+            driver: known.driver.clone(),
+            cpu: known.cpu,
             connections: read(|counters| counters.connections),
             sessions: read(|counters| counters.sessions),
             sockets: read(|counters| counters.sockets),

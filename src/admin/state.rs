@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 use super::process::{self, CpuMeter};
-use super::workers::{Facts, Workers};
+use super::workers::Workers;
 use crate::base::CoreId;
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
@@ -46,12 +46,7 @@ pub struct AdminSettings {
 impl AdminSettings {
     /// From the configuration.
     #[must_use]
-    pub fn new(
-        options: &Options,
-        tables: &Tables,
-        gateway: GatewayRoutes,
-        epoch: Instant,
-    ) -> Self {
+    pub fn new(options: &Options, tables: &Tables, gateway: GatewayRoutes, epoch: Instant) -> Self {
         Self {
             keys: tables.api_keys.clone(),
             cors_origins: options.admin_cors_origin.clone(),
@@ -83,7 +78,7 @@ impl Phase {
     const ALL: [Self; 3] = [Self::Starting, Self::Serving, Self::Draining];
 }
 
-/// The admin core. One value a process, on the admin core's thread but for [`Admin::set_phase`].
+/// The admin core. One value a process; its work is done on the admin core's thread.
 pub struct Admin {
     pub(super) settings: AdminSettings,
     pub(super) workers: Arc<dyn Workers>,
@@ -108,10 +103,18 @@ pub(super) struct Book {
     pub(super) heard_unix_ms: u64,
 }
 
+/// The name of a worker for readers.
+pub(super) fn label(core: usize) -> String {
+    format!("worker-{core}")
+}
+
 /// What is known of a worker beside its numbers.
 #[derive(Clone, Debug)]
 pub(super) struct Known {
-    pub(super) facts: Facts,
+    /// What drives its I/O: the rung of the ladder that the start line names.
+    pub(super) driver: String,
+    /// The CPU its thread is pinned to, if it is.
+    pub(super) cpu: Option<usize>,
     /// When it was asked what it last answered.
     pub(super) asked_at: Option<Instant>,
     /// When it was last heard.
@@ -127,7 +130,8 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 impl Known {
     pub(super) fn is_healthy(&self) -> bool {
-        self.heard_at.is_some_and(|heard| heard.elapsed() <= SILENCE_MAX)
+        self.heard_at
+            .is_some_and(|heard| heard.elapsed() <= SILENCE_MAX)
     }
 }
 
@@ -148,8 +152,9 @@ impl Admin {
             ]),
             max_age_s: Some(600),
         };
-        let known = (0..cores).map(|core| Known {
-            facts: workers.facts(CoreId::from_index(core)),
+        let known = (0..cores).map(|_| Known {
+            driver: String::new(),
+            cpu: None,
             asked_at: None,
             heard_at: None,
             busy: CpuMeter::new(0),
@@ -177,6 +182,14 @@ impl Admin {
     /// Says where the process is in its life; any thread may.
     pub fn set_phase(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
+    }
+
+    /// Says what a worker that now runs is like; any thread may.
+    pub fn introduce(&self, core: CoreId, driver: &str, cpu: Option<usize>) {
+        if let Some(known) = self.book().known.get_mut(core.index()) {
+            known.driver = driver.to_owned();
+            known.cpu = cpu;
+        }
     }
 
     /// Where the process is in its life.
@@ -211,6 +224,8 @@ impl Admin {
 
 /// Milliseconds since the epoch, by the wall clock.
 pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -41,8 +41,28 @@ pub(super) struct Latency {
 
 impl From<Percentiles> for Latency {
     fn from(from: Percentiles) -> Self {
-        let Percentiles { count, min, mean, p50, p90, p99, p999, p9999, max } = from;
-        Self { count, min, mean, p50, p90, p99, p999, p9999, max }
+        let Percentiles {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            p9999,
+            max,
+        } = from;
+        Self {
+            count,
+            min,
+            mean,
+            p50,
+            p90,
+            p99,
+            p999,
+            p9999,
+            max,
+        }
     }
 }
 
@@ -72,7 +92,7 @@ pub(super) struct Stats {
 pub(super) async fn stats(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
     admin.refresh().await;
     let rooms = match admin.settings.gateway {
-        GatewayRoutes::On => super::rooms::largest_rooms(&admin).await,
+        GatewayRoutes::On => super::verbs::largest_rooms(&admin).await,
         GatewayRoutes::Off => BTreeMap::new(),
     };
     let stats = {
@@ -113,16 +133,30 @@ pub(super) async fn latency(admin: Arc<Admin>, call: Call) -> Result<Reply, Fail
     match call.query.get("format") {
         None | Some("json") => {
             let book = admin.book();
-            Reply::data("Latencies in microseconds", &latencies(&book.totals, stages))
+            Reply::data(
+                "Latencies in microseconds",
+                &latencies(&book.totals, stages),
+            )
         }
         Some("hgrm") => {
-            let tables = stages.iter().map(|stage| {
-                let table = telemetry::hgrm(admin.book().totals.stage(*stage));
+            let table = |stage: &Stage| telemetry::hgrm(admin.book().totals.stage(*stage));
+            let body = match stages {
+                [only] => table(only),
                 // Readers of the format skip what starts with a hash.
-                format!("#[Stage = {}, microseconds]\n{table}", stage.name())
-            });
-            let body = tables.collect::<Vec<_>>().join("\n").into();
-            Ok(Reply::Text { status: 200, media_type: "text/plain; charset=utf-8", body })
+                several => several.iter().fold(String::new(), |text, stage| {
+                    format!(
+                        "{text}#[Stage = {}, microseconds]\n{}\n",
+                        stage.name(),
+                        table(stage)
+                    )
+                }),
+            };
+            let body = body.into();
+            Ok(Reply::Text {
+                status: 200,
+                media_type: "text/plain; charset=utf-8",
+                body,
+            })
         }
         Some(_) => Err(Failure::invalid("format", "json or hgrm")),
     }
@@ -131,6 +165,10 @@ pub(super) async fn latency(admin: Arc<Admin>, call: Call) -> Result<Reply, Fail
 /// `GET /metrics`.
 pub(super) async fn metrics(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
     admin.refresh().await;
+    let kept = match admin.settings.gateway {
+        GatewayRoutes::On => Some(super::verbs::kept(&admin).await),
+        GatewayRoutes::Off => None,
+    };
     let status = admin.status();
     let book = admin.book();
     let mut out = telemetry::render(&book.totals, Ending::LABELS, admin.settings.version);
@@ -144,16 +182,48 @@ pub(super) async fn metrics(admin: Arc<Admin>, _call: Call) -> Result<Reply, Fai
     let cpu_s = process::cpu_us() as f64 / 1e6;
     let help = "Processor time of all threads in seconds.";
     put("process_cpu_seconds_total", help, Kind::Counter, cpu_s);
-    let up = if status == Status::Unhealthy { 0.0 } else { 1.0 };
-    put("corewire_up", "1 while any worker answers.", Kind::Gauge, up);
+    let up = if status == Status::Unhealthy {
+        0.0
+    } else {
+        1.0
+    };
+    put(
+        "corewire_up",
+        "1 while any worker answers.",
+        Kind::Gauge,
+        up,
+    );
     let uptime_s = admin.now_us() as f64 / 1e6;
-    put("corewire_uptime_seconds", "Time since the process started.", Kind::Gauge, uptime_s);
-    out.family("corewire_core_healthy", "1 while the worker answers.", Kind::Gauge);
+    put(
+        "corewire_uptime_seconds",
+        "Time since the process started.",
+        Kind::Gauge,
+        uptime_s,
+    );
+    if let Some((rooms, users)) = kept {
+        let help = "Rooms with a name of their own.";
+        put("corewire_gateway_rooms", help, Kind::Gauge, rooms as f64);
+        put(
+            "corewire_gateway_users",
+            "Users connected now.",
+            Kind::Gauge,
+            users as f64,
+        );
+    }
+    out.family(
+        "corewire_core_healthy",
+        "1 while the worker answers.",
+        Kind::Gauge,
+    );
     for (core, known) in book.known.iter().enumerate() {
         let core = core.to_string();
         let healthy = u8::from(known.is_healthy());
         out.sample("corewire_core_healthy", &[("core", &core)], healthy);
     }
     let body = out.finish().into();
-    Ok(Reply::Text { status: 200, media_type: telemetry::CONTENT_TYPE, body })
+    Ok(Reply::Text {
+        status: 200,
+        media_type: telemetry::CONTENT_TYPE,
+        body,
+    })
 }

@@ -14,19 +14,6 @@ pub type Errand = Box<dyn FnOnce(&Io) + Send>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
 
-/// What does not change about a worker.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Facts {
-    /// What it is, for a reader: `worker-0`.
-    pub label: String,
-    /// What drives its I/O: the rung of the ladder that the start line names.
-    pub driver: String,
-    /// The CPU its thread is pinned to, if it is.
-    pub cpu: Option<usize>,
-    /// The kernel's id of its thread, to read how busy it is.
-    pub tid: Option<i32>,
-}
-
 /// All worker cores as the admin core sees them; never blocks.
 pub trait Workers: Send + Sync + 'static {
     /// How many there are.
@@ -37,11 +24,6 @@ pub trait Workers: Send + Sync + 'static {
     /// # Errors
     /// The core is so far behind that it takes no more.
     fn send(&self, core: CoreId, errand: Errand) -> Result<(), Full>;
-
-    /// What does not change about a core.
-    fn facts(&self, core: CoreId) -> Facts {
-        Facts { label: format!("worker-{}", core.0), ..Facts::default() }
-    }
 }
 
 /// Why a worker gave no answer.
@@ -81,7 +63,9 @@ pub async fn ask<T: Send + 'static>(
 ) -> Result<T, AskError> {
     let (reply, answer) = oneshot::channel();
     let errand: Errand = Box::new(move |io| question(io, Reply(reply)));
-    workers.send(core, errand).map_err(|Full| AskError::Overloaded)?;
+    workers
+        .send(core, errand)
+        .map_err(|Full| AskError::Overloaded)?;
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(AskError::Gone),

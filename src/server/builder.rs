@@ -56,7 +56,8 @@ impl Server {
     /// The gateway as the application: REST on the public listener too, keys, rules.
     #[must_use]
     pub fn gateway(options: Options, tables: Tables) -> Self {
-        let build = move |_io: &Io| App::new();
+        let settings = Arc::new(crate::gateway::GatewaySettings::from(&options, &tables));
+        let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));
         Self { tables, gateway: true, ..Self::new(options, build) }
     }
 

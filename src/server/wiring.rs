@@ -1,11 +1,23 @@
 //! The admin core's thread, and how workers and it reach each other.
 
-use std::time::Instant;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::{self, Admin, AdminSettings, Errand, Full, GatewayRoutes, Phase, Workers};
 use crate::base::CoreId;
 use crate::config::{Options, Tables};
 use crate::mesh::Outlet;
 use crate::worker::{AdminCall, Item};
+
+/// REST requests of the public listener that may wait for the admin core.
+const CALLS_WAITING_MAX: usize = 1_024;
+/// REST requests of the public listener that are answered at one time.
+const CALLS_AT_ONCE: usize = 256;
+/// Between two looks of the gateway at what has become old.
+const SWEEP: Duration = Duration::from_secs(1);
 
 /// What the admin core is given at its start.
 pub(super) struct AdminStart {
@@ -19,17 +31,115 @@ pub(super) struct AdminStart {
 
 /// The admin core, from outside.
 pub(super) struct AdminThread {
-    pub(super) calls: tokio::sync::mpsc::Sender<AdminCall>,
+    pub(super) calls: mpsc::Sender<AdminCall>,
+    admin: Arc<Admin>,
+    closing: watch::Sender<bool>,
+    thread: JoinHandle<()>,
 }
 
+/// The workers' inboxes, as the admin core sees them.
+struct Inboxes(Vec<Outlet<Item>>);
+
+impl Workers for Inboxes {
+    fn cores(&self) -> usize {
+        self.0.len()
+    }
+
+    fn send(&self, core: CoreId, errand: Errand) -> Result<(), Full> {
+        self.0[core.index()].try_send(Item::Errand(errand)).map_err(|_| Full)
+    }
+}
+
+/// Starts the thread.
 pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
-    let (calls, _) = tokio::sync::mpsc::channel(10);
-    let _ = (start.listener, start.outlets, start.options, start.tables, start.gateway, start.epoch);
-    Ok(AdminThread { calls })
+    let routes = if start.gateway { GatewayRoutes::On } else { GatewayRoutes::Off };
+    let settings = AdminSettings::new(&start.options, &start.tables, routes, start.epoch.0);
+    let admin = Admin::new(settings, Arc::new(Inboxes(start.outlets.clone())));
+    let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
+    let (closing, closed) = watch::channel(false);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let core = Arc::clone(&admin);
+    let thread = std::thread::Builder::new()
+        .name(String::from("admin"))
+        .spawn(move || runtime.block_on(live(core, start, waiting, closed)))?;
+    Ok(AdminThread { calls, admin, closing, thread })
+}
+
+async fn live(
+    admin: Arc<Admin>,
+    start: AdminStart,
+    waiting: mpsc::Receiver<AdminCall>,
+    mut closed: watch::Receiver<bool>,
+) {
+    tokio::spawn(admin::collect(Arc::clone(&admin)));
+    tokio::spawn(answer_calls(Arc::clone(&admin), start.outlets.clone(), waiting));
+    if start.gateway {
+        tokio::spawn(sweep(start.outlets));
+    }
+    let shutdown = async move {
+        // A sender that is gone means the process ends.
+        let _gone = closed.wait_for(|closed| *closed).await;
+    };
+    // The listener was opened by us; if it cannot be used, health says so from outside.
+    let _unusable = admin::serve(vec![start.listener], admin, shutdown).await;
+}
+
+/// Answers what came in on the public listener; a worker writes the answer.
+async fn answer_calls(
+    admin: Arc<Admin>,
+    outlets: Vec<Outlet<Item>>,
+    mut waiting: mpsc::Receiver<AdminCall>,
+) {
+    let router = admin::router(&admin);
+    let at_once = Arc::new(tokio::sync::Semaphore::new(CALLS_AT_ONCE));
+    while let Some(call) = waiting.recv().await {
+        let Ok(permit) = Arc::clone(&at_once).acquire_owned().await else { return };
+        let (router, outlet) = (router.clone(), outlets[call.core.index()].clone());
+        tokio::spawn(async move {
+            let AdminCall { conn, peer, head, body, .. } = call;
+            let (bytes, keep_alive) = admin::call(&router, &head, body, peer).await;
+            let mut item = Item::Answer { conn, bytes, keep_alive };
+            while let Err(back) = outlet.try_send(item) {
+                item = back;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            drop(permit);
+        });
+    }
+}
+
+/// Lets the gateway of every core look at what has become old.
+async fn sweep(outlets: Vec<Outlet<Item>>) {
+    loop {
+        tokio::time::sleep(SWEEP).await;
+        for outlet in &outlets {
+            // A core that is behind is swept a second later.
+            let _behind = outlet.try_send(Item::Errand(Box::new(crate::gateway::sweep)));
+        }
+    }
 }
 
 impl AdminThread {
-    pub(super) fn workers_run(&self, _: impl Iterator<Item = (CoreId, &'static str, Option<usize>)>) {}
-    pub(super) fn set_draining(&self) {}
-    pub(super) fn end(self) {}
+    /// All workers run, each on this driver and CPU.
+    pub(super) fn workers_run<'a>(
+        &self,
+        workers: impl Iterator<Item = (CoreId, &'a str, Option<usize>)>,
+    ) {
+        for (core, driver, cpu) in workers {
+            self.admin.introduce(core, driver, cpu);
+        }
+        self.admin.set_phase(Phase::Serving);
+    }
+
+    /// From now on the process is not ready.
+    pub(super) fn set_draining(&self) {
+        self.admin.set_phase(Phase::Draining);
+    }
+
+    /// Ends the thread.
+    pub(super) fn end(self) {
+        self.closing.send_replace(true);
+        // A panic there has been reported already.
+        let _panicked = self.thread.join();
+    }
 }

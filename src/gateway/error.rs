@@ -1,0 +1,127 @@
+//! Why the gateway does not do what was asked, for clients and for REST alike.
+
+use std::borrow::Cow;
+
+use serde::{Serialize, Serializer, ser::SerializeStruct};
+
+use super::schema::Fault;
+
+/// What is wrong with one member of a payload.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberError {
+    /// Its name; `payload` for the whole.
+    pub member: &'static str,
+    /// What is wrong with it.
+    pub fault: Fault,
+}
+
+impl MemberError {
+    /// What is wrong with it, for a person: `must be 1 to 256 bytes`.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.fault.to_string()
+    }
+}
+
+impl Serialize for MemberError {
+    fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
+        let mut object = out.serialize_struct("MemberError", 2)?;
+        object.serialize_field("member", self.member)?;
+        object.serialize_field("message", &self.message())?;
+        object.end()
+    }
+}
+
+/// Why a verb was not done. One variant a broken rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum VerbError {
+    /// Members of the payload are not what they must be.
+    Invalid(Vec<MemberError>),
+    /// No rule permits it, or it can never be permitted.
+    Forbidden,
+    /// The gateway does not know the event.
+    UnknownEvent,
+    /// The user has no socket.
+    UserNotConnected,
+    /// As many rooms as may be, of the server or of the socket.
+    LimitReached,
+    /// Another core is so far behind that nothing more is taken on.
+    Overloaded,
+}
+
+impl VerbError {
+    /// One member is wrong.
+    pub(super) fn member(member: &'static str, fault: Fault) -> Self {
+        Self::Invalid(vec![MemberError { member, fault }])
+    }
+
+    /// For a program.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Invalid(_) => "VALIDATION_FAILED",
+            Self::Forbidden => "FORBIDDEN",
+            Self::UnknownEvent => "UNKNOWN_EVENT",
+            Self::UserNotConnected => "USER_NOT_CONNECTED",
+            Self::LimitReached => "LIMIT_REACHED",
+            Self::Overloaded => "OVERLOADED",
+        }
+    }
+
+    /// For HTTP.
+    #[must_use]
+    pub const fn status(&self) -> u16 {
+        match self {
+            Self::Invalid(_) => 422,
+            Self::Forbidden => 403,
+            Self::UnknownEvent | Self::UserNotConnected => 404,
+            Self::LimitReached => 429,
+            Self::Overloaded => 503,
+        }
+    }
+
+    /// For a person.
+    #[must_use]
+    pub fn message(&self) -> Cow<'static, str> {
+        Cow::Borrowed(match self {
+            Self::Invalid(members) => {
+                let parts = members
+                    .iter()
+                    .map(|one| format!("{} {}", one.member, one.fault));
+                return Cow::Owned(parts.collect::<Vec<_>>().join("; "));
+            }
+            Self::Forbidden => "this is not permitted",
+            Self::UnknownEvent => "no such event is known",
+            Self::UserNotConnected => "the user is not connected",
+            Self::LimitReached => "there are as many rooms as there may be",
+            Self::Overloaded => "the server is overloaded",
+        })
+    }
+
+    /// What is wrong with which member; nothing but for [`VerbError::Invalid`].
+    #[must_use]
+    pub fn details(&self) -> &[MemberError] {
+        match self {
+            Self::Invalid(members) => members,
+            _ => &[],
+        }
+    }
+
+    /// Whether the same request may succeed later.
+    #[must_use]
+    pub const fn retryable(&self) -> bool {
+        matches!(self, Self::LimitReached | Self::Overloaded)
+    }
+
+    /// How long to wait before that, if it can be said.
+    #[must_use]
+    pub const fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::Overloaded => Some(1_000),
+            _ => None,
+        }
+    }
+}
+
+/// The answer of a verb; it may be called on any core, once the last answer it needs is there.
+pub type Done<T> = Box<dyn FnOnce(Result<T, VerbError>) + Send>;

@@ -1,0 +1,100 @@
+//! Who a socket belongs to.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::schema::{self, Fault, name_fault};
+use crate::api::{Refusal, Socket};
+use crate::base::Key;
+
+/// Whose socket it is. One a socket; its texts are shared with the core that keeps the user.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Identity {
+    pub(super) user: Arc<str>,
+    pub(super) session: Option<Arc<str>>,
+    /// Its place in the list of this core, once it has joined.
+    pub(super) seat: Cell<Option<Key>>,
+}
+
+impl Identity {
+    /// The room of all the user's sockets.
+    pub(super) fn user_room(&self) -> String {
+        user_room(&self.user)
+    }
+
+    /// The room of the session's sockets.
+    pub(super) fn session_room(&self) -> Option<String> {
+        self.session
+            .as_ref()
+            .map(|session| format!("session:{session}"))
+    }
+}
+
+/// The room of all sockets of a user.
+pub(super) fn user_room(user: &str) -> String {
+    format!("user:{user}")
+}
+
+/// Reads `userId` and `sessionId` from the auth payload, else from the query string.
+pub(super) fn identify(socket: &Socket) -> Result<Rc<Identity>, Refusal> {
+    let auth = socket.raw_auth();
+    let mut found = from_auth(&auth)?;
+    if found.iter().any(Option::is_none)
+        && let Some(handshake) = socket.handshake()
+    {
+        let query = handshake.query();
+        for (value, name) in found.iter_mut().zip(NAMES) {
+            if value.is_none() {
+                *value = query.get(name).map(Arc::from);
+            }
+        }
+    }
+    for (value, name) in found.iter().zip(NAMES) {
+        if let Some(fault) = value.as_deref().and_then(name_fault) {
+            return Err(invalid(name, fault));
+        }
+    }
+    let [user, session] = found;
+    let Some(user) = user else {
+        return Err(refusal("userId is required", "AUTH_REQUIRED"));
+    };
+    Ok(Rc::new(Identity {
+        user,
+        session,
+        seat: Cell::new(None),
+    }))
+}
+
+const NAMES: [&str; 2] = ["userId", "sessionId"];
+
+/// `null` counts as not given: that is what clients write who have none.
+fn from_auth(auth: &str) -> Result<[Option<Arc<str>>; 2], Refusal> {
+    let mut found = [None, None];
+    let Some(pairs) = schema::pairs(auth) else {
+        return Ok(found);
+    };
+    for (name, raw) in pairs {
+        let Some(at) = NAMES.iter().position(|known| *known == name) else {
+            continue;
+        };
+        // Rule: JavaScript, JSON.parse: the last of two members of one name counts.
+        found[at] = match raw {
+            "null" => None,
+            _ => match schema::text_of(raw) {
+                Some(text) => Some(Arc::from(&*text)),
+                None => return Err(invalid(NAMES[at], Fault::NotText)),
+            },
+        };
+    }
+    Ok(found)
+}
+
+fn invalid(name: &str, fault: Fault) -> Refusal {
+    refusal(&format!("{name} {fault}"), "VALIDATION_FAILED")
+}
+
+/// A refusal as clients know it: `{"message":…,"data":{"code":…}}`.
+pub(super) fn refusal(message: &str, code: &str) -> Refusal {
+    Refusal::new(message).with_data(&serde_json::json!({ "code": code }))
+}

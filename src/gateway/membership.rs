@@ -1,0 +1,331 @@
+//! Joining and leaving: the library is told here, the keeper of the room by an errand.
+//!
+//! A join takes effect at once and is answered when the keeper has counted it. A room that is one
+//! too many is counted all the same and the socket taken out again, so that what the keeper is
+//! told always adds up.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::error::{Done, VerbError};
+use super::events;
+use super::identity::Identity;
+use super::keeper::Entered;
+use super::local::Pending;
+use super::views::MembershipView;
+use super::{Gateway, ROOT, on};
+use crate::api::{Disconnected, Io, Socket};
+use crate::base::{CoreId, Key};
+
+/// What a keeper is told of a user's sockets, and asked at the same time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    Enter(u32),
+    Exit(u32),
+    /// Nothing changed; only the count is wanted.
+    Ask,
+}
+
+/// Tells the keeper of a room; `pending` names the question that waits for its answer here.
+fn tell(
+    gateway: &Gateway,
+    io: &Io,
+    space: u16,
+    (room, user): (&Arc<str>, &Arc<str>),
+    change: Change,
+    pending: Option<Key>,
+) {
+    let (room, user, asker) = (Arc::clone(room), Arc::clone(user), io.core());
+    on(io, gateway.home(&room), move |gateway, io| {
+        let entered = apply(gateway, io, space, &room, &user, change);
+        if let Some(key) = pending {
+            on(io, asker, move |gateway, io| {
+                settle(gateway, io, key, entered)
+            });
+        }
+    });
+}
+
+/// On the keeper.
+fn apply(
+    gateway: &Gateway,
+    io: &Io,
+    space: u16,
+    room: &str,
+    user: &Arc<str>,
+    change: Change,
+) -> Entered {
+    let now_ms = io.unix_ms();
+    let mut space = gateway.space(space).borrow_mut();
+    let users = match change {
+        Change::Enter(sockets) => return space.enter(room, user, sockets, now_ms),
+        Change::Exit(sockets) => space.exit(room, user, sockets, now_ms),
+        Change::Ask => space.users_in(room, now_ms),
+    };
+    Entered {
+        users,
+        accepted: true,
+    }
+}
+
+/// A socket joins a room because its client asked for it, and may.
+pub(super) fn join(gateway: &Gateway, io: &Io, pending: Pending) -> Result<(), VerbError> {
+    let change = if pending.socket.is_in(&pending.room) {
+        Change::Ask
+    } else if pending.socket.join(&pending.room) {
+        Change::Enter(1)
+    } else {
+        // The name was judged, so the socket has as many rooms as it may have.
+        return Err(VerbError::LimitReached);
+    };
+    ask(gateway, io, pending, change);
+    Ok(())
+}
+
+/// A socket leaves a room because its client asked for it.
+pub(super) fn leave(gateway: &Gateway, io: &Io, pending: Pending) {
+    let change = if pending.socket.leave(&pending.room) {
+        Change::Exit(1)
+    } else {
+        Change::Ask
+    };
+    ask(gateway, io, pending, change);
+}
+
+fn ask(gateway: &Gateway, io: &Io, pending: Pending, change: Change) {
+    let (room, who, space) = (
+        Arc::clone(&pending.room),
+        Rc::clone(&pending.who),
+        pending.space,
+    );
+    let key = gateway.local.borrow_mut().pending.insert(pending);
+    tell(gateway, io, space, (&room, &who.user), change, Some(key));
+}
+
+/// The keeper has answered.
+fn settle(gateway: &Rc<Gateway>, io: &Io, key: Key, entered: Entered) {
+    let pending = gateway.local.borrow_mut().pending.remove(key);
+    let Some(Pending {
+        socket,
+        who,
+        ack,
+        room,
+        space,
+        ..
+    }) = pending
+    else {
+        return;
+    };
+    if entered.accepted {
+        if let Some(ack) = ack {
+            events::send_room_ack(ack, &room, entered.users, false);
+        }
+        return;
+    }
+    if socket.leave(&room) {
+        tell(
+            gateway,
+            io,
+            space,
+            (&room, &who.user),
+            Change::Exit(1),
+            None,
+        );
+    }
+    events::refuse(&socket, &who, ack, &VerbError::LimitReached);
+}
+
+/// Answers clients whose keeper is silent with what is known here: the sockets of this core.
+pub(super) fn answer_late(gateway: &Gateway, io: &Io) {
+    let now_ms = io.unix_ms();
+    let mut late = Vec::new();
+    let mut local = gateway.local.borrow_mut();
+    for key in local.pending.keys() {
+        if let Some(pending) = local.pending.get_mut(key)
+            && pending.asked_ms + KEEPER_TIMEOUT_MS <= now_ms
+            && let Some(ack) = pending.ack.take()
+        {
+            late.push((ack, pending.space, Arc::clone(&pending.room)));
+        }
+    }
+    drop(local);
+    for (ack, space, room) in late {
+        let sockets = io.room_size_here(gateway.settings.namespace(space), &room);
+        events::send_room_ack(ack, &room, sockets, true);
+    }
+}
+
+/// How long a client waits for the keeper of a room at most, to the second.
+const KEEPER_TIMEOUT_MS: u64 = 1_000;
+
+/// A socket joins the rooms of its user and its session. False if the library refused.
+pub(super) fn join_own_rooms(socket: &Socket, who: &Identity) -> bool {
+    socket.join(&who.user_room()) && who.session_room().is_none_or(|room| socket.join(&room))
+}
+
+/// Tells the keeper of the session's room of a socket that joined; the user's room needs none,
+/// its members are the user's sockets.
+pub(super) fn tell_own_rooms(gateway: &Gateway, io: &Io, space: u16, who: &Identity) {
+    if let Some(room) = who.session_room() {
+        tell(
+            gateway,
+            io,
+            space,
+            (&room.into(), &who.user),
+            Change::Enter(1),
+            None,
+        );
+    }
+}
+
+/// Tells the keepers of all rooms that a socket was in when it went, each once.
+pub(super) fn tell_gone(gateway: &Gateway, space: u16, who: &Identity, gone: &Disconnected) {
+    let mut by_keeper: BTreeMap<CoreId, Vec<Box<str>>> = BTreeMap::new();
+    let user_room = who.user_room();
+    for room in gone.rooms().iter().filter(|room| ***room != *user_room) {
+        by_keeper
+            .entry(gateway.home(room))
+            .or_default()
+            .push((**room).into());
+    }
+    for (core, rooms) in by_keeper {
+        let user = Arc::clone(&who.user);
+        on(gone.io(), core, move |gateway, io| {
+            for room in rooms {
+                apply(gateway, io, space, &room, &user, Change::Exit(1));
+            }
+        });
+    }
+}
+
+/// A user whom REST puts into a room or takes out of one: all cores are doing their part.
+pub(super) struct Job {
+    cores_left: usize,
+    /// Sockets the user has.
+    seen: u64,
+    /// Sockets that are in the room now, or that left it.
+    done_for: u64,
+    user: Arc<str>,
+    room: Arc<str>,
+    joins: bool,
+    done: Done<MembershipView>,
+}
+
+/// Puts all sockets of a user into a room, or takes them out.
+///
+/// The keeper of the room leads: it asks every core, so that it has heard of every change before
+/// it answers.
+pub(super) fn change_user(
+    gateway: &Gateway,
+    io: &Io,
+    user: &str,
+    room: &str,
+    joins: bool,
+    done: Done<MembershipView>,
+) {
+    let (user, room): (Arc<str>, Arc<str>) = (user.into(), room.into());
+    on(io, gateway.home(&room), move |gateway, io| {
+        let held = || gateway.space(ROOT).borrow_mut().hold(&room, io.unix_ms());
+        if joins && held().is_err() {
+            done(Err(VerbError::LimitReached));
+            return;
+        }
+        let cores_left = gateway.cores;
+        let keeper = io.core();
+        let job = Job {
+            cores_left,
+            seen: 0,
+            done_for: 0,
+            user: Arc::clone(&user),
+            room: Arc::clone(&room),
+            joins,
+            done,
+        };
+        let key = gateway.jobs.borrow_mut().insert(job);
+        for core in (0..cores_left).map(CoreId::from_index) {
+            let (user, room) = (Arc::clone(&user), Arc::clone(&room));
+            on(io, core, move |gateway, io| {
+                let part = change_here(gateway, io, &user, &room, joins);
+                on(io, keeper, move |gateway, io| {
+                    part_done(gateway, io, key, part)
+                });
+            });
+        }
+    });
+}
+
+/// What one core did for a job.
+#[derive(Clone, Copy, Debug, Default)]
+struct PartDone {
+    seen: u64,
+    done_for: u64,
+    changed: u32,
+}
+
+fn change_here(gateway: &Gateway, io: &Io, user: &str, room: &str, joins: bool) -> PartDone {
+    let sockets = gateway.local.borrow().sockets_of(user);
+    let mut part = PartDone {
+        seen: sockets.len() as u64,
+        ..PartDone::default()
+    };
+    for socket in sockets.into_iter().map(|key| io.socket(key)) {
+        let was_in = socket.is_in(room);
+        let is_done = if joins {
+            was_in || socket.join(room)
+        } else {
+            socket.leave(room)
+        };
+        part.done_for += u64::from(is_done);
+        part.changed += u32::from(is_done && was_in != joins);
+    }
+    part
+}
+
+fn part_done(gateway: &Gateway, io: &Io, key: Key, part: PartDone) {
+    let mut jobs = gateway.jobs.borrow_mut();
+    let Some(job) = jobs.get_mut(key) else { return };
+    job.cores_left -= 1;
+    job.seen += part.seen;
+    job.done_for += part.done_for;
+    let change = if job.joins {
+        Change::Enter(part.changed)
+    } else {
+        Change::Exit(part.changed)
+    };
+    if part.changed > 0 {
+        apply(gateway, io, ROOT, &job.room, &job.user, change);
+    }
+    if job.cores_left > 0 {
+        return;
+    }
+    let job = jobs.remove(key);
+    drop(jobs);
+    let Some(Job {
+        seen,
+        done_for,
+        user,
+        room,
+        joins,
+        done,
+        ..
+    }) = job
+    else {
+        return;
+    };
+    if joins {
+        gateway
+            .space(ROOT)
+            .borrow_mut()
+            .release(&room, io.unix_ms());
+    }
+    done(match (joins, seen, done_for) {
+        (true, 0, _) => Err(VerbError::UserNotConnected),
+        (true, _, 0) => Err(VerbError::LimitReached),
+        _ => Ok(MembershipView {
+            user_id: user.to_string(),
+            room_id: room.to_string(),
+            sockets: done_for,
+        }),
+    });
+}

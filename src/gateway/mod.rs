@@ -1,0 +1,201 @@
+//! # gateway: the product
+//!
+//! An application on the library and nothing else: who a socket belongs to, which events clients
+//! may send and what becomes of them, rooms with rules, presence, and the verbs behind REST.
+//!
+//! Owns, on every core: the seats of its own sockets (`local.rs`), and the rooms and users whose
+//! names hash to it (`keeper.rs`). Nobody writes another core's state; facts and questions travel
+//! as errands ([`Io::run_on`]), which are never lost and keep their order from core to core.
+//! Imports: `api`, `config`, `socketio` for raw arguments, `base`. No clock, no socket, no task.
+//!
+//! Holds at all times:
+//! - a keeper's sums are the joins and leaves it was told of; every join and leave of a socket
+//!   goes through `membership.rs`, which tells it;
+//! - nothing is relayed that was not judged by the table in `schema.rs`, and what is relayed are
+//!   the sender's own bytes;
+//! - whoever asked for an acknowledgement gets exactly one;
+//! - rooms of a user or a session and rooms of a socket's id are never open to clients.
+//!
+//! Read first: `events.rs` (what clients see), then `membership.rs`, then `verbs.rs` (what REST
+//! calls).
+
+mod error;
+mod events;
+mod identity;
+mod keeper;
+mod local;
+mod membership;
+mod presence;
+mod rules;
+pub mod schema;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod time;
+pub mod verbs;
+mod views;
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use crate::api::{App, Io};
+use crate::base::{CoreId, Slab};
+use crate::config::{Options, Rule, Tables};
+
+pub use error::{Done, MemberError, VerbError};
+pub use schema::{Payload, request, validate};
+pub use time::rfc3339;
+pub use views::{ConnectedView, KeptView, MembershipView, RecipientsView, RoomView, UserView};
+
+/// What the gateway must know of the configuration.
+#[derive(Clone, Debug)]
+pub struct GatewaySettings {
+    /// The namespaces served; the first one is `/`, where REST acts.
+    pub namespaces: Vec<String>,
+    /// Whether every client may join and publish to every room that rules could open.
+    pub rooms_open: bool,
+    /// What users may do in which rooms.
+    pub rules: Vec<Rule>,
+    /// Most rooms of one namespace, on all cores together.
+    pub rooms_max: usize,
+    /// How long a room made by REST stays while it is empty.
+    pub room_idle_ttl_ms: u64,
+    /// Rooms that hear of users who come and go; none if nobody is to.
+    pub presence_rooms: Vec<String>,
+    /// Seed of the hash maps, drawn at the start: names come from clients.
+    pub hash_seed: u64,
+}
+
+impl GatewaySettings {
+    /// The settings that a configuration asks for. The caller draws [`Self::hash_seed`].
+    #[must_use]
+    pub fn from(options: &Options, tables: &Tables) -> Self {
+        let mut namespaces = vec![String::from("/")];
+        for name in &options.namespaces {
+            if !namespaces.contains(name) {
+                namespaces.push(name.clone());
+            }
+        }
+        let presence = if options.presence_events {
+            &options.presence_rooms[..]
+        } else {
+            &[]
+        };
+        Self {
+            namespaces,
+            rooms_open: options.rooms_open,
+            rules: tables.rules.clone(),
+            rooms_max: options.rooms_max,
+            room_idle_ttl_ms: options.room_idle_ttl_ms,
+            presence_rooms: presence.to_vec(),
+            hash_seed: 0,
+        }
+    }
+
+    fn namespace(&self, space: u16) -> &str {
+        &self.namespaces[usize::from(space)]
+    }
+}
+
+impl Default for GatewaySettings {
+    fn default() -> Self {
+        Self::from(&Options::default(), &Tables::default())
+    }
+}
+
+/// The namespace REST acts in: the first one, `/`.
+const ROOT: u16 = 0;
+
+/// The gateway of one core.
+struct Gateway {
+    settings: Arc<GatewaySettings>,
+    cores: usize,
+    local: RefCell<local::Local>,
+    /// One a namespace. No borrow lives across a call of the library.
+    spaces: Vec<RefCell<keeper::Space>>,
+    jobs: RefCell<Slab<membership::Job>>,
+}
+
+impl Gateway {
+    fn new(io: &Io, settings: Arc<GatewaySettings>) -> Self {
+        let cores = io.cores();
+        let seed = settings.hash_seed;
+        let share = settings.rooms_max.div_ceil(cores.max(1));
+        let space = |_| keeper::Space::new(seed, share, settings.room_idle_ttl_ms);
+        Self {
+            cores,
+            local: RefCell::new(local::Local::new(seed, settings.namespaces.len())),
+            spaces: settings
+                .namespaces
+                .iter()
+                .map(space)
+                .map(RefCell::new)
+                .collect(),
+            jobs: RefCell::new(Slab::default()),
+            settings,
+        }
+    }
+
+    fn space(&self, space: u16) -> &RefCell<keeper::Space> {
+        &self.spaces[usize::from(space)]
+    }
+
+    fn home(&self, name: &str) -> CoreId {
+        keeper::home(name, self.cores)
+    }
+}
+
+/// Runs something on another core's gateway.
+fn on(io: &Io, core: CoreId, errand: impl FnOnce(&Rc<Gateway>, &Io) + Send + 'static) {
+    io.run_on(core, move |io| {
+        if let Some(gateway) = io.state::<Gateway>() {
+            errand(&gateway, io);
+        }
+    });
+}
+
+/// The gateway as an application; the server builds one on every core.
+///
+/// Besides, the server calls [`sweep`] once a second, and starts its shards with a limit on names
+/// that leaves `session:` in front of a name its place: [`ROOM_BYTES_MAX`].
+#[must_use]
+pub fn app(io: &Io, settings: Arc<GatewaySettings>) -> App {
+    let gateway = Rc::new(Gateway::new(io, settings));
+    let mut app = App::new().state(Rc::clone(&gateway));
+    for (space, name) in (0..).zip(&gateway.settings.namespaces) {
+        app = app.namespace(name, |builder| events::serve(builder, &gateway, space));
+    }
+    app
+}
+
+/// Bytes of the longest room: a session's, with the longest name a session may have.
+pub const ROOM_BYTES_MAX: usize = "session:".len() + schema::NAME_BYTES_MAX;
+
+/// What is to be done about once a second on every core: empty rooms expire, keepers hear where
+/// something was said, and whoever waits for a silent keeper is answered without it.
+pub fn sweep(io: &Io) {
+    let Some(gateway) = io.state::<Gateway>() else {
+        return;
+    };
+    membership::answer_late(&gateway, io);
+    let now_ms = io.unix_ms();
+    for space in &gateway.spaces {
+        space.borrow_mut().sweep(now_ms);
+    }
+    let mut by_keeper: Vec<Vec<_>> = (0..gateway.cores).map(|_| Vec::new()).collect();
+    for touched in gateway.local.borrow_mut().take_touched() {
+        by_keeper[gateway.home(&touched.1).index()].push(touched);
+    }
+    for (core, touched) in by_keeper
+        .into_iter()
+        .enumerate()
+        .filter(|(_, all)| !all.is_empty())
+    {
+        on(io, CoreId::from_index(core), move |gateway, _| {
+            for (space, room, at_ms) in touched {
+                gateway.space(space).borrow_mut().touch(&room, at_ms);
+            }
+        });
+    }
+}

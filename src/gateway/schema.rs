@@ -1,0 +1,409 @@
+//! The shapes of all payloads: one table, and the judge that reads it.
+//!
+//! Two kinds of text are judged by it. Events of clients are read where they lie, because what is
+//! relayed stays the sender's bytes; bodies of REST come as values.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::{MemberError, VerbError};
+use crate::config::is_reserved_room;
+use crate::socketio::{self, split_args};
+
+/// Bytes of a user id, a session id, a room's or an event's name.
+pub const NAME_BYTES_MAX: usize = 256;
+/// Bytes of a text that people read at a glance.
+const TITLE_BYTES_MAX: usize = 1_024;
+/// Bytes of a text that people read.
+const MESSAGE_BYTES_MAX: usize = 65_536;
+/// Bytes of a text that a tool reads; the limit of a packet is usually below.
+const PROMPT_BYTES_MAX: usize = 1_048_576;
+
+/// What a member must be.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Want {
+    /// 1 to 256 bytes without control characters.
+    Name,
+    /// A name that is no reserved event.
+    Event,
+    /// A name that is no automatic room.
+    Room,
+    /// A text of so many bytes, not empty.
+    Text(usize),
+    /// One of these words.
+    Word(&'static [&'static str]),
+    /// A number between these two.
+    Number(f64, f64),
+    /// `true` or `false`.
+    Flag,
+    /// Anything at all.
+    Any,
+}
+
+/// One member of a shape.
+#[derive(Clone, Copy, Debug)]
+pub struct Member {
+    /// Its name.
+    pub name: &'static str,
+    /// What it must be.
+    pub want: Want,
+    /// Whether it must be there.
+    pub required: bool,
+}
+
+const fn needs(name: &'static str, want: Want) -> Member {
+    Member {
+        name,
+        want,
+        required: true,
+    }
+}
+
+const fn may(name: &'static str, want: Want) -> Member {
+    Member {
+        name,
+        want,
+        required: false,
+    }
+}
+
+/// Members of the longest shape.
+const MEMBERS_MAX: usize = 8;
+const STATUS: Want = Want::Word(&["processing", "completed", "failed", "cancelled"]);
+const TYPE: Want = Want::Word(&["success", "error", "warning", "info"]);
+
+/// A payload with a shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Payload {
+    /// `ai_request`.
+    AiRequest,
+    /// `ai_response`.
+    AiResponse,
+    /// `status_update`.
+    StatusUpdate,
+    /// `notification`, and the body of `POST /socket/notifications`.
+    Notification,
+    /// `room:join` and `room:leave`.
+    RoomName,
+    /// `room:message`.
+    RoomMessage,
+    /// The body of `POST /socket/rooms`.
+    CreateRoom,
+    /// The body of `POST /socket/rooms/join` and `/leave`.
+    Membership,
+    /// The body of `POST /socket/rooms/message`.
+    SendToRoom,
+}
+
+impl Payload {
+    /// All of them.
+    pub const ALL: [Self; 9] = [
+        Self::AiRequest,
+        Self::AiResponse,
+        Self::StatusUpdate,
+        Self::Notification,
+        Self::RoomName,
+        Self::RoomMessage,
+        Self::CreateRoom,
+        Self::Membership,
+        Self::SendToRoom,
+    ];
+
+    /// The members it may have. What else it holds passes through.
+    #[must_use]
+    pub const fn members(self) -> &'static [Member] {
+        match self {
+            Self::AiRequest => AI_REQUEST,
+            Self::AiResponse => AI_RESPONSE,
+            Self::StatusUpdate => STATUS_UPDATE,
+            Self::Notification => NOTIFICATION,
+            Self::RoomName => ROOM_NAME,
+            Self::RoomMessage => ROOM_MESSAGE,
+            Self::CreateRoom => CREATE_ROOM,
+            Self::Membership => MEMBERSHIP,
+            Self::SendToRoom => SEND_TO_ROOM,
+        }
+    }
+}
+
+// The table.
+
+const AI_REQUEST: &[Member] = &[
+    needs("toolId", Want::Name),
+    needs("message", Want::Text(PROMPT_BYTES_MAX)),
+    needs("requestId", Want::Name),
+    needs("sessionId", Want::Name),
+    may("userId", Want::Name),
+];
+const AI_RESPONSE: &[Member] = &[
+    needs("requestId", Want::Name),
+    needs("response", Want::Any),
+    needs("success", Want::Flag),
+    may("error", Want::Text(MESSAGE_BYTES_MAX)),
+    needs("duration", Want::Number(0.0, f64::MAX)),
+    needs("toolId", Want::Name),
+    needs("userId", Want::Name),
+];
+const STATUS_UPDATE: &[Member] = &[
+    needs("sessionId", Want::Name),
+    may("userId", Want::Name),
+    needs("status", STATUS),
+    may("progress", Want::Number(0.0, 100.0)),
+    may("message", Want::Text(MESSAGE_BYTES_MAX)),
+];
+const NOTIFICATION: &[Member] = &[
+    needs("userId", Want::Name),
+    needs("type", TYPE),
+    needs("title", Want::Text(TITLE_BYTES_MAX)),
+    needs("message", Want::Text(MESSAGE_BYTES_MAX)),
+    may("data", Want::Any),
+];
+const ROOM_NAME: &[Member] = &[needs("roomId", Want::Name)];
+const ROOM_MESSAGE: &[Member] = &[
+    needs("roomId", Want::Name),
+    needs("event", Want::Name),
+    needs("data", Want::Any),
+];
+const CREATE_ROOM: &[Member] = &[needs("roomId", Want::Room), needs("name", Want::Name)];
+const MEMBERSHIP: &[Member] = &[needs("userId", Want::Name), needs("roomId", Want::Room)];
+const SEND_TO_ROOM: &[Member] = &[
+    needs("roomId", Want::Name),
+    needs("event", Want::Event),
+    may("data", Want::Any),
+];
+
+/// What is wrong with a member.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fault {
+    /// The payload is no JSON object.
+    NotAnObject,
+    /// It is required and not there.
+    Missing,
+    /// It is there more than once, so that two readers may see two values.
+    Twice,
+    /// Not a string.
+    NotText,
+    /// A string without a character, or longer than so many bytes.
+    Length(usize),
+    /// A control character.
+    Control,
+    /// None of the words.
+    NotOneOf(&'static [&'static str]),
+    /// Not a number between the two.
+    NotNumber(f64, f64),
+    /// Neither `true` nor `false`.
+    NotFlag,
+    /// A name that Socket.IO itself uses.
+    ReservedEvent,
+    /// A room whose members the gateway alone chooses.
+    AutomaticRoom,
+    /// Not a cursor that a page ended with.
+    Cursor,
+}
+
+impl Eq for Fault {}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotAnObject => out.write_str("must be a JSON object"),
+            Self::Missing => out.write_str("is required"),
+            Self::Twice => out.write_str("must stand there only once"),
+            Self::NotText => out.write_str("must be a string"),
+            Self::Length(max) => write!(out, "must be 1 to {max} bytes"),
+            Self::Control => out.write_str("must not hold control characters"),
+            Self::NotOneOf(words) => write!(out, "must be one of {}", words.join(", ")),
+            Self::NotNumber(min, f64::MAX) => write!(out, "must be a number from {min}"),
+            Self::NotNumber(min, max) => write!(out, "must be a number from {min} to {max}"),
+            Self::NotFlag => out.write_str("must be true or false"),
+            Self::ReservedEvent => out.write_str("must not be a reserved event name"),
+            Self::AutomaticRoom => out.write_str("must not start with user: or session:"),
+            Self::Cursor => out.write_str("must be the nextCursor of an earlier page"),
+        }
+    }
+}
+
+/// A value as far as it matters here.
+enum Seen<'a> {
+    Text(Cow<'a, str>),
+    Number(f64),
+    Flag,
+    Other,
+}
+
+/// What is wrong with a name, which is 1 to 256 bytes without control characters.
+#[must_use]
+pub fn name_fault(text: &str) -> Option<Fault> {
+    if !(1..=NAME_BYTES_MAX).contains(&text.len()) {
+        return Some(Fault::Length(NAME_BYTES_MAX));
+    }
+    text.chars().any(char::is_control).then_some(Fault::Control)
+}
+
+fn fault(want: Want, seen: &Seen<'_>) -> Option<Fault> {
+    match (want, seen) {
+        (Want::Any, _) | (Want::Flag, Seen::Flag) => None,
+        (Want::Flag, _) => Some(Fault::NotFlag),
+        (Want::Number(min, max), Seen::Number(number)) if (min..=max).contains(number) => None,
+        (Want::Number(min, max), _) => Some(Fault::NotNumber(min, max)),
+        (Want::Word(words), Seen::Text(text)) if words.contains(&&**text) => None,
+        (Want::Word(words), _) => Some(Fault::NotOneOf(words)),
+        (Want::Text(max), Seen::Text(text)) => {
+            (!(1..=max).contains(&text.len())).then_some(Fault::Length(max))
+        }
+        (Want::Name, Seen::Text(text)) => name_fault(text),
+        (Want::Event, Seen::Text(text)) => {
+            name_fault(text).or_else(|| socketio::is_reserved(text).then_some(Fault::ReservedEvent))
+        }
+        (Want::Room, Seen::Text(text)) => {
+            name_fault(text).or_else(|| is_reserved_room(text).then_some(Fault::AutomaticRoom))
+        }
+        (Want::Text(_) | Want::Name | Want::Event | Want::Room, _) => Some(Fault::NotText),
+    }
+}
+
+fn error_of(member: &Member, seen: Option<&Seen<'_>>) -> Option<MemberError> {
+    let fault = match seen {
+        Some(seen) => fault(member.want, seen),
+        None => member.required.then_some(Fault::Missing),
+    };
+    fault.map(|fault| MemberError {
+        member: member.name,
+        fault,
+    })
+}
+
+const NOT_AN_OBJECT: MemberError = MemberError {
+    member: "payload",
+    fault: Fault::NotAnObject,
+};
+
+/// Everything that is wrong with the body of a request; empty if nothing is.
+#[must_use]
+pub fn validate(payload: Payload, value: &Value) -> Vec<MemberError> {
+    let Some(object) = value.as_object() else {
+        return vec![NOT_AN_OBJECT];
+    };
+    let look = |member: &Member| {
+        let seen = object.get(member.name).map(|value| match value {
+            Value::String(text) => Seen::Text(Cow::Borrowed(text)),
+            Value::Number(number) => Seen::Number(number.as_f64().unwrap_or(f64::NAN)),
+            Value::Bool(_) => Seen::Flag,
+            Value::Null | Value::Array(_) | Value::Object(_) => Seen::Other,
+        });
+        error_of(member, seen.as_ref())
+    };
+    payload.members().iter().filter_map(look).collect()
+}
+
+/// The body of a request as its type, if it has its shape.
+///
+/// # Errors
+/// [`VerbError::Invalid`] with every member that is wrong.
+pub fn request<T: DeserializeOwned>(payload: Payload, value: &Value) -> Result<T, VerbError> {
+    let errors = validate(payload, value);
+    if !errors.is_empty() {
+        return Err(VerbError::Invalid(errors));
+    }
+    T::deserialize(value).map_err(|_| VerbError::Invalid(vec![NOT_AN_OBJECT]))
+}
+
+/// The members of an event's payload that its shape names, where they lie.
+#[derive(Debug)]
+pub(super) struct Fields<'a> {
+    /// The whole object, as it came.
+    pub(super) object: &'a str,
+    members: &'static [Member],
+    values: [Option<&'a str>; MEMBERS_MAX],
+}
+
+impl<'a> Fields<'a> {
+    /// A member's raw JSON.
+    pub(super) fn raw(&self, name: &str) -> Option<&'a str> {
+        let at = self.members.iter().position(|member| member.name == name)?;
+        self.values[at]
+    }
+
+    /// A member's text; empty if there is none, which a required one never is.
+    pub(super) fn text(&self, name: &str) -> Cow<'a, str> {
+        self.raw(name).and_then(text_of).unwrap_or_default()
+    }
+}
+
+/// Reads the first argument of an event by its shape. `args` have been judged as JSON before.
+///
+/// Cost: two passes over the bytes, nothing is allocated unless something is written with escapes.
+pub(super) fn read(payload: Payload, args: &str) -> Result<Fields<'_>, VerbError> {
+    let object = split_args(args).next().unwrap_or_default();
+    let members = payload.members();
+    let mut fields = Fields {
+        object,
+        members,
+        values: [None; MEMBERS_MAX],
+    };
+    let Some(pairs) = pairs(object) else {
+        return Err(VerbError::Invalid(vec![NOT_AN_OBJECT]));
+    };
+    let mut errors = Vec::new();
+    for (name, value) in pairs {
+        let Some(at) = members.iter().position(|member| member.name == name) else {
+            continue;
+        };
+        if fields.values[at].replace(value).is_some() {
+            errors.push(MemberError {
+                member: members[at].name,
+                fault: Fault::Twice,
+            });
+        }
+    }
+    for (member, value) in members.iter().zip(fields.values) {
+        errors.extend(error_of(member, value.map(seen).as_ref()));
+    }
+    if errors.is_empty() {
+        Ok(fields)
+    } else {
+        Err(VerbError::Invalid(errors))
+    }
+}
+
+/// The members of a JSON object that has been judged before; `None` if it is none.
+pub(super) fn pairs(object: &str) -> Option<impl Iterator<Item = (Cow<'_, str>, &str)>> {
+    let inner = object.strip_prefix('{')?.strip_suffix('}')?;
+    Some(split_args(inner).filter_map(pair))
+}
+
+fn pair(item: &str) -> Option<(Cow<'_, str>, &str)> {
+    let bytes = item.as_bytes();
+    let mut end = 1;
+    while *bytes.get(end)? != b'"' {
+        end += if bytes[end] == b'\\' { 2 } else { 1 };
+    }
+    let value = item[end + 1..]
+        .trim_start_matches(BLANKS)
+        .strip_prefix(':')?;
+    Some((text_of(&item[..=end])?, value.trim_matches(BLANKS)))
+}
+
+/// Rule: RFC 8259 section 2, "ws".
+const BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+
+/// What a JSON string says; half characters become U+FFFD.
+pub(super) fn text_of(raw: &str) -> Option<Cow<'_, str>> {
+    let inner = raw.strip_prefix('"')?.strip_suffix('"')?;
+    if !inner.contains('\\') {
+        return Some(Cow::Borrowed(inner));
+    }
+    socketio::from_args::<String>(raw).ok().map(Cow::Owned)
+}
+
+fn seen(raw: &str) -> Seen<'_> {
+    match raw.as_bytes().first() {
+        Some(b'"') => text_of(raw).map_or(Seen::Other, Seen::Text),
+        Some(b't' | b'f') => Seen::Flag,
+        Some(b'-' | b'0'..=b'9') => raw.parse().map_or(Seen::Other, Seen::Number),
+        _ => Seen::Other,
+    }
+}

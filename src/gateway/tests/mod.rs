@@ -1,0 +1,6 @@
+mod cluster;
+mod events;
+mod keeper;
+mod rooms;
+mod schema;
+mod verbs;

@@ -1,0 +1,289 @@
+//! One core: the loops of `worker/` (`conn.rs` and `flush.rs` there), a step at a time.
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+
+use super::host::{Desk, SimHost};
+use super::link::{Link, Place, Served, Waits};
+use crate::api::Core;
+use crate::base::{CoreId, Key, Micros, Millis};
+use crate::shard::{MeshMsg, Shard, Step};
+
+/// What goes from core to core.
+pub(super) enum Item {
+    Batch { sent_at: Micros, messages: Vec<MeshMsg> },
+    Moved { link: usize, bytes: Vec<u8> },
+}
+
+/// What is on its way from one core to each other.
+pub(super) struct Lanes {
+    pub(super) to: Vec<VecDeque<Item>>,
+    /// Batches one of them holds.
+    pub(super) room: usize,
+}
+
+/// One core and the worker's half of its connections.
+pub(super) struct Node {
+    pub(super) core: Rc<Core>,
+    pub(super) desk: Rc<Desk>,
+    clock: Rc<Cell<Micros>>,
+    links: BTreeMap<Key, usize>,
+    /// Set while another core's inbox is full: no flush before that.
+    pub(super) retry_at: Option<Micros>,
+}
+
+/// Bytes joined into one write.
+const WRITE_BYTES: usize = 64 << 10;
+/// How long a worker waits for a full inbox.
+const RETRY_US: Micros = 1_000;
+
+impl Node {
+    pub(super) fn new(shard: Shard, clock: &Rc<Cell<Micros>>) -> Self {
+        let desk = Rc::new(Desk::default());
+        let host = SimHost { clock: Rc::clone(clock), desk: Rc::clone(&desk) };
+        Self {
+            core: Core::new(shard, Box::new(host)),
+            desk,
+            clock: Rc::clone(clock),
+            links: BTreeMap::new(),
+            retry_at: None,
+        }
+    }
+
+    fn me(&self) -> usize {
+        self.core.with(|shard| shard.core().index())
+    }
+
+    /// Takes a connection in: a new one, or one from another core with bytes it had read.
+    pub(super) fn adopt(
+        &mut self,
+        links: &mut [Link],
+        id: usize,
+        bytes: Vec<u8>,
+        lanes: &mut Lanes,
+    ) {
+        self.desk.stir();
+        let port = u16::try_from(id % 60_000).expect("below") + 1;
+        let peer = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+        let Some(key) = self.core.with(|shard| shard.open_conn(peer)) else {
+            links[id].place = Place::Closed;
+            links[id].down_ended = true;
+            return;
+        };
+        self.links.insert(key, id);
+        links[id].place = Place::Served(Served {
+            core: self.me(),
+            key,
+            unread: bytes,
+            unsent: Vec::new(),
+            waits: Waits::Input,
+            resume: false,
+        });
+        self.go_on(links, id, lanes);
+    }
+
+    /// The connection's task reads `count` of the bytes that are there, or their end.
+    pub(super) fn read(
+        &mut self,
+        links: &mut [Link],
+        id: usize,
+        count: usize,
+        lanes: &mut Lanes,
+    ) {
+        self.desk.stir();
+        let bytes: Vec<u8> = links[id].up.drain(..count).collect();
+        let served = served(&mut links[id]);
+        if count == 0 {
+            let key = served.key;
+            self.core.with(|shard| shard.handle_eof(key));
+            self.links.remove(&key);
+            links[id].place = Place::Closed;
+            links[id].down_ended = true;
+            return;
+        }
+        served.unread.extend_from_slice(&bytes);
+        self.go_on(links, id, lanes);
+    }
+
+    /// The shard has said that the input may be looked at again.
+    pub(super) fn resume(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
+        self.desk.stir();
+        served(&mut links[id]).resume = false;
+        self.go_on(links, id, lanes);
+    }
+
+    /// Feeds what is unread, then decides what to wait for.
+    fn go_on(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
+        let served = served(&mut links[id]);
+        let key = served.key;
+        if !served.unread.is_empty() {
+            let mut unread = std::mem::take(&mut served.unread);
+            let (handover, used) = self.feed(key, &mut unread);
+            unread.drain(..used);
+            let bytes = unread.len();
+            served.unread = unread;
+            self.core.with(|shard| shard.note_partial(key, bytes));
+            if let Some(core) = handover {
+                served.waits = Waits::Handover(core);
+                self.hand_over(links, id, lanes);
+                return;
+            }
+        }
+        let waits = self.core.with(|shard| {
+            (shard.is_busy(key) && !served.unread.is_empty()) || shard.reads_paused(key)
+        });
+        served.waits = if waits { Waits::Resume } else { Waits::Input };
+    }
+
+    /// Feeds bytes to the shard and runs the handlers it asks for. Returns how many were used.
+    fn feed(&self, key: Key, bytes: &mut [u8]) -> (Option<CoreId>, usize) {
+        let mut used = 0;
+        loop {
+            let step = self.core.with(|shard| shard.next(key, &mut bytes[used..]));
+            match step {
+                Step::Wait { consumed } => return (None, used + consumed),
+                Step::Run { consumed, dispatch } => {
+                    self.core.run(dispatch, &bytes[used..], self.clock.get());
+                    used += consumed;
+                }
+                Step::Handover { core } => return (Some(core), used),
+                Step::Forward { .. } => unreachable!("no path is forwarded here"),
+            }
+        }
+    }
+
+    fn hand_over(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
+        let served = served(&mut links[id]);
+        let Waits::Handover(core) = served.waits else { return };
+        if !served.unsent.is_empty() {
+            return;
+        }
+        let (key, bytes) = (served.key, std::mem::take(&mut served.unread));
+        self.core.with(|shard| shard.release_conn(key));
+        self.links.remove(&key);
+        links[id].place = Place::Moving;
+        lanes.to[core.index()].push_back(Item::Moved { link: id, bytes });
+    }
+
+    /// The kernel has room again for a connection that had none.
+    pub(super) fn send_rest(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
+        self.desk.stir();
+        let now = self.clock.get();
+        let unsent = std::mem::take(&mut served(&mut links[id]).unsent);
+        let count = links[id].write(&unsent, now);
+        let served = served(&mut links[id]);
+        served.unsent = unsent[count..].to_vec();
+        let (key, done) = (served.key, served.unsent.is_empty());
+        self.core.with(|shard| shard.handle_progress(key));
+        if done {
+            self.core.with(|shard| shard.handle_written(key));
+            served.resume = true;
+            self.hand_over(links, id, lanes);
+        }
+    }
+
+    /// The end of a tick: completions, messages to other cores, one write a connection.
+    pub(super) fn flush(&mut self, links: &mut [Link], lanes: &mut Lanes) {
+        self.desk.stir();
+        self.desk.flush.set(false);
+        loop {
+            self.core.pump();
+            while self.core.with(Shard::take_log).is_some() {}
+            self.send_batches(lanes);
+            while let Some(key) = self.core.with(Shard::take_dirty) {
+                if let Some(id) = self.links.get(&key) {
+                    self.write(links, *id, key);
+                }
+            }
+            for key in self.core.with(Shard::take_resumed) {
+                if let Some(id) = self.links.get(&key) {
+                    served(&mut links[*id]).resume = true;
+                }
+            }
+            if !self.core.with(|shard| shard.has_output()) || self.retry_at.is_some() {
+                break;
+            }
+        }
+        self.core.begin_flush();
+    }
+
+    fn send_batches(&mut self, lanes: &mut Lanes) {
+        self.retry_at = None;
+        let (me, sent_at) = (self.me(), self.clock.get());
+        for (to, lane) in lanes.to.iter_mut().enumerate().filter(|(to, _)| *to != me) {
+            let to = CoreId::from_index(to);
+            let messages = self.core.with(|shard| shard.take_mesh(to));
+            if messages.is_empty() {
+                continue;
+            }
+            if lane.len() >= lanes.room {
+                self.core.with(|shard| shard.return_mesh(to, messages));
+                self.retry_at = Some(sent_at + RETRY_US);
+            } else {
+                lane.push_back(Item::Batch { sent_at, messages });
+            }
+        }
+    }
+
+    fn write(&self, links: &mut [Link], id: usize, key: Key) {
+        let now = self.clock.get();
+        if self.core.with(|shard| shard.is_aborted(key)) {
+            served(&mut links[id]).unsent.clear();
+            links[id].abort();
+            return;
+        }
+        if !served(&mut links[id]).unsent.is_empty() {
+            return;
+        }
+        loop {
+            let mut buffer = Vec::new();
+            let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
+            let count = links[id].write(&buffer, now);
+            if count < buffer.len() {
+                served(&mut links[id]).unsent = buffer[count..].to_vec();
+                self.core.with(|shard| shard.handle_blocked(key));
+                return;
+            }
+            if fill.shut {
+                links[id].down_ended = true;
+            }
+            if !fill.more {
+                return;
+            }
+        }
+    }
+
+    /// Messages from another core.
+    pub(super) fn take(&mut self, from: usize, sent_at: Micros, messages: Vec<MeshMsg>) {
+        self.desk.stir();
+        self.core.with(|shard| {
+            for message in messages {
+                shard.handle_mesh(CoreId::from_index(from), sent_at, message);
+            }
+        });
+    }
+
+    /// Deadlines.
+    pub(super) fn handle_timeout(&mut self) {
+        self.desk.stir();
+        self.core.with(Shard::handle_timeout);
+    }
+
+    /// When the next deadline is.
+    pub(super) fn next_due(&self) -> Option<Millis> {
+        self.core.with(|shard| shard.next_due())
+    }
+
+    /// Asserts every invariant of this core.
+    pub(super) fn check(&self) {
+        self.core.with(|shard| shard.check());
+    }
+}
+
+fn served(link: &mut Link) -> &mut Served {
+    match &mut link.place {
+        Place::Served(served) => served,
+        _ => panic!("only what is served here is looked at"),
+    }
+}

@@ -1,0 +1,91 @@
+//! What a seed stands for: how many cores, which clients, which limits, which steps are rare.
+
+use super::client::Habits;
+use super::wire::Dialect;
+use crate::base::{Limits, Rng};
+use crate::engineio::Revision;
+use crate::shard::Settings;
+
+/// Kinds of steps; a seed prefers some and starves others, so that rare orders come up.
+pub(super) const STEPS: usize = 11;
+
+/// One world.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) cores: usize,
+    /// Buckets of the interest table.
+    pub(super) buckets: usize,
+    /// Batches that may be under way from one core to another.
+    pub(super) lane_room: usize,
+    pub(super) clients: Vec<Habits>,
+    pub(super) settings: Settings,
+    pub(super) rounds: usize,
+    /// Things clients do in a round.
+    pub(super) acts: usize,
+    pub(super) weights: [usize; STEPS],
+    /// The server ends first, with everybody there.
+    pub(super) drains: bool,
+    /// Outboxes so small that anybody may be cut.
+    pub(super) tight: bool,
+}
+
+impl Plan {
+    pub(super) fn new(chance: &mut Rng) -> Self {
+        let tight = chance.below(6) == 0;
+        let clients = 2 + chance.below(9);
+        let rascals = chance.below(3);
+        Self {
+            cores: 1 + chance.below(4),
+            buckets: 1 + chance.below(9),
+            lane_room: 1 + chance.below(3),
+            clients: (0..clients).map(|_| habits(chance, rascals)).collect(),
+            settings: settings(chance, tight),
+            rounds: 2 + chance.below(3),
+            acts: 20 + chance.below(16 * clients),
+            weights: std::array::from_fn(|_| [1, 4, 16][chance.below(3)]),
+            drains: chance.below(5) == 0,
+            tight,
+        }
+    }
+}
+
+/// One client; of three, `rascals` break rules.
+fn habits(chance: &mut Rng, rascals: usize) -> Habits {
+    let old = chance.below(5) == 0;
+    let dialect = Dialect {
+        revision: if old { Revision::V3 } else { Revision::V4 },
+        msgpack: !old && chance.below(4) == 0,
+        b64: old && chance.below(2) == 0,
+    };
+    let polling = chance.below(3) > 0;
+    Habits {
+        dialect,
+        polling,
+        upgrades: polling && chance.below(2) == 0,
+        naughty: chance.below(3) < rascals,
+        lives: 1 + u32::try_from(chance.below(4)).expect("small"),
+    }
+}
+
+fn settings(chance: &mut Rng, tight: bool) -> Settings {
+    let limits = Limits {
+        request_timeout_ms: 2_500,
+        keep_alive_ms: 20_000,
+        outbox_bytes_max: if tight { 12_000 } else { 2 << 20 },
+        outbox_soft_bytes: if tight { 2_000 } else { 20_000 },
+        outbox_age_ms: 1_500,
+        gather_timeout_ms: 700,
+        handler_tasks_max: if chance.below(2) == 0 { 2 } else { 100 },
+        mesh_soft_bytes: if chance.below(2) == 0 { 2_000 } else { 1 << 20 },
+        ..Limits::DEFAULT
+    };
+    Settings {
+        limits,
+        ping_interval_ms: 2_000,
+        ping_timeout_ms: 2_500,
+        connect_timeout_ms: 3_000,
+        upgrade_timeout_ms: 1_500,
+        eio3: true,
+        ..Settings::default()
+    }
+}
