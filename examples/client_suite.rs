@@ -21,8 +21,7 @@ const ALLOW_MS: u64 = 10;
 const ACK_MS: u64 = 10_000;
 
 const BIN: &str = "{\"_placeholder\":true,\"num\":0}";
-const UTF8: [&str; 5] =
-    ["てすと", "Я Б Г Д Ж Й", "Ä ä Ü ü ß", "utf8 — string", "utf8 — string"];
+const UTF8: [&str; 5] = ["てすと", "Я Б Г Д Ж Й", "Ä ä Ü ü ß", "utf8 — string", "utf8 — string"];
 
 fn main() {
     let base = Options { ping_interval_ms: 2_000, ..Options::default() };
@@ -47,8 +46,8 @@ fn app(_io: &Io) -> App {
             emits(root);
             binaries(root);
         })
-        .namespace("/foo", |foo| {
-            foo.on("getId", |event| event.ack().send(&(event.socket().id(),)));
+        .namespace("/foo", |ids| {
+            ids.on("getId", |event| event.ack().send(&(event.socket().id(),)));
         })
         .namespace("/timeout_socket", |_| ())
         .namespace("/valid", |_| ())

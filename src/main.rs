@@ -1,5 +1,6 @@
 //! The `corewire` command: the gateway, and what one wants to know of its configuration.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
+#![expect(clippy::disallowed_methods, reason = "the environment is read here and handed in")]
 
 use std::process::ExitCode;
 

@@ -1,10 +1,12 @@
 //! What the examples share: options from flags and variables, and the lines they print.
 
+#![expect(clippy::disallowed_methods, reason = "the environment is read here and handed in")]
+
 use corewire::config::{self, Command, Loaded, Options};
 use corewire::server::Server;
 
 /// Reads the options of an example; ends the process with one line if they are wrong.
-pub fn options(program: &'static str, base: Options) -> Loaded {
+pub(crate) fn options(program: &'static str, base: Options) -> Loaded {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match read(program, base, &args) {
         Ok(loaded) => {
@@ -36,7 +38,7 @@ fn read(program: &'static str, base: Options, args: &[String]) -> Result<Loaded,
 }
 
 /// Starts the server, says where it listens, serves until a signal ends it.
-pub fn serve(server: Server) {
+pub(crate) fn serve(server: Server) {
     match server.start() {
         Ok(running) => {
             for address in &running.addresses {

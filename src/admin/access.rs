@@ -70,13 +70,13 @@ pub(super) fn identify<'a>(
         for candidate in candidates(&request.headers) {
             shown = true;
             // Every key is compared, so that the time tells nothing of which one came near.
-            let found = keys.iter().fold(None, |found, key| {
-                if key.key.matches(candidate) {
-                    Some(key)
-                } else {
-                    found
-                }
-            });
+            let found =
+                keys.iter().fold(
+                    None,
+                    |found, key| {
+                        if key.key.matches(candidate) { Some(key) } else { found }
+                    },
+                );
             if let Some(key) = found {
                 return Ok(Caller::Key(key));
             }
@@ -93,20 +93,14 @@ pub(super) fn identify<'a>(
     }
     let peer = request.extensions.get::<Peer>();
     if !peer.is_some_and(|Peer(peer)| peer.ip().to_canonical().is_loopback()) {
-        return Err(Failure::unauthorized(
-            "Without an API key only this machine may call",
-        ));
+        return Err(Failure::unauthorized("Without an API key only this machine may call"));
     }
     if !asks_for_loopback(request) {
-        return Err(Failure::unauthorized(
-            "Without an API key the Host must be a loopback name",
-        ));
+        return Err(Failure::unauthorized("Without an API key the Host must be a loopback name"));
     }
     let forwarded = |name: &str| PROXY_HEADERS.contains(&name) || name.starts_with("x-forwarded-");
     if request.headers.keys().any(|name| forwarded(name.as_str())) {
-        return Err(Failure::unauthorized(
-            "Through a proxy an API key is needed",
-        ));
+        return Err(Failure::unauthorized("Through a proxy an API key is needed"));
     }
     if is_foreign(request, own_pages) {
         let message = "A page of another origin needs an API key, or admin_cors_origin";
@@ -117,29 +111,18 @@ pub(super) fn identify<'a>(
 
 /// The keys that a request shows, in either header.
 fn candidates(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    let bearer = headers
-        .get_all(header::AUTHORIZATION)
-        .iter()
-        .filter_map(|value| {
-            let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
-            scheme
-                .eq_ignore_ascii_case("bearer")
-                .then(|| key.trim_matches(' '))
-        });
-    let plain = headers
-        .get_all("x-api-key")
-        .iter()
-        .filter_map(|value| value.to_str().ok());
+    let bearer = headers.get_all(header::AUTHORIZATION).iter().filter_map(|value| {
+        let (scheme, key) = value.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim_matches(' '))
+    });
+    let plain = headers.get_all("x-api-key").iter().filter_map(|value| value.to_str().ok());
     bearer.chain(plain)
 }
 
 /// Whether a request names this machine as its host: in `Host`, and in the target if it is
 /// absolute.
 fn asks_for_loopback(request: &Parts) -> bool {
-    let authority = request
-        .uri
-        .authority()
-        .map(axum::http::uri::Authority::as_str);
+    let authority = request.uri.authority().map(axum::http::uri::Authority::as_str);
     let hosts: Vec<_> = request.headers.get_all(header::HOST).iter().collect();
     let [host] = hosts[..] else { return false };
     host.to_str().is_ok_and(is_loopback_host) && authority.is_none_or(is_loopback_host)
@@ -158,17 +141,10 @@ fn is_loopback_host(host: &str) -> bool {
 /// Whether a page of somebody else asks. Ours are those of the very host that is asked for, and
 /// those that the operator lists; `*` lists nobody.
 fn is_foreign(request: &Parts, own_pages: &[String]) -> bool {
-    let host = request
-        .headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
+    let host = request.headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let own = |origin: &str| {
-        let page = origin
-            .strip_prefix("http://")
-            .or_else(|| origin.strip_prefix("https://"));
-        own_pages
-            .iter()
-            .any(|listed| listed != "*" && listed == origin)
+        let page = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+        own_pages.iter().any(|listed| listed != "*" && listed == origin)
             || page.is_some_and(|page| host.is_some_and(|host| page.eq_ignore_ascii_case(host)))
     };
     let mut origins = request.headers.get_all(header::ORIGIN).iter();
@@ -181,13 +157,7 @@ mod tests {
 
     #[test]
     fn loopback_names_and_no_look_alikes() {
-        for host in [
-            "localhost",
-            "LOCALHOST:3002",
-            "127.0.0.1",
-            "127.1.2.3:80",
-            "[::1]:3002",
-        ] {
+        for host in ["localhost", "LOCALHOST:3002", "127.0.0.1", "127.1.2.3:80", "[::1]:3002"] {
             assert!(is_loopback_host(host), "{host}");
         }
         for host in [

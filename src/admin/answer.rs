@@ -15,11 +15,7 @@ pub(super) enum Reply {
     /// `{"success":true,…}`, written already.
     Json { status: u16, body: Vec<u8> },
     /// Anything else.
-    Text {
-        status: u16,
-        media_type: &'static str,
-        body: Cow<'static, str>,
-    },
+    Text { status: u16, media_type: &'static str, body: Cow<'static, str> },
 }
 
 #[derive(Serialize)]
@@ -34,15 +30,7 @@ struct Success<'a, T: ?Sized> {
 impl Reply {
     /// A success with data.
     pub(super) fn data(message: &str, data: &(impl Serialize + ?Sized)) -> Result<Self, Failure> {
-        Self::json(
-            200,
-            &Success {
-                success: true,
-                message,
-                data,
-                next_cursor: None,
-            },
-        )
+        Self::json(200, &Success { success: true, message, data, next_cursor: None })
     }
 
     /// Something was made that was not there before.
@@ -50,15 +38,7 @@ impl Reply {
         message: &str,
         data: &(impl Serialize + ?Sized),
     ) -> Result<Self, Failure> {
-        Self::json(
-            201,
-            &Success {
-                success: true,
-                message,
-                data,
-                next_cursor: None,
-            },
-        )
+        Self::json(201, &Success { success: true, message, data, next_cursor: None })
     }
 
     /// A page of a list. The cursor stands there even if it is null: then this was the last page.
@@ -68,15 +48,7 @@ impl Reply {
         next_cursor: Option<&str>,
     ) -> Result<Self, Failure> {
         let next_cursor = Some(next_cursor);
-        Self::json(
-            200,
-            &Success {
-                success: true,
-                message,
-                data,
-                next_cursor,
-            },
-        )
+        Self::json(200, &Success { success: true, message, data, next_cursor })
     }
 
     fn json(status: u16, content: &impl Serialize) -> Result<Self, Failure> {
@@ -89,11 +61,9 @@ impl IntoResponse for Reply {
     fn into_response(self) -> Response {
         match self {
             Self::Json { status, body } => respond(status, "application/json", Body::from(body)),
-            Self::Text {
-                status,
-                media_type,
-                body,
-            } => respond(status, media_type, Body::from(body)),
+            Self::Text { status, media_type, body } => {
+                respond(status, media_type, Body::from(body))
+            }
         }
     }
 }
@@ -103,9 +73,7 @@ fn respond(status: u16, media_type: &'static str, body: Body) -> Response {
     *response.status_mut() =
         StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let media_type = HeaderValue::from_static(media_type);
-    response
-        .headers_mut()
-        .insert(header::CONTENT_TYPE, media_type);
+    response.headers_mut().insert(header::CONTENT_TYPE, media_type);
     response
 }
 
@@ -130,13 +98,7 @@ impl Failure {
         code: impl Into<Cow<'static, str>>,
         message: impl Into<String>,
     ) -> Self {
-        Self {
-            status,
-            code: code.into(),
-            message: message.into(),
-            details: None,
-            data: None,
-        }
+        Self { status, code: code.into(), message: message.into(), details: None, data: None }
     }
 
     pub(super) fn with_details(mut self, details: Value) -> Self {
@@ -162,11 +124,7 @@ impl Failure {
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(
-            405,
-            "METHOD_NOT_ALLOWED",
-            "This path does not take that method",
-        )
+        Self::new(405, "METHOD_NOT_ALLOWED", "This path does not take that method")
     }
 
     pub(super) fn too_large(bytes_max: usize) -> Self {
@@ -197,11 +155,7 @@ impl Failure {
     }
 
     pub(super) fn internal() -> Self {
-        Self::new(
-            500,
-            "INTERNAL_ERROR",
-            "Something went wrong here; it is in the log",
-        )
+        Self::new(500, "INTERNAL_ERROR", "Something went wrong here; it is in the log")
     }
 }
 
@@ -217,21 +171,33 @@ impl From<AskError> for Failure {
     }
 }
 
+#[derive(Serialize)]
+struct Failed<'a> {
+    success: bool,
+    message: &'a str,
+    error: Why<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data: Option<&'a Value>,
+}
+
+#[derive(Serialize)]
+struct Why<'a> {
+    code: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    details: Option<&'a Value>,
+}
+
 impl IntoResponse for Failure {
     fn into_response(self) -> Response {
-        let mut error = json!({ "code": self.code });
-        if let Some(details) = self.details {
-            error["details"] = details;
-        }
-        let mut body = json!({ "success": false, "message": self.message, "error": error });
-        if let Some(data) = self.data {
-            body["data"] = data;
-        }
-        let mut response = respond(
-            self.status,
-            "application/json",
-            Body::from(body.to_string()),
-        );
+        let shape = Failed {
+            success: false,
+            message: &self.message,
+            error: Why { code: &self.code, details: self.details.as_ref() },
+            data: self.data.as_ref(),
+        };
+        // Strings and values are always written; an empty body would be no lie.
+        let body = serde_json::to_vec(&shape).unwrap_or_default();
+        let mut response = respond(self.status, "application/json", Body::from(body));
         let (name, value) = match self.status {
             // Rule: RFC 9110 section 15.5.2: a 401 names a scheme.
             401 => (header::WWW_AUTHENTICATE, "Bearer realm=\"corewire\""),
@@ -239,9 +205,7 @@ impl IntoResponse for Failure {
             429 | 503 => (header::RETRY_AFTER, "1"),
             _ => return response,
         };
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
+        response.headers_mut().insert(name, HeaderValue::from_static(value));
         response
     }
 }

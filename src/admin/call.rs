@@ -38,18 +38,12 @@ pub async fn call(
         Ok(response) => response,
         Err(never) => match never {},
     };
-    (
-        write(response, is_head, head.keep_alive).await,
-        head.keep_alive,
-    )
+    (write(response, is_head, head.keep_alive).await, head.keep_alive)
 }
 
 fn request(head: &Head<'_>, body: Vec<u8>, peer: SocketAddr) -> Option<Request<Body>> {
-    let version = if head.version == http::Version::Http10 {
-        Version::HTTP_10
-    } else {
-        Version::HTTP_11
-    };
+    let version =
+        if head.version == http::Version::Http10 { Version::HTTP_10 } else { Version::HTTP_11 };
     let mut request = Request::builder()
         .method(Method::from_bytes(head.method.as_bytes()).ok()?)
         .uri(head.target)
@@ -62,9 +56,7 @@ fn request(head: &Head<'_>, body: Vec<u8>, peer: SocketAddr) -> Option<Request<B
             continue;
         }
         let name = HeaderName::from_bytes(name.as_bytes()).ok()?;
-        request
-            .headers_mut()
-            .append(name, HeaderValue::from_bytes(value).ok()?);
+        request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
     }
     request.extensions_mut().insert(Origin::Public);
     request.extensions_mut().insert(Peer(peer));
@@ -74,11 +66,7 @@ fn request(head: &Head<'_>, body: Vec<u8>, peer: SocketAddr) -> Option<Request<B
 async fn write(response: Response, is_head: bool, keep_alive: bool) -> Vec<u8> {
     let (parts, body) = response.into_parts();
     // Our bodies are in memory, so that collecting them can neither wait nor fail.
-    let body = body
-        .collect()
-        .await
-        .map(Collected::to_bytes)
-        .unwrap_or_default();
+    let body = body.collect().await.map(Collected::to_bytes).unwrap_or_default();
     let reason = parts.status.canonical_reason().unwrap_or("");
     let mut out = format!("HTTP/1.1 {} {reason}\r\n", parts.status.as_u16()).into_bytes();
     let mut put = |name: &str, value: &[u8]| {
@@ -97,10 +85,7 @@ async fn write(response: Response, is_head: bool, keep_alive: bool) -> Vec<u8> {
     if !parts.headers.contains_key(header::CONTENT_LENGTH) && !lengthless && !is_head {
         put("content-length", body.len().to_string().as_bytes());
     }
-    put(
-        "connection",
-        if keep_alive { b"keep-alive" } else { b"close" },
-    );
+    put("connection", if keep_alive { b"keep-alive" } else { b"close" });
     out.extend_from_slice(b"\r\n");
     out.extend_from_slice(&body);
     out

@@ -122,12 +122,7 @@ impl Admin {
             loop {
                 let heard = self.heard.notified();
                 let fresh = |at: &Instant| *at >= since;
-                if self
-                    .book()
-                    .known
-                    .iter()
-                    .all(|one| one.asked_at.as_ref().is_some_and(fresh))
-                {
+                if self.book().known.iter().all(|one| one.asked_at.as_ref().is_some_and(fresh)) {
                     return;
                 }
                 heard.await;

@@ -9,8 +9,8 @@ use super::answer::{Failure, Reply};
 use super::process;
 use super::route::Call;
 use super::state::{Admin, Book, Phase, label};
+use crate::base::rfc3339;
 use crate::config::Scope;
-use crate::gateway::rfc3339;
 
 /// How the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]

@@ -17,6 +17,7 @@
 //!
 //! Read first: `route.rs` (what there is), then `router.rs` (the gates), then `workers.rs` and
 //! `collect.rs` (how workers are asked).
+#![expect(clippy::disallowed_methods, reason = "clocks may be read here")]
 
 mod access;
 mod answer;

@@ -174,15 +174,11 @@ fn tag(route: &Route) -> &'static str {
 
 /// The names in braces of a path.
 fn path_parameters(path: &str) -> impl Iterator<Item = &str> {
-    path.split('/')
-        .filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
+    path.split('/').filter_map(|part| part.strip_prefix('{')?.strip_suffix('}'))
 }
 
 fn plain(kind: Type) -> Schema {
-    ObjectBuilder::new()
-        .schema_type(SchemaType::new(kind))
-        .build()
-        .into()
+    ObjectBuilder::new().schema_type(SchemaType::new(kind)).build().into()
 }
 
 fn success(route: &Route, schemas: &mut Schemas) -> Response {
@@ -211,38 +207,25 @@ fn success(route: &Route, schemas: &mut Schemas) -> Response {
     if let Answers::Page(_) = route.answers {
         let cursor = SchemaType::Array(vec![Type::String, Type::Null]);
         let cursor = ObjectBuilder::new().schema_type(cursor).build();
-        shape = shape
-            .property("nextCursor", Schema::from(cursor))
-            .required("nextCursor");
+        shape = shape.property("nextCursor", Schema::from(cursor)).required("nextCursor");
     }
     ResponseBuilder::new()
         .description(route.summary)
-        .content(
-            "application/json",
-            Content::new(Some(Schema::from(shape.build()))),
-        )
+        .content("application/json", Content::new(Some(Schema::from(shape.build()))))
         .build()
 }
 
 fn failure(meaning: &str) -> Response {
     ResponseBuilder::new()
         .description(meaning)
-        .content(
-            "application/json",
-            Content::new(Some(Ref::from_schema_name("Failed"))),
-        )
+        .content("application/json", Content::new(Some(Ref::from_schema_name("Failed"))))
         .build()
 }
 
 /// The schema of a body, read off the table that judges it.
 fn shape(payload: Payload) -> Schema {
     let mut shape = ObjectBuilder::new();
-    for Member {
-        name,
-        want,
-        required,
-    } in payload.members()
-    {
+    for Member { name, want, required } in payload.members() {
         shape = shape.property(*name, member(*want));
         if *required {
             shape = shape.required(*name);

@@ -11,19 +11,11 @@ use super::state::Admin;
 pub(super) async fn document(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
     let document = openapi::document(&admin.settings);
     let body = document.to_json().map_err(|_| Failure::internal())?.into();
-    Ok(Reply::Text {
-        status: 200,
-        media_type: "application/json",
-        body,
-    })
+    Ok(Reply::Text { status: 200, media_type: "application/json", body })
 }
 
 /// `GET /`.
 pub(super) async fn index(_admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
     let body = include_str!("index.html").into();
-    Ok(Reply::Text {
-        status: 200,
-        media_type: "text/html; charset=utf-8",
-        body,
-    })
+    Ok(Reply::Text { status: 200, media_type: "text/html; charset=utf-8", body })
 }

@@ -5,21 +5,16 @@ use std::time::{Duration, Instant};
 
 /// Memory that is resident now, in bytes; 0 where `/proc` is not to be had.
 pub(super) fn resident_bytes() -> u64 {
-    let pages = fs::read_to_string("/proc/self/statm")
-        .ok()
-        .and_then(|text| {
-            let resident = text.split_ascii_whitespace().nth(1)?;
-            resident.parse::<u64>().ok()
-        });
+    let pages = fs::read_to_string("/proc/self/statm").ok().and_then(|text| {
+        let resident = text.split_ascii_whitespace().nth(1)?;
+        resident.parse::<u64>().ok()
+    });
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
 /// Processor time used so far by all threads, in microseconds.
 pub(super) fn cpu_us() -> u64 {
-    fs::read_to_string("/proc/self/stat")
-        .ok()
-        .and_then(|text| stat_us(&text))
-        .unwrap_or(0)
+    fs::read_to_string("/proc/self/stat").ok().and_then(|text| stat_us(&text)).unwrap_or(0)
 }
 
 /// Processor time used so far by one thread of ours, in microseconds.
@@ -34,12 +29,10 @@ pub(super) fn own_cpu_us() -> Option<u64> {
 
 /// `schedstat` counts nanoseconds, but not every kernel has it; `stat` counts ticks.
 fn schedstat_us(folder: &str) -> Option<u64> {
-    let precise = fs::read_to_string(format!("{folder}/schedstat"))
-        .ok()
-        .and_then(|text| {
-            let on_cpu_ns = text.split_ascii_whitespace().next()?;
-            Some(on_cpu_ns.parse::<u64>().ok()? / 1_000)
-        });
+    let precise = fs::read_to_string(format!("{folder}/schedstat")).ok().and_then(|text| {
+        let on_cpu_ns = text.split_ascii_whitespace().next()?;
+        Some(on_cpu_ns.parse::<u64>().ok()? / 1_000)
+    });
     precise.or_else(|| stat_us(&fs::read_to_string(format!("{folder}/stat")).ok()?))
 }
 
@@ -68,11 +61,7 @@ const LOOKS_APART: Duration = Duration::from_millis(500);
 impl CpuMeter {
     /// Starts at the processor time `cpu_us`.
     pub(super) fn new(cpu_us: u64) -> Self {
-        Self {
-            looked_at: Instant::now(),
-            cpu_us,
-            cores: 0.0,
-        }
+        Self { looked_at: Instant::now(), cpu_us, cores: 0.0 }
     }
 
     /// Looks again; the interval is from the last look to this one.

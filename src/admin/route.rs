@@ -115,14 +115,10 @@ fn of<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
     Ref::from_schema_name(T::name()).into()
 }
 
-const LIMIT: Param = Param {
-    name: "limit",
-    help: "Entries of one page: 1 to 10,000, 1,000 if absent.",
-};
-const CURSOR: Param = Param {
-    name: "cursor",
-    help: "`nextCursor` of the page before; absent for the first.",
-};
+const LIMIT: Param =
+    Param { name: "limit", help: "Entries of one page: 1 to 10,000, 1,000 if absent." };
+const CURSOR: Param =
+    Param { name: "cursor", help: "`nextCursor` of the page before; absent for the first." };
 
 const UNWELL: (u16, &str) = (503, "It is not, or not now; `error.code` says why.");
 
@@ -167,23 +163,13 @@ pub(super) static ROUTES: &[Route] = &[
         access: Access::Open,
         summary: "Whether any worker answers",
         statuses: &[UNWELL],
-        ..get(
-            "/healthz",
-            "alive",
-            |a, c| Box::pin(health::alive(a, c)),
-            Answers::Data(of::<Pulse>),
-        )
+        ..get("/healthz", "alive", |a, c| Box::pin(health::alive(a, c)), Answers::Data(of::<Pulse>))
     },
     Route {
         access: Access::Open,
         summary: "Whether new clients should be sent here",
         statuses: &[UNWELL],
-        ..get(
-            "/readyz",
-            "ready",
-            |a, c| Box::pin(health::ready(a, c)),
-            Answers::Data(of::<Pulse>),
-        )
+        ..get("/readyz", "ready", |a, c| Box::pin(health::ready(a, c)), Answers::Data(of::<Pulse>))
     },
     Route {
         access: Access::Open,
@@ -208,10 +194,7 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         summary: "Latency percentiles of every stage in microseconds",
         query: &[
-            Param {
-                name: "stage",
-                help: "One stage only, by its name.",
-            },
+            Param { name: "stage", help: "One stage only, by its name." },
             Param {
                 name: "format",
                 help: "`hgrm` gives the percentile table of HdrHistogram as text instead.",
@@ -227,14 +210,7 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         summary: "Connected sockets with their users",
         place: Place::Gateway,
-        query: &[
-            LIMIT,
-            CURSOR,
-            Param {
-                name: "userId",
-                help: "Only this user's.",
-            },
-        ],
+        query: &[LIMIT, CURSOR, Param { name: "userId", help: "Only this user's." }],
         ..get(
             "/socket/users",
             "listUsers",
@@ -258,10 +234,7 @@ pub(super) static ROUTES: &[Route] = &[
         query: &[
             LIMIT,
             CURSOR,
-            Param {
-                name: "auto",
-                help: "`true` lists the rooms of users and sessions too.",
-            },
+            Param { name: "auto", help: "`true` lists the rooms of users and sessions too." },
         ],
         ..get(
             "/socket/rooms",
@@ -276,7 +249,7 @@ pub(super) static ROUTES: &[Route] = &[
         ..post(
             "/socket/rooms",
             "createRoom",
-            Scope::Admin,
+            Scope::Emit,
             |a, c| Box::pin(verbs::create_room(a, c)),
             Payload::CreateRoom,
             of::<RoomView>,
@@ -288,7 +261,7 @@ pub(super) static ROUTES: &[Route] = &[
         ..post(
             "/socket/rooms/join",
             "joinRoom",
-            Scope::Admin,
+            Scope::Emit,
             |a, c| Box::pin(verbs::join(a, c)),
             Payload::Membership,
             of::<MembershipView>,
@@ -299,7 +272,7 @@ pub(super) static ROUTES: &[Route] = &[
         ..post(
             "/socket/rooms/leave",
             "leaveRoom",
-            Scope::Admin,
+            Scope::Emit,
             |a, c| Box::pin(verbs::leave(a, c)),
             Payload::Membership,
             of::<MembershipView>,
@@ -352,11 +325,6 @@ pub(super) static ROUTES: &[Route] = &[
         access: Access::Open,
         place: Place::AdminListener,
         summary: "A page for people",
-        ..get(
-            "/",
-            "page",
-            |a, c| Box::pin(pages::index(a, c)),
-            Answers::Raw("text/html"),
-        )
+        ..get("/", "page", |a, c| Box::pin(pages::index(a, c)), Answers::Raw("text/html"))
     },
 ];

@@ -75,20 +75,14 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if is_rest {
         let cors = admin.cors.headers(origin.as_deref());
-        extend(
-            &mut response,
-            cors.iter().map(|(name, value)| (*name, value.as_str())),
-        );
+        extend(&mut response, cors.iter().map(|(name, value)| (*name, value.as_str())));
         admin.count_call(began.elapsed(), response.status().as_u16());
     }
     response
 }
 
 fn text_of<'a>(request: &'a Request, header: &str) -> Option<&'a str> {
-    request
-        .headers()
-        .get(header)
-        .and_then(|value| value.to_str().ok())
+    request.headers().get(header).and_then(|value| value.to_str().ok())
 }
 
 /// The answer to a browser that asks whether its page may call; nobody if no page may.
@@ -99,13 +93,7 @@ fn preflight(admin: &Admin, request: &Request) -> Option<Response> {
     let asked = text_of(request, "access-control-request-headers");
     let answer = admin.cors.preflight(text_of(request, "origin"), asked)?;
     let mut response = StatusCode::from_u16(answer.status).ok()?.into_response();
-    extend(
-        &mut response,
-        answer
-            .headers
-            .iter()
-            .map(|(name, value)| (*name, value.as_ref())),
-    );
+    extend(&mut response, answer.headers.iter().map(|(name, value)| (*name, value.as_ref())));
     Some(response)
 }
 
@@ -152,16 +140,8 @@ async fn answer(
     let params = RawPathParams::from_request_parts(&mut parts, &())
         .await
         .map_err(|_| Failure::invalid("path", "must be UTF-8 when it is decoded"))?;
-    let params = params
-        .iter()
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let call = Call {
-        params,
-        query,
-        body,
-        scopes,
-    };
+    let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    let call = Call { params, query, body, scopes };
     match tokio::time::timeout(ANSWER_WITHIN, (route.handler)(admin, call)).await {
         Ok(answered) => answered,
         Err(_) => Err(Failure::overloaded("The workers did not answer in time")),
@@ -180,9 +160,7 @@ fn admit(admin: &Admin, route: &Route, parts: &Parts) -> Result<Vec<Scope>, Fail
         (Access::Needs(scope), Ok(caller)) if caller.may(scope) => Ok(scopes(caller)),
         (Access::Needs(scope), Ok(_)) => {
             let scope = format!("{scope:?}").to_ascii_lowercase();
-            Err(Failure::forbidden(format!(
-                "This API key lacks the scope {scope}"
-            )))
+            Err(Failure::forbidden(format!("This API key lacks the scope {scope}")))
         }
         (Access::Needs(_), Err(failure)) => Err(failure),
     }
@@ -202,16 +180,8 @@ async fn read_body(admin: &Admin, parts: &Parts, body: Body) -> Result<Vec<u8>, 
     match tokio::time::timeout(admin.settings.request_timeout, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(bytes_max)),
-        Ok(Err(_)) => Err(Failure::new(
-            400,
-            "BAD_REQUEST",
-            "The body did not arrive whole",
-        )),
-        Err(_) => Err(Failure::new(
-            408,
-            "REQUEST_TIMEOUT",
-            "The body did not arrive in time",
-        )),
+        Ok(Err(_)) => Err(Failure::new(400, "BAD_REQUEST", "The body did not arrive whole")),
+        Err(_) => Err(Failure::new(408, "REQUEST_TIMEOUT", "The body did not arrive in time")),
     }
 }
 
@@ -222,9 +192,6 @@ fn is_json(parts: &Parts) -> bool {
     let (Some(media_type), None) = (types.next(), types.next()) else {
         return false;
     };
-    let essence = media_type
-        .to_str()
-        .ok()
-        .and_then(|text| text.split(';').next());
+    let essence = media_type.to_str().ok().and_then(|text| text.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
 }

@@ -130,8 +130,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(3);
 
 impl Known {
     pub(super) fn is_healthy(&self) -> bool {
-        self.heard_at
-            .is_some_and(|heard| heard.elapsed() <= SILENCE_MAX)
+        self.heard_at.is_some_and(|heard| heard.elapsed() <= SILENCE_MAX)
     }
 }
 
@@ -224,8 +223,6 @@ impl Admin {
 
 /// Milliseconds since the epoch, by the wall clock.
 pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

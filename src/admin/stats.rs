@@ -41,28 +41,8 @@ pub(super) struct Latency {
 
 impl From<Percentiles> for Latency {
     fn from(from: Percentiles) -> Self {
-        let Percentiles {
-            count,
-            min,
-            mean,
-            p50,
-            p90,
-            p99,
-            p999,
-            p9999,
-            max,
-        } = from;
-        Self {
-            count,
-            min,
-            mean,
-            p50,
-            p90,
-            p99,
-            p999,
-            p9999,
-            max,
-        }
+        let Percentiles { count, min, mean, p50, p90, p99, p999, p9999, max } = from;
+        Self { count, min, mean, p50, p90, p99, p999, p9999, max }
     }
 }
 
@@ -133,10 +113,7 @@ pub(super) async fn latency(admin: Arc<Admin>, call: Call) -> Result<Reply, Fail
     match call.query.get("format") {
         None | Some("json") => {
             let book = admin.book();
-            Reply::data(
-                "Latencies in microseconds",
-                &latencies(&book.totals, stages),
-            )
+            Reply::data("Latencies in microseconds", &latencies(&book.totals, stages))
         }
         Some("hgrm") => {
             let table = |stage: &Stage| telemetry::hgrm(admin.book().totals.stage(*stage));
@@ -144,19 +121,11 @@ pub(super) async fn latency(admin: Arc<Admin>, call: Call) -> Result<Reply, Fail
                 [only] => table(only),
                 // Readers of the format skip what starts with a hash.
                 several => several.iter().fold(String::new(), |text, stage| {
-                    format!(
-                        "{text}#[Stage = {}, microseconds]\n{}\n",
-                        stage.name(),
-                        table(stage)
-                    )
+                    format!("{text}#[Stage = {}, microseconds]\n{}\n", stage.name(), table(stage))
                 }),
             };
             let body = body.into();
-            Ok(Reply::Text {
-                status: 200,
-                media_type: "text/plain; charset=utf-8",
-                body,
-            })
+            Ok(Reply::Text { status: 200, media_type: "text/plain; charset=utf-8", body })
         }
         Some(_) => Err(Failure::invalid("format", "json or hgrm")),
     }
@@ -182,48 +151,21 @@ pub(super) async fn metrics(admin: Arc<Admin>, _call: Call) -> Result<Reply, Fai
     let cpu_s = process::cpu_us() as f64 / 1e6;
     let help = "Processor time of all threads in seconds.";
     put("process_cpu_seconds_total", help, Kind::Counter, cpu_s);
-    let up = if status == Status::Unhealthy {
-        0.0
-    } else {
-        1.0
-    };
-    put(
-        "corewire_up",
-        "1 while any worker answers.",
-        Kind::Gauge,
-        up,
-    );
+    let up = if status == Status::Unhealthy { 0.0 } else { 1.0 };
+    put("corewire_up", "1 while any worker answers.", Kind::Gauge, up);
     let uptime_s = admin.now_us() as f64 / 1e6;
-    put(
-        "corewire_uptime_seconds",
-        "Time since the process started.",
-        Kind::Gauge,
-        uptime_s,
-    );
+    put("corewire_uptime_seconds", "Time since the process started.", Kind::Gauge, uptime_s);
     if let Some((rooms, users)) = kept {
         let help = "Rooms with a name of their own.";
         put("corewire_gateway_rooms", help, Kind::Gauge, rooms as f64);
-        put(
-            "corewire_gateway_users",
-            "Users connected now.",
-            Kind::Gauge,
-            users as f64,
-        );
+        put("corewire_gateway_users", "Users connected now.", Kind::Gauge, users as f64);
     }
-    out.family(
-        "corewire_core_healthy",
-        "1 while the worker answers.",
-        Kind::Gauge,
-    );
+    out.family("corewire_core_healthy", "1 while the worker answers.", Kind::Gauge);
     for (core, known) in book.known.iter().enumerate() {
         let core = core.to_string();
         let healthy = u8::from(known.is_healthy());
         out.sample("corewire_core_healthy", &[("core", &core)], healthy);
     }
     let body = out.finish().into();
-    Ok(Reply::Text {
-        status: 200,
-        media_type: telemetry::CONTENT_TYPE,
-        body,
-    })
+    Ok(Reply::Text { status: 200, media_type: telemetry::CONTENT_TYPE, body })
 }

@@ -35,9 +35,7 @@ impl From<VerbError> for Failure {
 /// The same words with a capital.
 fn sentence(words: &str) -> String {
     let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| {
-        first.to_uppercase().chain(letters).collect()
-    })
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }
 
 /// Asks a core for a verb and waits for what its `done` is told.
@@ -88,10 +86,7 @@ pub(super) async fn list_users(admin: Arc<Admin>, call: Call) -> Result<Reply, F
         check_name("userId", user)?;
     }
     let (first, _) = page.start();
-    let found = verb(&admin, first, move |io, done| {
-        verbs::users(io, page, user, done)
-    })
-    .await?;
+    let found = verb(&admin, first, move |io, done| verbs::users(io, page, user, done)).await?;
     Reply::page("Connected users", &found.data, found.next_cursor.as_deref())
 }
 
@@ -100,15 +95,9 @@ pub(super) async fn connected(admin: Arc<Admin>, call: Call) -> Result<Reply, Fa
     let user = call.param("userId").to_owned();
     check_name("userId", &user)?;
     let home = home_of_user(&user, admin.workers.cores());
-    let view = verb(&admin, home, move |io, done| {
-        verbs::user_connected(io, &user, done)
-    })
-    .await?;
-    let message = if view.connected {
-        "The user is connected"
-    } else {
-        "The user is not connected"
-    };
+    let view = verb(&admin, home, move |io, done| verbs::user_connected(io, &user, done)).await?;
+    let message =
+        if view.connected { "The user is connected" } else { "The user is not connected" };
     Reply::data(message, &view)
 }
 
@@ -121,10 +110,7 @@ pub(super) async fn list_rooms(admin: Arc<Admin>, call: Call) -> Result<Reply, F
         Some(_) => return Err(Failure::invalid("auto", &Fault::NotFlag.to_string())),
     };
     let (first, _) = page.start();
-    let found = verb(&admin, first, move |io, done| {
-        verbs::rooms(io, page, auto, done)
-    })
-    .await?;
+    let found = verb(&admin, first, move |io, done| verbs::rooms(io, page, auto, done)).await?;
     Reply::page("Rooms", &found.data, found.next_cursor.as_deref())
 }
 
@@ -132,10 +118,7 @@ pub(super) async fn list_rooms(admin: Arc<Admin>, call: Call) -> Result<Reply, F
 pub(super) async fn create_room(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
     let request: CreateRoom = read(Payload::CreateRoom, &call.body)?;
     let home = home_of_room(&request.room_id, admin.workers.cores());
-    let made = verb(&admin, home, move |io, done| {
-        verbs::create_room(io, request, done)
-    })
-    .await?;
+    let made = verb(&admin, home, move |io, done| verbs::create_room(io, request, done)).await?;
     match made {
         (room, true) => Reply::created("The room was created", &room),
         (room, false) => Reply::data("The room existed", &room),
@@ -146,10 +129,7 @@ pub(super) async fn create_room(admin: Arc<Admin>, call: Call) -> Result<Reply, 
 pub(super) async fn join(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
     let request: Membership = read(Payload::Membership, &call.body)?;
     let home = home_of_user(&request.user_id, admin.workers.cores());
-    let view = verb(&admin, home, move |io, done| {
-        verbs::join_user(io, &request, done)
-    })
-    .await?;
+    let view = verb(&admin, home, move |io, done| verbs::join_user(io, &request, done)).await?;
     Reply::data("The user is in the room", &view)
 }
 
@@ -157,10 +137,7 @@ pub(super) async fn join(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure
 pub(super) async fn leave(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
     let request: Membership = read(Payload::Membership, &call.body)?;
     let home = home_of_user(&request.user_id, admin.workers.cores());
-    let view = verb(&admin, home, move |io, done| {
-        verbs::leave_user(io, &request, done)
-    })
-    .await?;
+    let view = verb(&admin, home, move |io, done| verbs::leave_user(io, &request, done)).await?;
     Reply::data("The user is not in the room", &view)
 }
 
@@ -168,32 +145,18 @@ pub(super) async fn leave(admin: Arc<Admin>, call: Call) -> Result<Reply, Failur
 pub(super) async fn notify(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
     let request: Notification = read(Payload::Notification, &call.body)?;
     let home = home_of_user(&request.user_id, admin.workers.cores());
-    sent(
-        verb(&admin, home, move |io, done| {
-            verbs::notify(io, &request, done)
-        })
-        .await?,
-    )
+    sent(verb(&admin, home, move |io, done| verbs::notify(io, &request, done)).await?)
 }
 
 /// `POST /socket/rooms/message`.
 pub(super) async fn message(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
     let request: RoomMessage = read(Payload::SendToRoom, &call.body)?;
     let home = home_of_room(&request.room_id, admin.workers.cores());
-    sent(
-        verb(&admin, home, move |io, done| {
-            verbs::room_message(io, request, done)
-        })
-        .await?,
-    )
+    sent(verb(&admin, home, move |io, done| verbs::room_message(io, request, done)).await?)
 }
 
 fn sent(view: RecipientsView) -> Result<Reply, Failure> {
-    let message = if view.recipients == 0 {
-        "Nobody is there"
-    } else {
-        "Queued"
-    };
+    let message = if view.recipients == 0 { "Nobody is there" } else { "Queued" };
     Reply::data(message, &view)
 }
 
@@ -210,9 +173,7 @@ pub(super) async fn largest_rooms(admin: &Admin) -> BTreeMap<String, u64> {
 /// How many rooms and users there are, as far as cores answer.
 pub(super) async fn kept(admin: &Admin) -> (u64, u64) {
     let kept = every_core(admin, verbs::kept_here).await;
-    kept.iter().fold((0, 0), |(rooms, users), one| {
-        (rooms + one.rooms, users + one.users)
-    })
+    kept.iter().fold((0, 0), |(rooms, users), one| (rooms + one.rooms, users + one.users))
 }
 
 /// Asks all cores at once. Who does not answer is left out.
@@ -221,10 +182,7 @@ async fn every_core<T: Send + 'static>(admin: &Admin, look: fn(&Io) -> T) -> Vec
     for core in admin.cores() {
         let workers = Arc::clone(&admin.workers);
         asked.spawn(async move {
-            ask(&*workers, core, move |io, answer: Answer<T>| {
-                answer.send(look(io))
-            })
-            .await
+            ask(&*workers, core, move |io, answer: Answer<T>| answer.send(look(io))).await
         });
     }
     let mut answers = Vec::new();

@@ -63,9 +63,7 @@ pub async fn ask<T: Send + 'static>(
 ) -> Result<T, AskError> {
     let (reply, answer) = oneshot::channel();
     let errand: Errand = Box::new(move |io| question(io, Reply(reply)));
-    workers
-        .send(core, errand)
-        .map_err(|Full| AskError::Overloaded)?;
+    workers.send(core, errand).map_err(|Full| AskError::Overloaded)?;
     match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(AskError::Gone),

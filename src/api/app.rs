@@ -9,10 +9,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::LocalFuture;
 use super::event::{Ack, Event, OwnedEvent};
 use super::io::{EngineMessage, PlainMessage};
 use super::socket::{Disconnected, Socket};
-use super::LocalFuture;
 use crate::base::{Map, hasher};
 use crate::shard::Handshake;
 
@@ -42,6 +42,7 @@ impl Refusal {
 
 pub(super) type Verdict = Pin<Box<dyn Future<Output = Result<(), Refusal>>>>;
 pub(super) type EventHandler = Rc<dyn Fn(&Event<'_>)>;
+type Filter = Rc<dyn Fn(&Event<'_>) -> Result<(), Refusal>>;
 pub(super) type AllowRequest =
     Rc<dyn Fn(Arc<Handshake>) -> Pin<Box<dyn Future<Output = Result<(), String>>>>>;
 
@@ -57,7 +58,7 @@ pub(super) enum Gate {
 pub(super) struct Handlers {
     pub(super) gates: Vec<Gate>,
     pub(super) on_connect: Vec<Rc<dyn Fn(&Socket)>>,
-    pub(super) filters: Vec<Rc<dyn Fn(&Event<'_>) -> Result<(), Refusal>>>,
+    pub(super) filters: Vec<Filter>,
     pub(super) on_refused: Vec<Rc<dyn Fn(&Socket, &Refusal)>>,
     pub(super) on_any: Vec<EventHandler>,
     pub(super) on: Option<Map<String, Vec<EventHandler>>>,
@@ -158,7 +159,11 @@ impl App {
     }
 
     /// Who serves a namespace.
-    pub(super) fn find(&self, name: &str, auth: impl FnOnce() -> Arc<str>) -> Option<&Rc<Handlers>> {
+    pub(super) fn find(
+        &self,
+        name: &str,
+        auth: impl FnOnce() -> Arc<str>,
+    ) -> Option<&Rc<Handlers>> {
         if let Some((_, handlers)) = self.namespaces.iter().find(|(served, _)| served == name) {
             return Some(handlers);
         }
@@ -234,7 +239,11 @@ impl NamespaceBuilder {
     /// An event of this name arrived; its handler may wait. Handlers start in the order of
     /// arrival and run side by side; while a socket has `handler_tasks_max` of them its next
     /// events wait unread.
-    pub fn on_async<F>(&mut self, name: &str, handler: impl Fn(OwnedEvent) -> F + 'static) -> &mut Self
+    pub fn on_async<F>(
+        &mut self,
+        name: &str,
+        handler: impl Fn(OwnedEvent) -> F + 'static,
+    ) -> &mut Self
     where
         F: Future<Output = ()> + 'static,
     {

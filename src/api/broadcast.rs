@@ -159,34 +159,34 @@ impl Broadcast {
     /// Describes the sockets.
     pub async fn fetch_sockets(self) -> Vec<SocketInfo> {
         let (resolver, promise) = promise();
-        self.apply(Verb::Fetch, |found| resolver.resolve(found));
+        self.apply(&Verb::Fetch, |found| resolver.resolve(found));
         promise.await.unwrap_or_default().sockets
     }
 
     /// Counts the sockets.
     pub async fn count(self) -> u64 {
         let (resolver, promise) = promise();
-        self.apply(Verb::Count, |found| resolver.resolve(found));
+        self.apply(&Verb::Count, |found| resolver.resolve(found));
         promise.await.unwrap_or_default().count
     }
 
     /// Puts the sockets into a room.
     pub fn sockets_join(self, room: &str) {
-        self.apply(Verb::Join(vec![room.into()]), drop);
+        self.apply(&Verb::Join(vec![room.into()]), drop);
     }
 
     /// Takes the sockets out of a room.
     pub fn sockets_leave(self, room: &str) {
-        self.apply(Verb::Leave(vec![room.into()]), drop);
+        self.apply(&Verb::Leave(vec![room.into()]), drop);
     }
 
     /// Disconnects the sockets; with `close` their whole connections go.
     pub fn disconnect_sockets(self, close: bool) {
-        self.apply(Verb::Disconnect { close }, drop);
+        self.apply(&Verb::Disconnect { close }, drop);
     }
 
     /// Does something to the sockets and calls back with how many there were.
-    pub fn apply(self, verb: Verb, done: impl FnOnce(Gathered) + 'static) {
+    pub fn apply(self, verb: &Verb, done: impl FnOnce(Gathered) + 'static) {
         let Self { core, namespace, target, local, .. } = self;
         core.with(|shard| shard.apply(&namespace, target, verb, local, Some(Box::new(done))));
     }

@@ -192,13 +192,11 @@ impl Socket {
     }
 
     /// Everybody in its namespace but itself.
-    #[must_use]
     pub fn broadcast(&self) -> Broadcast {
         Broadcast::new(Rc::clone(&self.core), self.namespace()).except(&self.id())
     }
 
     /// A room, but not itself.
-    #[must_use]
     pub fn to(&self, room: &str) -> Broadcast {
         self.broadcast().to(room)
     }
@@ -215,11 +213,11 @@ impl Socket {
 
     /// Runs a future for this socket. It counts against the socket's limit of async handlers.
     pub fn spawn(&self, future: LocalFuture) {
-        self.core.with(|shard| shard.note_task(self.key, true));
+        let session = self.core.with(|shard| shard.begin_task(self.key));
         let (core, key) = (Rc::clone(&self.core), self.key);
         self.core.host().spawn(Box::pin(async move {
             let outcome = super::run::CatchUnwind(future).await;
-            core.with(|shard| shard.note_task(key, false));
+            core.with(|shard| shard.end_task(session));
             if outcome.is_err() {
                 core.handler_panicked(Some(key));
             }

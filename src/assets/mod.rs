@@ -11,6 +11,7 @@ use crate::shard::Assets;
 const VERSION: &str = "4.8.4";
 
 const SCRIPT: &str = "application/javascript; charset=utf-8";
+const MAP: &str = "application/json; charset=utf-8";
 
 /// The bundle and its version.
 #[must_use]
@@ -18,13 +19,25 @@ pub fn bundle() -> Option<(Assets, &'static str)> {
     Some((file, VERSION))
 }
 
-fn file(name: &str) -> Option<(&'static str, &'static [u8])> {
-    let bytes: &[u8] = match name {
-        "socket.io.js" => include_bytes!("socket.io.js"),
-        "socket.io.min.js" => include_bytes!("socket.io.min.js"),
-        "socket.io.esm.min.js" => include_bytes!("socket.io.esm.min.js"),
-        "socket.io.msgpack.min.js" => include_bytes!("socket.io.msgpack.min.js"),
-        _ => return None,
+/// Declares each file once: it is served under its own name.
+macro_rules! files {
+    ($name:expr; $( $file:literal: $media:expr, )+) => {
+        match $name {
+            $( $file => Some(($media, include_bytes!($file).as_slice())), )+
+            _ => None,
+        }
     };
-    Some((SCRIPT, bytes))
+}
+
+fn file(name: &str) -> Option<(&'static str, &'static [u8])> {
+    files! { name;
+        "socket.io.js": SCRIPT,
+        "socket.io.js.map": MAP,
+        "socket.io.min.js": SCRIPT,
+        "socket.io.min.js.map": MAP,
+        "socket.io.esm.min.js": SCRIPT,
+        "socket.io.esm.min.js.map": MAP,
+        "socket.io.msgpack.min.js": SCRIPT,
+        "socket.io.msgpack.min.js.map": MAP,
+    }
 }

@@ -137,7 +137,8 @@ mod tests {
 
     #[test]
     fn what_is_not_twenty_characters_of_base64url_is_no_id() {
-        for text in ["", "__proto__", "AAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAA=", "ÄÄÄÄÄÄÄÄÄÄ"] {
+        for text in ["", "__proto__", "AAAAAAAAAAAAAAAAAAA", "AAAAAAAAAAAAAAAAAAA=", "ÄÄÄÄÄÄÄÄÄÄ"]
+        {
             assert_eq!(Id20::parse(text), None, "{text}");
         }
     }

@@ -38,7 +38,7 @@ pub struct Limits {
     pub namespaces_max: usize,
     /// Rooms of one socket, its own id not counted.
     pub rooms_per_socket_max: usize,
-    /// Bytes of a room's or a namespace's name.
+    /// Bytes of a room's name: an id of 256 with room for a prefix.
     pub name_bytes_max: usize,
     /// Acks the server waits for from one socket.
     pub acks_pending_max: usize,
@@ -73,7 +73,7 @@ impl Limits {
         namespaces_per_conn_max: 32,
         namespaces_max: 10_000,
         rooms_per_socket_max: 1_000,
-        name_bytes_max: 256,
+        name_bytes_max: 512,
         acks_pending_max: 1_000,
         handler_tasks_max: 100,
         gathers_max: 100_000,

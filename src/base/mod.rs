@@ -17,7 +17,7 @@ mod rng;
 mod slab;
 mod time;
 
-pub use ids::{CoreId, Id20, IdText, ID20_LEN};
+pub use ids::{CoreId, ID20_LEN, Id20, IdText};
 pub use limits::Limits;
 pub use rng::Rng;
 pub use slab::{Key, Slab};

@@ -86,6 +86,11 @@ impl<T> TimerQueue<T> {
         self.slots.first_key_value().map(|(slot, _)| Millis(slot * self.slot_ms))
     }
 
+    /// The entries, earliest first.
+    pub fn iter(&self) -> impl Iterator<Item = &T> {
+        self.slots.values().flatten()
+    }
+
     /// How many entries wait.
     #[must_use]
     pub fn len(&self) -> usize {

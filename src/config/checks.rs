@@ -42,10 +42,7 @@ const CHECKS: &[Check] = &[
     Check {
         option: "admin_listen",
         broken: |options, _| {
-            options
-                .listen
-                .iter()
-                .any(|public| overlap(*public, options.admin_listen))
+            options.listen.iter().any(|public| overlap(*public, options.admin_listen))
         },
         says: "listen has that address too; give the two listeners different ports",
     },
@@ -152,11 +149,7 @@ mod tests {
     fn every_check_names_an_option() {
         for check in CHECKS {
             assert!(entry(check.option).is_some(), "{}", check.option);
-            assert!(
-                !check.says.contains('\n') && !check.says.ends_with('.'),
-                "{}",
-                check.says
-            );
+            assert!(!check.says.contains('\n') && !check.says.ends_with('.'), "{}", check.says);
         }
     }
 

@@ -27,21 +27,9 @@ pub enum Command {
 /// Word, meaning, help.
 pub(super) const COMMANDS: [(&str, Command, &str); 6] = [
     ("serve", Command::Serve, "Run the server (the default)"),
-    (
-        "check-config",
-        Command::CheckConfig,
-        "Check the configuration and end",
-    ),
-    (
-        "default-config",
-        Command::DefaultConfig,
-        "Print a configuration file with every option",
-    ),
-    (
-        "config-reference",
-        Command::ConfigReference,
-        "Print the reference of every option",
-    ),
+    ("check-config", Command::CheckConfig, "Check the configuration and end"),
+    ("default-config", Command::DefaultConfig, "Print a configuration file with every option"),
+    ("config-reference", Command::ConfigReference, "Print the reference of every option"),
     ("version", Command::Version, "Print the version"),
     ("help", Command::Help, "Print this help"),
 ];
@@ -84,19 +72,12 @@ pub fn config_path(args: &[String]) -> Result<Option<String>, ConfigError> {
 
 /// What the flags say of `entry`: every value as it was written.
 pub(super) fn given(found: &ArgMatches, entry: &Entry) -> Vec<String> {
-    found
-        .get_many::<String>(entry.name)
-        .into_iter()
-        .flatten()
-        .cloned()
-        .collect()
+    found.get_many::<String>(entry.name).into_iter().flatten().cloned().collect()
 }
 
 pub(super) fn matches(args: &[String]) -> Result<ArgMatches, ConfigError> {
     let command = arguments(clap::Command::new("corewire").no_binary_name(true));
-    command
-        .try_get_matches_from(args)
-        .map_err(|error| one_line(&error))
+    command.try_get_matches_from(args).map_err(|error| one_line(&error))
 }
 
 /// Flags' names for as long as the program runs, as clap wants them.

@@ -31,11 +31,7 @@ pub fn load(
     env: impl IntoIterator<Item = (String, String)>,
     args: &[String],
 ) -> Result<Loaded, ConfigError> {
-    let mut layers = Layers {
-        options: base,
-        written: BTreeMap::new(),
-        warnings: Vec::new(),
-    };
+    let mut layers = Layers { options: base, written: BTreeMap::new(), warnings: Vec::new() };
     let mut tables = Tables::default();
     if let Some((name, text)) = file {
         tables = layers.read_file(name, text)?;
@@ -43,25 +39,14 @@ pub fn load(
     layers.read_env(&env.into_iter().collect())?;
     layers.read_flags(args)?;
 
-    let Layers {
-        options,
-        written,
-        mut warnings,
-    } = layers;
+    let Layers { options, written, mut warnings } = layers;
     checks::check_rules(&options, &tables, &|name| {
         written.get(name).cloned().unwrap_or_else(|| name.into())
     })?;
     warnings.extend(checks::warnings(&options));
-    tables
-        .api_keys
-        .extend(options.api_key.clone().map(ApiKey::of_option));
+    tables.api_keys.extend(options.api_key.clone().map(ApiKey::of_option));
     let listen_is_default = !written.contains_key("listen");
-    Ok(Loaded {
-        options,
-        tables,
-        warnings,
-        listen_is_default,
-    })
+    Ok(Loaded { options, tables, warnings, listen_is_default })
 }
 
 struct Layers {
@@ -79,22 +64,14 @@ impl Layers {
                 continue;
             }
             let Some(entry) = entry(key) else {
-                let known = OPTIONS
-                    .iter()
-                    .map(|entry| entry.name)
-                    .chain(tables::names());
+                let known = OPTIONS.iter().map(|entry| entry.name).chain(tables::names());
                 let near = suggestion(key, known);
                 // Not its value: that may be a secret under a mistyped name.
                 let line = format!("{}: no such option in {name}{near}", bare(key));
                 return Err(ConfigError::new(line));
             };
             let items = file_items(entry.kind(), value);
-            self.apply(
-                entry,
-                key.clone(),
-                items.as_deref(),
-                &tables::written(value),
-            )?;
+            self.apply(entry, key.clone(), items.as_deref(), &tables::written(value))?;
         }
         tables::read(&file)
     }
@@ -113,16 +90,10 @@ impl Layers {
             self.apply(entry, name.clone(), Some(&items), &quoted(text))?;
         }
         let variables: Vec<String> = OPTIONS.iter().map(Entry::variable).collect();
-        for name in env
-            .keys()
-            .filter(|name| is_stray(name) && !variables.contains(name))
-        {
+        for name in env.keys().filter(|name| is_stray(name) && !variables.contains(name)) {
             let near = suggestion(name, variables.iter().map(String::as_str));
             let name = quoted(name);
-            self.warnings.push(format!(
-                "{}: no such variable{near}",
-                name.trim_matches('"')
-            ));
+            self.warnings.push(format!("{}: no such variable{near}", name.trim_matches('"')));
         }
         Ok(())
     }
@@ -149,11 +120,7 @@ impl Layers {
         shown: &str,
     ) -> Result<(), ConfigError> {
         if !items.is_some_and(|items| entry.set(&mut self.options, items)) {
-            let shown = if entry.kind() == Kind::Secret {
-                "***"
-            } else {
-                shown
-            };
+            let shown = if entry.kind() == Kind::Secret { "***" } else { shown };
             return Err(ConfigError::refused(&key, shown, &entry.allowed()));
         }
         self.written.insert(entry.name, key);
@@ -173,14 +140,8 @@ fn split(kind: Kind, values: &[String]) -> Vec<String> {
     if kind != Kind::List {
         return values.to_vec();
     }
-    let items = values
-        .iter()
-        .flat_map(|value| value.split(','))
-        .map(str::trim);
-    items
-        .filter(|item| !item.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let items = values.iter().flat_map(|value| value.split(',')).map(str::trim);
+    items.filter(|item| !item.is_empty()).map(str::to_owned).collect()
 }
 
 fn file_items(kind: Kind, value: &Value) -> Option<Vec<String>> {
@@ -203,11 +164,7 @@ fn file_items(kind: Kind, value: &Value) -> Option<Vec<String>> {
 /// A key as it stands in the file; quoted only if it must be.
 fn bare(key: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_-".contains(&byte);
-    if key.bytes().all(plain) {
-        key.into()
-    } else {
-        quoted(key)
-    }
+    if key.bytes().all(plain) { key.into() } else { quoted(key) }
 }
 
 /// The parser's own sentence, and where. Its picture of the line is left out: that line may hold
@@ -216,13 +173,6 @@ fn syntax(name: &str, text: &str, error: &toml::de::Error) -> ConfigError {
     let at = error.span().map_or(0, |span| span.start.min(text.len()));
     let before = text.as_bytes().get(..at).unwrap_or_default();
     let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
-    let column = 1 + before
-        .iter()
-        .rev()
-        .take_while(|byte| **byte != b'\n')
-        .count();
-    ConfigError::new(format!(
-        "{name}: line {line}, column {column}: {}",
-        error.message()
-    ))
+    let column = 1 + before.iter().rev().take_while(|byte| **byte != b'\n').count();
+    ConfigError::new(format!("{name}: line {line}, column {column}: {}", error.message()))
 }

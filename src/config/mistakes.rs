@@ -23,40 +23,22 @@ fn a_bad_value_in_the_file() {
         ("driver = \"fast\"", "auto, uring or epoll"),
         ("transports = []", "a list of polling and websocket"),
         ("transports = [\"tcp\"]", "a list of polling and websocket"),
-        (
-            "admin_listen = \"host\"",
-            "an address such as 127.0.0.1:3002, or a port",
-        ),
+        ("admin_listen = \"host\"", "an address such as 127.0.0.1:3002, or a port"),
         ("listen = []", ADDRESSES),
         ("listen = [\"1.2.3.4\"]", ADDRESSES),
         ("listen = [true]", ADDRESSES),
         ("worker_cores = [\"3-1\"]", CPUS),
         ("worker_cores = [1, \"0-2\"]", CPUS),
         ("path = \"/api\"", PATH),
-        (
-            "namespaces = [\"chat\"]",
-            "names that start with / and hold no comma",
-        ),
-        (
-            "cookie_name = \"a b\"",
-            "1 to 64 letters, digits and !#$%&'*+-.^_`|~",
-        ),
+        ("namespaces = [\"chat\"]", "names that start with / and hold no comma"),
+        ("cookie_name = \"a b\"", "1 to 64 letters, digits and !#$%&'*+-.^_`|~"),
         ("cors_origin = [\"https://a.example/\"]", ORIGINS),
         ("admin_cors_origin = [\"a.example\"]", ORIGINS),
     ] {
-        assert_eq!(
-            line(from_file(written)),
-            format!("{written}: allowed is {allowed}")
-        );
+        assert_eq!(line(from_file(written)), format!("{written}: allowed is {allowed}"));
     }
-    assert_eq!(
-        line(from_file("path = { a = 1 }")),
-        format!("path = a table: allowed is {PATH}")
-    );
-    assert_eq!(
-        line(from_file("api_key = \"short\"")),
-        format!("api_key = ***: allowed is {KEY}")
-    );
+    assert_eq!(line(from_file("path = { a = 1 }")), format!("path = a table: allowed is {PATH}"));
+    assert_eq!(line(from_file("api_key = \"short\"")), format!("api_key = ***: allowed is {KEY}"));
 }
 
 #[test]
@@ -83,47 +65,17 @@ fn a_bad_flag() {
     let lone =
         "\"true\": allowed are flags only; a command stands first, and a flag starts with --";
     for (args, said) in [
-        (
-            "--ping-interval 5",
-            "--ping-interval = \"5\": allowed is 10 to 86400000 ms",
-        ),
-        (
-            "--ping-interval -5",
-            "--ping-interval = \"-5\": allowed is 10 to 86400000 ms",
-        ),
-        (
-            "--ping-interval=",
-            "--ping-interval = \"\": allowed is 10 to 86400000 ms",
-        ),
-        (
-            "--eio3=maybe",
-            "--eio3 = \"maybe\": allowed is true or false",
-        ),
+        ("--ping-interval 5", "--ping-interval = \"5\": allowed is 10 to 86400000 ms"),
+        ("--ping-interval -5", "--ping-interval = \"-5\": allowed is 10 to 86400000 ms"),
+        ("--ping-interval=", "--ping-interval = \"\": allowed is 10 to 86400000 ms"),
+        ("--eio3=maybe", "--eio3 = \"maybe\": allowed is true or false"),
         ("--eio3=", "--eio3 = \"\": allowed is true or false"),
-        (
-            "--drain",
-            "--drain: its value is missing: allowed is 0 to 3600000 ms",
-        ),
-        (
-            "--workers --eio3",
-            "--workers: its value is missing: allowed is 0 to 256",
-        ),
-        (
-            "--config",
-            "--config: its value is missing: allowed is a file's name",
-        ),
-        (
-            "--driver x",
-            "--driver = \"x\": allowed is auto, uring or epoll",
-        ),
-        (
-            "--ping-intervall 5",
-            "--ping-intervall: no such flag; did you mean --ping-interval?",
-        ),
-        (
-            "--apikey=a-secret",
-            "--apikey: no such flag; did you mean --api-key?",
-        ),
+        ("--drain", "--drain: its value is missing: allowed is 0 to 3600000 ms"),
+        ("--workers --eio3", "--workers: its value is missing: allowed is 0 to 256"),
+        ("--config", "--config: its value is missing: allowed is a file's name"),
+        ("--driver x", "--driver = \"x\": allowed is auto, uring or epoll"),
+        ("--ping-intervall 5", "--ping-intervall: no such flag; did you mean --ping-interval?"),
+        ("--apikey=a-secret", "--apikey: no such flag; did you mean --api-key?"),
         ("--xyzzy", "--xyzzy: no such flag"),
         ("-x", "-x: no such flag"),
         ("--eio3 true", lone),
@@ -140,10 +92,7 @@ fn a_bad_flag() {
 #[test]
 fn an_unknown_key_or_bad_syntax() {
     for (file, said) in [
-        (
-            "ping_intervall_ms = 5",
-            "ping_intervall_ms: %; did you mean ping_interval_ms?",
-        ),
+        ("ping_intervall_ms = 5", "ping_intervall_ms: %; did you mean ping_interval_ms?"),
         ("apikey = \"a-secret\"", "apikey: %; did you mean api_key?"),
         ("[server]\nport = 1", "server: %"),
         ("\"a\\nb\" = 1", "\"a\\nb\": %"),
@@ -162,19 +111,10 @@ fn an_unknown_key_or_bad_syntax() {
 #[test]
 fn what_is_not_built_stops_the_start() {
     for (file, said) in [
-        (
-            "recovery = true",
-            "recovery = true: connection state recovery %",
-        ),
+        ("recovery = true", "recovery = true: connection state recovery %"),
         ("deflate = true", "deflate = true: WebSocket compression %"),
-        (
-            "unknown_event = \"route\"",
-            "unknown_event = \"route\": routing to back ends %",
-        ),
-        (
-            "[[routes]]\nevent = \"*\"",
-            "[[routes]]: routing to back ends %",
-        ),
+        ("unknown_event = \"route\"", "unknown_event = \"route\": routing to back ends %"),
+        ("[[routes]]\nevent = \"*\"", "[[routes]]: routing to back ends %"),
         ("[[hooks]]\nurl = \"x\"", "[[hooks]]: sending webhooks %"),
     ] {
         let said = said.replace('%', "is not built yet; remove it to start");
@@ -220,11 +160,7 @@ fn an_impossible_combination() {
         assert_eq!(line(from_args(&args)), said);
     }
     let any = ["--cors-origin", "*", "--cors-credentials"];
-    assert_eq!(
-        from_args(&any).unwrap().warnings.len(),
-        1,
-        "possible, but of no use"
-    );
+    assert_eq!(from_args(&any).unwrap().warnings.len(), 1, "possible, but of no use");
 }
 
 #[test]
@@ -236,10 +172,7 @@ fn an_admin_listener_for_others_demands_a_key() {
     let key = "[[api_keys]]\nname = \"a\"\nkey = \"12345678\"\nscopes = [\"read\"]";
     assert!(load_all(key, &admin, &[]).is_ok());
     for loopback in ["[::1]:3003", "127.8.8.8:3003", "[::ffff:127.0.0.1]:3003"] {
-        assert!(
-            from_env(&[("COREWIRE_ADMIN_LISTEN", loopback)]).is_ok(),
-            "{loopback}"
-        );
+        assert!(from_env(&[("COREWIRE_ADMIN_LISTEN", loopback)]).is_ok(), "{loopback}");
     }
 }
 
@@ -248,10 +181,7 @@ fn a_bad_api_key() {
     let key = "[[api_keys]]\nname = \"a\"\nkey = \"12345678\"\nscopes = [\"read\"]\n";
     let scopes = "a list of emit, read, admin";
     for (file, said) in [
-        (
-            "api_keys = 5".into(),
-            "api_keys = integer: allowed is tables, [[api_keys]]".into(),
-        ),
+        ("api_keys = 5".into(), "api_keys = integer: allowed is tables, [[api_keys]]".into()),
         (
             key.replace("12345678", "hunter2"),
             format!("[[api_keys]] 1: key = ***: allowed is {KEY}"),
@@ -268,10 +198,7 @@ fn a_bad_api_key() {
             key.replace("read", "write"),
             format!("[[api_keys]] 1: scopes = \"write\": allowed is {scopes}"),
         ),
-        (
-            key.replace("\"read\"", ""),
-            format!("[[api_keys]] 1: scopes = []: allowed is {scopes}"),
-        ),
+        (key.replace("\"read\"", ""), format!("[[api_keys]] 1: scopes = []: allowed is {scopes}")),
         (
             key.repeat(2),
             "[[api_keys]] 2: name = \"a\": allowed is a name that no other key has".into(),
@@ -288,15 +215,9 @@ fn a_bad_api_key() {
 #[test]
 fn a_bad_rule() {
     const PATTERNS: &str = "a list of patterns of 1 to 256 bytes with * and ?";
-    assert_eq!(
-        line(from_file("rules = [1]")),
-        "rules = array: allowed is tables, [[rules]]"
-    );
+    assert_eq!(line(from_file("rules = [1]")), "rules = array: allowed is tables, [[rules]]");
     for (broken, said) in [
-        (
-            "rooms = [\"user:*\"]",
-            format!("{PATTERNS}, none of user:* or session:* rooms"),
-        ),
+        ("rooms = [\"user:*\"]", format!("{PATTERNS}, none of user:* or session:* rooms")),
         (
             "rooms = [\"a\", \"session:1\"]",
             format!("{PATTERNS}, none of user:* or session:* rooms"),
@@ -308,16 +229,9 @@ fn a_bad_rule() {
             "/ or one of the namespaces that the option namespaces lists".to_string(),
         ),
     ] {
-        let rooms = if broken.starts_with("rooms") {
-            ""
-        } else {
-            "rooms = [\"a\"]\n"
-        };
+        let rooms = if broken.starts_with("rooms") { "" } else { "rooms = [\"a\"]\n" };
         let file = format!("[[rules]]\n{rooms}allow = [\"join\"]\n{broken}");
-        assert_eq!(
-            line(from_file(&file)),
-            format!("[[rules]] 1: {broken}: allowed is {said}")
-        );
+        assert_eq!(line(from_file(&file)), format!("[[rules]] 1: {broken}: allowed is {said}"));
     }
     let file = "[[rules]]\nrooms = [\"a\"]\nallow = [\"leave\"]";
     let said = "[[rules]] 1: allow = \"leave\": allowed is a list of join, publish";
@@ -329,16 +243,12 @@ fn a_bad_rule() {
 fn noise_never_panics() {
     let mut seed = 0x9E37_79B9_7F4A_7C15_u64;
     let mut draw = |below: usize| {
-        seed = seed
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) as usize % below
     };
     let letters: Vec<char> = "019-,:/[]*?.=#\"'\n ä\u{202e}a".chars().collect();
     for _ in 0..1_500 {
-        let text: String = (0..draw(12))
-            .map(|_| letters[draw(letters.len())])
-            .collect();
+        let text: String = (0..draw(12)).map(|_| letters[draw(letters.len())]).collect();
         let entry = &OPTIONS[draw(OPTIONS.len())];
         let env = [(entry.variable(), text.clone())];
         let args = strings(&[&format!("--{}", entry.flag()), &text, &text]);

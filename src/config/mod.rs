@@ -56,9 +56,7 @@ impl ConfigError {
     /// `text` is our own; what the operator wrote inside it is quoted or escaped by the caller.
     fn new(text: impl Into<String>) -> Self {
         let line: String = text.into();
-        Self {
-            line: line.replace(['\n', '\r'], " "),
-        }
+        Self { line: line.replace(['\n', '\r'], " ") }
     }
 
     /// The common form of a refusal.

@@ -25,10 +25,7 @@ pub struct Entry {
 impl Entry {
     /// The name without its unit, as flags and variables have it.
     fn stem(&self) -> &'static str {
-        let stem = self
-            .name
-            .strip_suffix("_ms")
-            .or_else(|| self.name.strip_suffix("_bytes"));
+        let stem = self.name.strip_suffix("_ms").or_else(|| self.name.strip_suffix("_bytes"));
         stem.unwrap_or(self.name)
     }
 
@@ -48,10 +45,7 @@ impl Entry {
     #[must_use]
     pub fn unit(&self) -> &'static str {
         let has = |unit: &str| self.name.split('_').any(|word| word == unit);
-        ["ms", "bytes"]
-            .into_iter()
-            .find(|unit| has(unit))
-            .unwrap_or_default()
+        ["ms", "bytes"].into_iter().find(|unit| has(unit)).unwrap_or_default()
     }
 
     /// How it is written.
@@ -63,9 +57,7 @@ impl Entry {
     /// Ends the sentence "allowed is …".
     #[must_use]
     pub fn allowed(&self) -> String {
-        format!("{} {}", (self.allowed)(), self.unit())
-            .trim_end()
-            .into()
+        format!("{} {}", (self.allowed)(), self.unit()).trim_end().into()
     }
 
     /// Its value as items that could be written; a secret is `***`.

@@ -56,11 +56,7 @@ impl Secret {
         let secret = self.0.as_bytes();
         let mut differs = u8::from(secret.len() != candidate.len());
         for (place, byte) in candidate.bytes().enumerate() {
-            differs |= byte
-                ^ secret
-                    .get(place % secret.len().max(1))
-                    .copied()
-                    .unwrap_or(1);
+            differs |= byte ^ secret.get(place % secret.len().max(1)).copied().unwrap_or(1);
         }
         std::hint::black_box(differs) == 0
     }
@@ -91,10 +87,7 @@ pub(super) trait Choice: Copy + PartialEq + 'static {
     }
 
     fn from_word(text: &str) -> Option<Self> {
-        Self::WORDS
-            .iter()
-            .find(|(word, _)| *word == text)
-            .map(|(_, choice)| *choice)
+        Self::WORDS.iter().find(|(word, _)| *word == text).map(|(_, choice)| *choice)
     }
 }
 
@@ -244,9 +237,7 @@ pub(super) fn url_path(text: &str) -> Option<String> {
     let taken = ["api", "socket", "healthz", "readyz"].contains(&inner);
     let fits = (1..=200).contains(&inner.len())
         && inner.bytes().all(plain)
-        && inner
-            .split('/')
-            .all(|segment| !["", ".", ".."].contains(&segment));
+        && inner.split('/').all(|segment| !["", ".", ".."].contains(&segment));
     (fits && !taken).then(|| format!("/{inner}/"))
 }
 

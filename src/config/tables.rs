@@ -59,15 +59,10 @@ pub enum Verb {
 
 const TABLES: [&str; 4] = ["api_keys", "rules", "routes", "hooks"];
 /// Tables whose feature is missing, and its name.
-const NOT_BUILT: [(&str, &str); 2] = [
-    ("routes", "routing to back ends"),
-    ("hooks", "sending webhooks"),
-];
-const SCOPES: &[(&str, Scope)] = &[
-    ("emit", Scope::Emit),
-    ("read", Scope::Read),
-    ("admin", Scope::Admin),
-];
+const NOT_BUILT: [(&str, &str); 2] =
+    [("routes", "routing to back ends"), ("hooks", "sending webhooks")];
+const SCOPES: &[(&str, Scope)] =
+    &[("emit", Scope::Emit), ("read", Scope::Read), ("admin", Scope::Admin)];
 const VERBS: &[(&str, Verb)] = &[("join", Verb::Join), ("publish", Verb::Publish)];
 const PATTERNS: &str = "a list of patterns of 1 to 256 bytes with * and ?";
 const ROOM_PATTERNS: &str =
@@ -77,11 +72,7 @@ impl ApiKey {
     /// The key of the option `api_key`: it opens everything.
     pub(super) fn of_option(key: Secret) -> Self {
         let scopes = SCOPES.iter().map(|(_, scope)| *scope).collect();
-        Self {
-            name: "api_key".into(),
-            key,
-            scopes,
-        }
+        Self { name: "api_key".into(), key, scopes }
     }
 }
 
@@ -186,10 +177,7 @@ fn rows<'a>(file: &'a Table, list: &str) -> Result<Vec<Row<'a>>, ConfigError> {
     let tables = value.as_array().ok_or_else(refused)?.iter().enumerate();
     let row = |(index, value): (usize, &'a Value)| {
         let members = value.as_table().ok_or_else(refused)?;
-        Ok(Row {
-            name: format!("[[{list}]] {}", index + 1),
-            members,
-        })
+        Ok(Row { name: format!("[[{list}]] {}", index + 1), members })
     };
     tables.map(row).collect()
 }
@@ -221,20 +209,15 @@ impl Row<'_> {
                 Some(everybody) => vec![everybody],
                 None => self.list("users", PATTERNS, is_name)?,
             },
-            rooms: self.list("rooms", ROOM_PATTERNS, |text| {
-                is_name(text) && !is_reserved_room(text)
-            })?,
+            rooms: self
+                .list("rooms", ROOM_PATTERNS, |text| is_name(text) && !is_reserved_room(text))?,
             allow: self.words("allow", VERBS)?,
         })
     }
 
     /// Refuses a member that nobody would read.
     fn only(&self, known: &[&str]) -> Result<(), ConfigError> {
-        match self
-            .members
-            .keys()
-            .find(|key| !known.contains(&key.as_str()))
-        {
+        match self.members.keys().find(|key| !known.contains(&key.as_str())) {
             // Not its value: that may be a secret under a mistyped name.
             Some(key) => Err(ConfigError::new(format!(
                 "{}: {}: no such key; allowed are {}",
@@ -269,16 +252,9 @@ impl Row<'_> {
     ) -> Result<Vec<String>, ConfigError> {
         let value = self.member(member, allowed)?;
         let refused = || self.refused(member, &written(value), allowed);
-        let items = value
-            .as_array()
-            .filter(|items| !items.is_empty())
-            .ok_or_else(refused)?;
-        let texts = items
-            .iter()
-            .map(|item| item.as_str().filter(|text| accept(text)));
-        texts
-            .map(|text| text.map(str::to_owned).ok_or_else(refused))
-            .collect()
+        let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(refused)?;
+        let texts = items.iter().map(|item| item.as_str().filter(|text| accept(text)));
+        texts.map(|text| text.map(str::to_owned).ok_or_else(refused)).collect()
     }
 
     fn words<T: Copy>(&self, member: &str, known: &[(&str, T)]) -> Result<Vec<T>, ConfigError> {
@@ -286,10 +262,7 @@ impl Row<'_> {
         let allowed = format!("a list of {}", names.join(", "));
         let texts = self.list(member, &allowed, |_| true)?;
         let find = |text: &String| {
-            let found = known
-                .iter()
-                .find(|(word, _)| word == text)
-                .map(|(_, value)| *value);
+            let found = known.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
             found.ok_or_else(|| self.refused(member, &quoted(text), &allowed))
         };
         texts.iter().map(find).collect()
@@ -297,10 +270,7 @@ impl Row<'_> {
 
     fn member(&self, member: &str, allowed: &str) -> Result<&Value, ConfigError> {
         self.members.get(member).ok_or_else(|| {
-            ConfigError::new(format!(
-                "{}: {member} is missing: allowed is {allowed}",
-                self.name
-            ))
+            ConfigError::new(format!("{}: {member} is missing: allowed is {allowed}", self.name))
         })
     }
 
@@ -353,10 +323,7 @@ mod tests {
             assert_eq!(glob_match(pattern, text), matches, "{pattern:?} {text:?}");
         }
         // Exponential where every star is tried again.
-        assert!(!glob_match(
-            &"*a".repeat(128),
-            &format!("{}b", "a".repeat(255))
-        ));
+        assert!(!glob_match(&"*a".repeat(128), &format!("{}b", "a".repeat(255))));
     }
 
     /// Against a twin that is plain and slow: every short pattern on every short text.
@@ -385,11 +352,7 @@ mod tests {
         for pattern in words("ab*?") {
             for text in words("ab") {
                 let expected = plain(pattern.as_bytes(), text.as_bytes());
-                assert_eq!(
-                    glob_match(&pattern, &text),
-                    expected,
-                    "{pattern:?} {text:?}"
-                );
+                assert_eq!(glob_match(&pattern, &text), expected, "{pattern:?} {text:?}");
             }
         }
     }

@@ -12,15 +12,8 @@ pub(super) fn load_all(
     env: &[(&str, &str)],
     args: &[&str],
 ) -> Result<Loaded, ConfigError> {
-    let env = env
-        .iter()
-        .map(|(name, text)| (name.to_string(), text.to_string()));
-    load(
-        Options::default(),
-        Some(("corewire.toml", file)),
-        env,
-        &strings(args),
-    )
+    let env = env.iter().map(|(name, text)| (name.to_string(), text.to_string()));
+    load(Options::default(), Some(("corewire.toml", file)), env, &strings(args))
 }
 
 pub(super) fn from_file(file: &str) -> Result<Loaded, ConfigError> {
@@ -48,36 +41,21 @@ fn the_table_is_sound() {
     for entry in OPTIONS {
         let name = entry.name;
         assert!(names.insert(entry.variable()), "{name}: its variable twice");
-        assert!(
-            !entry.variable().starts_with("COREWIRE_PORT"),
-            "{name}: would be ignored"
-        );
-        assert!(
-            !entry.variable().starts_with("COREWIRE_SERVICE_"),
-            "{name}: would be ignored"
-        );
+        assert!(!entry.variable().starts_with("COREWIRE_PORT"), "{name}: would be ignored");
+        assert!(!entry.variable().starts_with("COREWIRE_SERVICE_"), "{name}: would be ignored");
         assert!(flags.insert(entry.flag()), "{name}: its flag twice");
         for also in entry.also {
             assert!(names.insert(also.to_string()), "{also} twice");
         }
         assert!(entry.help.ends_with('.'), "{name}: help is a sentence");
-        assert!(
-            entry.help.starts_with(char::is_uppercase),
-            "{name}: help is a sentence"
-        );
-        assert!(
-            !entry.help.contains("  ") && !entry.help.contains(".A"),
-            "{name}: spaces"
-        );
+        assert!(entry.help.starts_with(char::is_uppercase), "{name}: help is a sentence");
+        assert!(!entry.help.contains("  ") && !entry.help.contains(".A"), "{name}: spaces");
         assert!(!entry.allowed().is_empty(), "{name}");
 
         for base in [Options::default(), Options::gateway()] {
             let mut options = base.clone();
             if entry.kind() != Kind::Secret {
-                assert!(
-                    entry.set(&mut options, &entry.get(&base)),
-                    "{name}: its default fails"
-                );
+                assert!(entry.set(&mut options, &entry.get(&base)), "{name}: its default fails");
             }
             assert_eq!(options, base, "{name}: its default reads as something else");
         }
@@ -89,33 +67,14 @@ fn the_table_is_sound() {
 #[test]
 fn names_drop_their_unit_only() {
     for (name, flag, variable, unit) in [
-        (
-            "ping_interval_ms",
-            "ping-interval",
-            "COREWIRE_PING_INTERVAL",
-            "ms",
-        ),
-        (
-            "max_payload_bytes",
-            "max-payload",
-            "COREWIRE_MAX_PAYLOAD",
-            "bytes",
-        ),
-        (
-            "outbox_bytes_max",
-            "outbox-bytes-max",
-            "COREWIRE_OUTBOX_BYTES_MAX",
-            "bytes",
-        ),
+        ("ping_interval_ms", "ping-interval", "COREWIRE_PING_INTERVAL", "ms"),
+        ("max_payload_bytes", "max-payload", "COREWIRE_MAX_PAYLOAD", "bytes"),
+        ("outbox_bytes_max", "outbox-bytes-max", "COREWIRE_OUTBOX_BYTES_MAX", "bytes"),
         ("conns_max", "conns-max", "COREWIRE_CONNS_MAX", ""),
     ] {
         let entry = entry(name).unwrap();
         assert_eq!(
-            (
-                entry.flag().as_str(),
-                entry.variable().as_str(),
-                entry.unit()
-            ),
+            (entry.flag().as_str(), entry.variable().as_str(), entry.unit()),
             (flag, variable, unit)
         );
     }
@@ -157,14 +116,8 @@ fn the_promised_flags_exist() {
     assert_eq!(listen, ["127.0.0.1:4001", "[::]:4002", "[::]:4003"]);
     assert_eq!(options.admin_listen.to_string(), "127.0.0.1:4004");
     assert_eq!((options.workers, options.worker_cores), (2, vec![0, 1, 4]));
-    assert_eq!(
-        (options.ping_interval_ms, options.ping_timeout_ms),
-        (300, 200)
-    );
-    assert_eq!(
-        (options.connect_timeout_ms, options.max_payload_bytes),
-        (1000, 1_000_000)
-    );
+    assert_eq!((options.ping_interval_ms, options.ping_timeout_ms), (300, 200));
+    assert_eq!((options.connect_timeout_ms, options.max_payload_bytes), (1000, 1_000_000));
     assert_eq!(options.cors_origin, ["*"]);
     assert!(options.eio3 && !options.recovery && !options.deflate && !options.serve_client);
     assert!(!loaded.listen_is_default);
@@ -189,60 +142,35 @@ fn every_option_can_be_set_in_every_layer() {
 fn later_layers_win() {
     let file = "ping_interval_ms = 1000\nping_timeout_ms = 1001\nworkers = 3\n\
                 cors_origin = [\"http://a.example\", \"http://b.example\"]";
-    let env = [
-        ("COREWIRE_PING_INTERVAL", "2000"),
-        ("COREWIRE_WORKERS", "4"),
-    ];
-    let options = load_all(file, &env, &["--workers", "5", "--workers", "6"])
-        .unwrap()
-        .options;
+    let env = [("COREWIRE_PING_INTERVAL", "2000"), ("COREWIRE_WORKERS", "4")];
+    let options = load_all(file, &env, &["--workers", "5", "--workers", "6"]).unwrap().options;
     assert_eq!(options.ping_timeout_ms, 1001, "file over default");
     assert_eq!(options.ping_interval_ms, 2000, "environment over file");
-    assert_eq!(
-        options.workers, 6,
-        "flag over environment, the last of several"
-    );
-    assert_eq!(
-        options.cors_origin,
-        ["http://a.example", "http://b.example"]
-    );
+    assert_eq!(options.workers, 6, "flag over environment, the last of several");
+    assert_eq!(options.cors_origin, ["http://a.example", "http://b.example"]);
     assert_eq!(options.connect_timeout_ms, 45_000, "default");
 
     let replaced = load_all(file, &[], &["--cors-origin", "http://c.example"]).unwrap();
-    assert_eq!(
-        replaced.options.cors_origin,
-        ["http://c.example"],
-        "a list replaces a list"
-    );
+    assert_eq!(replaced.options.cors_origin, ["http://c.example"], "a list replaces a list");
 }
 
 #[test]
 fn the_older_variables_keep_their_meaning() {
     let env = [
-        (
-            "SOCKET_CORS_ORIGIN",
-            "http://localhost:3000, https://Example.org",
-        ),
+        ("SOCKET_CORS_ORIGIN", "http://localhost:3000, https://Example.org"),
         ("SOCKET_PING_TIMEOUT", "61000"),
         ("SOCKET_PING_INTERVAL", "26000"),
         ("SOCKET_OTHER", "not ours"),
     ];
     let loaded = from_env(&env).unwrap();
-    assert_eq!(
-        loaded.options.cors_origin,
-        ["http://localhost:3000", "https://example.org"]
-    );
+    assert_eq!(loaded.options.cors_origin, ["http://localhost:3000", "https://example.org"]);
     assert_eq!(loaded.options.ping_timeout_ms, 61_000);
     assert_eq!(loaded.options.ping_interval_ms, 26_000);
     assert_eq!(loaded.warnings, strings(&[]));
 
     for (text, origins) in [("*", vec!["*"]), ("", vec![]), ("null", vec!["null"])] {
-        let loaded = load(
-            Options::gateway(),
-            None,
-            [("SOCKET_CORS_ORIGIN".into(), text.into())],
-            &[],
-        );
+        let loaded =
+            load(Options::gateway(), None, [("SOCKET_CORS_ORIGIN".into(), text.into())], &[]);
         assert_eq!(loaded.unwrap().options.cors_origin, origins, "{text:?}");
     }
     assert_eq!(
@@ -253,10 +181,7 @@ fn the_older_variables_keep_their_meaning() {
 
 #[test]
 fn our_variable_wins_over_the_older_one_and_says_so() {
-    let env = [
-        ("COREWIRE_PING_INTERVAL", "2000"),
-        ("SOCKET_PING_INTERVAL", "soon"),
-    ];
+    let env = [("COREWIRE_PING_INTERVAL", "2000"), ("SOCKET_PING_INTERVAL", "soon")];
     let loaded = from_env(&env).unwrap();
     assert_eq!(loaded.options.ping_interval_ms, 2000);
     assert_eq!(
@@ -286,18 +211,12 @@ fn stray_variables_warn_but_for_those_of_kubernetes() {
 
 #[test]
 fn options_made_by_hand_are_checked_too() {
-    let options = Options {
-        ping_interval_ms: 0,
-        ..Options::default()
-    };
+    let options = Options { ping_interval_ms: 0, ..Options::default() };
     assert_eq!(
         check(&options, &Tables::default()).unwrap_err().line,
         "ping_interval_ms = 0: allowed is 10 to 86400000 ms"
     );
-    let options = Options {
-        deflate: true,
-        ..Options::default()
-    };
+    let options = Options { deflate: true, ..Options::default() };
     assert!(check(&options, &Tables::default()).is_err());
 }
 
@@ -313,16 +232,7 @@ fn values_are_normalised() {
     assert_eq!(listen, ["127.0.0.1:1", "[::]:2"]);
     assert_eq!(options.worker_cores, [7, 0, 1, 2]);
     assert_eq!(options.transports, [Transport::Websocket]);
-    for path in [
-        "",
-        "/",
-        "//",
-        "/a//b/",
-        "/a b/",
-        "/../",
-        "/a?b",
-        "/healthz/",
-    ] {
+    for path in ["", "/", "//", "/a//b/", "/a b/", "/../", "/a?b", "/healthz/"] {
         let file = format!("path = {path:?}");
         assert!(from_file(&file).is_err(), "{path:?}");
     }
@@ -333,37 +243,19 @@ fn no_secret_is_ever_written() {
     let secret = "correct-horse-battery";
     let file = format!("[[api_keys]]\nname = \"a\"\nkey = \"{secret}2\"\nscopes = [\"emit\"]");
     let loaded = load_all(&file, &[("COREWIRE_API_KEY", secret)], &[]).unwrap();
-    assert!(
-        loaded
-            .options
-            .api_key
-            .as_ref()
-            .is_some_and(|key| key.matches(secret))
-    );
+    assert!(loaded.options.api_key.as_ref().is_some_and(|key| key.matches(secret)));
     assert!(!format!("{loaded:?}").contains("horse"));
     let shown = entry("api_key").unwrap().get(&loaded.options);
     assert_eq!(shown, ["***"]);
 
-    let keys: Vec<(&str, usize)> = loaded
-        .tables
-        .api_keys
-        .iter()
-        .map(|key| (key.name.as_str(), key.scopes.len()))
-        .collect();
-    assert_eq!(
-        keys,
-        [("a", 1), ("api_key", 3)],
-        "the option's key opens everything"
-    );
+    let keys: Vec<(&str, usize)> =
+        loaded.tables.api_keys.iter().map(|key| (key.name.as_str(), key.scopes.len())).collect();
+    assert_eq!(keys, [("a", 1), ("api_key", 3)], "the option's key opens everything");
 
     let key = Secret::new("abc");
-    for (candidate, same) in [
-        ("abc", true),
-        ("", false),
-        ("ab", false),
-        ("abd", false),
-        ("abcabc", false),
-    ] {
+    for (candidate, same) in
+        [("abc", true), ("", false), ("ab", false), ("abd", false), ("abcabc", false)]
+    {
         assert_eq!(key.matches(candidate), same, "{candidate}");
     }
 }
@@ -379,24 +271,15 @@ fn rules_are_read_and_permit_what_they_say() {
     .unwrap()
     .tables;
     let permitted = |namespace, user, room, verb| {
-        tables
-            .rules
-            .iter()
-            .any(|rule| rule.permits(namespace, user, room, verb))
+        tables.rules.iter().any(|rule| rule.permits(namespace, user, room, verb))
     };
     assert!(permitted("/", "ann", "chat:1", Verb::Join));
     assert!(!permitted("/", "ann", "chat:1", Verb::Publish));
     assert!(!permitted("/", "ann", "other", Verb::Join));
     assert!(permitted("/ops", "admin-1", "any", Verb::Publish));
     assert!(!permitted("/ops", "admin-10", "any", Verb::Publish));
-    assert!(
-        !permitted("/", "ann", "user:bob", Verb::Join),
-        "reserved, though *er:* matches"
-    );
-    assert!(
-        !permitted("/ops", "admin-1", "session:x", Verb::Join),
-        "reserved, though * matches"
-    );
+    assert!(!permitted("/", "ann", "user:bob", Verb::Join), "reserved, though *er:* matches");
+    assert!(!permitted("/ops", "admin-1", "session:x", Verb::Join), "reserved, though * matches");
 }
 
 #[test]
@@ -406,11 +289,7 @@ fn commands_stand_first() {
         (&[][..], Command::Serve, &[][..]),
         (&["--eio3"], Command::Serve, &["--eio3"]),
         (&["serve", "--eio3"], Command::Serve, &["--eio3"]),
-        (
-            &["check-config", "--config", "x"],
-            Command::CheckConfig,
-            &["--config", "x"],
-        ),
+        (&["check-config", "--config", "x"], Command::CheckConfig, &["--config", "x"]),
         (&["default-config"], Command::DefaultConfig, &[]),
         (&["config-reference"], Command::ConfigReference, &[]),
         (&["version"], Command::Version, &[]),
@@ -430,10 +309,7 @@ fn commands_stand_first() {
 #[test]
 fn the_file_is_found_before_anything_is_read() {
     let path = |args: &[&str]| config_path(&strings(args)).unwrap();
-    assert_eq!(
-        path(&["--eio3", "--config", "a.toml", "--workers", "x"]),
-        Some("a.toml".into())
-    );
+    assert_eq!(path(&["--eio3", "--config", "a.toml", "--workers", "x"]), Some("a.toml".into()));
     assert_eq!(path(&["--config=b.toml"]), Some("b.toml".into()));
     assert_eq!(path(&["--eio3"]), None);
 }
@@ -446,18 +322,11 @@ fn the_default_file_loads_back_to_the_defaults() {
 
     let set: Vec<&str> = file
         .lines()
-        .map(|line| {
-            line.strip_prefix('#')
-                .filter(|key| !key.starts_with(' '))
-                .unwrap_or(line)
-        })
+        .map(|line| line.strip_prefix('#').filter(|key| !key.starts_with(' ')).unwrap_or(line))
         .collect();
     let loaded = self::load(Options::default(), Some(("x", &set.join("\n"))), [], &[]).unwrap();
     assert_eq!(loaded.options, Options::gateway());
-    let keys = set
-        .iter()
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        .count();
+    let keys = set.iter().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
     assert_eq!(keys + 1, OPTIONS.len(), "all but the secret");
     assert!(file.lines().all(|line| line.chars().count() <= 100));
 
@@ -477,11 +346,7 @@ fn the_pages_name_every_option() {
     let (reference, help) = (reference_markdown(), help("corewire", &Options::gateway()));
     for entry in OPTIONS {
         assert!(reference.contains(&format!("| `{}` | `--{}` |", entry.name, entry.flag())));
-        assert!(
-            help.contains(&format!("--{}", entry.flag())),
-            "{}",
-            entry.name
-        );
+        assert!(help.contains(&format!("--{}", entry.flag())), "{}", entry.name);
         for variable in entry.also {
             assert!(reference.contains(variable), "{variable}");
         }

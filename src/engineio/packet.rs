@@ -52,15 +52,8 @@ pub enum PacketError {
 
 impl Kind {
     /// In wire order: the entry at index `n` is written as the digit `n`.
-    const TABLE: [Self; 7] = [
-        Self::Open,
-        Self::Close,
-        Self::Ping,
-        Self::Pong,
-        Self::Message,
-        Self::Upgrade,
-        Self::Noop,
-    ];
+    const TABLE: [Self; 7] =
+        [Self::Open, Self::Close, Self::Ping, Self::Pong, Self::Message, Self::Upgrade, Self::Noop];
 
     /// Splits a text packet into its kind and its data.
     ///

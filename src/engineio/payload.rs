@@ -96,9 +96,7 @@ pub fn next_v3_binary(body: &[u8]) -> Result<(Piece<'_>, Option<&[u8]>), PacketE
     let rest = &rest[digits + 1..];
     let (packet, rest) = rest.split_at_checked(length).ok_or(PacketError::Malformed)?;
     let piece = match (form, packet) {
-        (0, text) => {
-            Piece::Text(std::str::from_utf8(text).map_err(|_| PacketError::Malformed)?)
-        }
+        (0, text) => Piece::Text(std::str::from_utf8(text).map_err(|_| PacketError::Malformed)?),
         (1, [4, data @ ..]) => Piece::Binary(data.to_vec()),
         (1, _) => return Err(PacketError::UnknownKind),
         _ => return Err(PacketError::Malformed),
@@ -157,10 +155,7 @@ mod tests {
     #[test]
     fn v4_bodies_are_split_at_the_record_separator() {
         let pieces = all("4a\u{1e}2\u{1e}bAQID", next_v4).expect("well formed");
-        assert_eq!(
-            pieces,
-            [Piece::Text("4a"), Piece::Text("2"), Piece::Binary(vec![1, 2, 3])]
-        );
+        assert_eq!(pieces, [Piece::Text("4a"), Piece::Text("2"), Piece::Binary(vec![1, 2, 3])]);
         assert_eq!(all("b!!", next_v4), Err(PacketError::Malformed));
     }
 
@@ -169,8 +164,7 @@ mod tests {
         let mut body = Vec::new();
         encode_v3_piece(&mut body, b"4hello", false);
         encode_v3_piece(&mut body, &[1, 2, 3, 4], true);
-        let golden =
-            [0, 6, 255, 52, 104, 101, 108, 108, 111, 1, 5, 255, 4, 1, 2, 3, 4];
+        let golden = [0, 6, 255, 52, 104, 101, 108, 108, 111, 1, 5, 255, 4, 1, 2, 3, 4];
         assert_eq!(body, golden);
         let (first, rest) = next_v3_binary(&body).expect("well formed");
         assert_eq!(first, Piece::Text("4hello"));
@@ -178,10 +172,7 @@ mod tests {
         assert_eq!((second, rest), (Piece::Binary(vec![1, 2, 3, 4]), None));
         for cut in 1..golden.len() {
             if cut != 9 {
-                let (piece, rest) = match next_v3_binary(&golden[..cut]) {
-                    Ok(found) => found,
-                    Err(_) => continue,
-                };
+                let Ok((piece, rest)) = next_v3_binary(&golden[..cut]) else { continue };
                 assert_eq!(piece, Piece::Text("4hello"));
                 assert!(next_v3_binary(rest.expect("cut inside the second")).is_err());
             }

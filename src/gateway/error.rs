@@ -85,9 +85,7 @@ impl VerbError {
     pub fn message(&self) -> Cow<'static, str> {
         Cow::Borrowed(match self {
             Self::Invalid(members) => {
-                let parts = members
-                    .iter()
-                    .map(|one| format!("{} {}", one.member, one.fault));
+                let parts = members.iter().map(|one| format!("{} {}", one.member, one.fault));
                 return Cow::Owned(parts.collect::<Vec<_>>().join("; "));
             }
             Self::Forbidden => "this is not permitted",

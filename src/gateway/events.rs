@@ -9,9 +9,9 @@ use super::error::VerbError;
 use super::identity::{Identity, identify, refusal};
 use super::local::Pending;
 use super::schema::{self, Fields, Payload};
-use super::time::rfc3339;
 use super::{Gateway, ROOT, membership, presence, rules};
 use crate::api::{Ack, Event, NamespaceBuilder, Refusal, Socket};
+use crate::base::rfc3339;
 use crate::config::Verb;
 use crate::socketio::escape_json;
 
@@ -67,10 +67,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
     }
     let here = Rc::clone(gateway);
     builder.on_unknown(move |event| {
-        event
-            .socket()
-            .io()
-            .count(|counters| counters.events_unknown += 1);
+        event.socket().io().count(|counters| counters.events_unknown += 1);
         run(&here, space, event, |_| Err(VerbError::UnknownEvent));
     });
 }
@@ -79,10 +76,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
 fn let_in(socket: &Socket) -> Result<(), Refusal> {
     let who = identify(socket)?;
     if !membership::join_own_rooms(socket, &who) {
-        return Err(refusal(
-            "the user's rooms cannot be joined",
-            "LIMIT_REACHED",
-        ));
+        return Err(refusal("the user's rooms cannot be joined", "LIMIT_REACHED"));
     }
     socket.set_data(who);
     Ok(())
@@ -94,13 +88,7 @@ fn run(gateway: &Rc<Gateway>, space: u16, event: &Event<'_>, handler: Handler) {
     let Some(who) = socket.data::<Identity>() else {
         return;
     };
-    let call = Call {
-        gateway,
-        space,
-        event,
-        socket,
-        who,
-    };
+    let call = Call { gateway, space, event, socket, who };
     if let Err(error) = handler(&call) {
         if matches!(error, VerbError::Invalid(_)) {
             socket.io().count(|counters| counters.events_bad_args += 1);
@@ -142,30 +130,13 @@ pub(super) fn refuse(socket: &Socket, who: &Identity, ack: Option<Ack>, error: &
     let (code, message) = (error.code(), &*error.message());
     if let Some(ack) = ack.filter(Ack::is_wanted) {
         let (retryable, retry_after_ms) = (error.retryable(), error.retry_after_ms());
-        let error = ErrorBody {
-            code,
-            message,
-            retryable,
-            retry_after_ms,
-        };
-        ack.send(&Failure {
-            success: false,
-            error,
-        });
+        let error = ErrorBody { code, message, retryable, retry_after_ms };
+        ack.send(&Failure { success: false, error });
         return;
     }
     let timestamp = rfc3339(socket.io().unix_ms());
     let (user_id, session_id) = (&*who.user, who.session.as_deref());
-    socket.emit(
-        "error",
-        &ErrorEvent {
-            code,
-            message,
-            timestamp,
-            user_id,
-            session_id,
-        },
-    );
+    socket.emit("error", &ErrorEvent { code, message, timestamp, user_id, session_id });
 }
 
 /// Answers `room:join` and `room:leave`. The answer is partial if the keeper did not say in time
@@ -180,12 +151,7 @@ pub(super) fn send_room_ack(ack: Ack, room: &str, users: usize, partial: bool) {
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         partial: bool,
     }
-    ack.send(&Joined {
-        success: true,
-        room_id: room,
-        user_count: users,
-        partial,
-    });
+    ack.send(&Joined { success: true, room_id: room, user_count: users, partial });
 }
 
 impl<'a> Call<'a> {
@@ -197,11 +163,7 @@ impl<'a> Call<'a> {
     fn check_own(&self, fields: &Fields<'_>) -> Result<(), VerbError> {
         let own_user = fields.raw("userId").is_none() || fields.text("userId") == *self.who.user;
         let own_session = self.who.session.as_deref() == Some(&*fields.text("sessionId"));
-        if own_user && own_session {
-            Ok(())
-        } else {
-            Err(VerbError::Forbidden)
-        }
+        if own_user && own_session { Ok(()) } else { Err(VerbError::Forbidden) }
     }
 
     /// The sender's bytes, with the user filled in if it is not named.
@@ -220,9 +182,7 @@ impl<'a> Call<'a> {
     }
 
     fn relay(&self, room: &str, event: &str, args: &str) {
-        self.socket
-            .to(room)
-            .emit_raw(event, args, self.event.attachments());
+        self.socket.to(room).emit_raw(event, args, self.event.attachments());
     }
 
     /// Says that it was handed on; `request` is the payload's own `requestId`, raw.
@@ -247,28 +207,19 @@ impl<'a> Call<'a> {
     }
 
     fn permits(&self, room: &str, verb: Verb) -> bool {
-        self.gateway
-            .settings
-            .permits(self.space, &self.who.user, room, verb)
+        self.gateway.settings.permits(self.space, &self.who.user, room, verb)
     }
 
     fn touch(&self, room: &str) {
         let now_ms = self.socket.io().unix_ms();
-        self.gateway
-            .local
-            .borrow_mut()
-            .touch(self.space, room, now_ms);
+        self.gateway.local.borrow_mut().touch(self.space, room, now_ms);
     }
 }
 
 fn ai_request(call: &Call<'_>) -> Result<(), VerbError> {
     let fields = call.read(Payload::AiRequest)?;
     call.check_own(&fields)?;
-    call.relay(
-        &call.who.user_room(),
-        "ai_request",
-        &call.with_user(&fields),
-    );
+    call.relay(&call.who.user_room(), "ai_request", &call.with_user(&fields));
     call.relayed(fields.raw("requestId"));
     Ok(())
 }
@@ -283,10 +234,7 @@ fn status_update(call: &Call<'_>) -> Result<(), VerbError> {
     Ok(())
 }
 
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "it stands in the table of handlers"
-)]
+#[expect(clippy::unnecessary_wraps, reason = "it stands in the table of handlers")]
 fn ping(call: &Call<'_>) -> Result<(), VerbError> {
     #[derive(Serialize)]
     struct Pong {

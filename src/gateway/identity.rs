@@ -25,9 +25,7 @@ impl Identity {
 
     /// The room of the session's sockets.
     pub(super) fn session_room(&self) -> Option<String> {
-        self.session
-            .as_ref()
-            .map(|session| format!("session:{session}"))
+        self.session.as_ref().map(|session| format!("session:{session}"))
     }
 }
 
@@ -50,6 +48,10 @@ pub(super) fn identify(socket: &Socket) -> Result<Rc<Identity>, Refusal> {
             }
         }
     }
+    for value in &mut found {
+        // Rule: contract, "Identity": without a `userId` means without a usable one.
+        *value = value.take().filter(|id| !id.is_empty());
+    }
     for (value, name) in found.iter().zip(NAMES) {
         if let Some(fault) = value.as_deref().and_then(name_fault) {
             return Err(invalid(name, fault));
@@ -59,11 +61,7 @@ pub(super) fn identify(socket: &Socket) -> Result<Rc<Identity>, Refusal> {
     let Some(user) = user else {
         return Err(refusal("userId is required", "AUTH_REQUIRED"));
     };
-    Ok(Rc::new(Identity {
-        user,
-        session,
-        seat: Cell::new(None),
-    }))
+    Ok(Rc::new(Identity { user, session, seat: Cell::new(None) }))
 }
 
 const NAMES: [&str; 2] = ["userId", "sessionId"];

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::identity::user_room;
 use super::table::Table;
-use super::time::rfc3339;
 use super::views::RoomView;
+use crate::base::rfc3339;
 use crate::base::{CoreId, Key, Map, Millis, TimerQueue, hasher};
 use crate::config::is_reserved_room;
 
@@ -96,23 +96,13 @@ impl Space {
 
     /// A socket of a user has joined the namespace. True for the first one.
     pub(super) fn user_up(&mut self, user: Arc<str>, now_ms: u64) -> bool {
-        let found = self
-            .users
-            .find(&user)
-            .and_then(|key| self.users.get_mut(key));
+        let found = self.users.find(&user).and_then(|key| self.users.get_mut(key));
         if let Some(known) = found {
             known.sockets += 1;
             known.active_ms = now_ms;
             return false;
         }
-        self.users.insert(
-            user,
-            User {
-                sockets: 1,
-                since_ms: now_ms,
-                active_ms: now_ms,
-            },
-        );
+        self.users.insert(user, User { sockets: 1, since_ms: now_ms, active_ms: now_ms });
         true
     }
 
@@ -147,9 +137,7 @@ impl Space {
         sockets: u32,
         now_ms: u64,
     ) -> Entered {
-        let key = self
-            .find(room, now_ms)
-            .unwrap_or_else(|| self.open(room, now_ms));
+        let key = self.find(room, now_ms).unwrap_or_else(|| self.open(room, now_ms));
         let accepted = self.count_in(key);
         let Some(room) = self.rooms.get_mut(key) else {
             return Entered { users: 0, accepted };
@@ -157,10 +145,7 @@ impl Space {
         *room.users.entry(Arc::clone(user)).or_insert(0) += sockets;
         room.sockets += u64::from(sockets);
         room.active_ms = now_ms;
-        Entered {
-            users: room.users.len(),
-            accepted,
-        }
+        Entered { users: room.users.len(), accepted }
     }
 
     /// Sockets of a user have left a room; how many users are left.
@@ -190,17 +175,12 @@ impl Space {
     /// How many users are in a room.
     pub(super) fn users_in(&mut self, room: &str, now_ms: u64) -> usize {
         let key = self.find(room, now_ms);
-        key.and_then(|key| self.rooms.get(key))
-            .map_or(0, |(_, room)| room.users.len())
+        key.and_then(|key| self.rooms.get(key)).map_or(0, |(_, room)| room.users.len())
     }
 
     /// Something was said in a room.
     pub(super) fn touch(&mut self, room: &str, now_ms: u64) {
-        if let Some(room) = self
-            .rooms
-            .find(room)
-            .and_then(|key| self.rooms.get_mut(key))
-        {
+        if let Some(room) = self.rooms.find(room).and_then(|key| self.rooms.get_mut(key)) {
             room.active_ms = room.active_ms.max(now_ms);
         }
     }
@@ -233,9 +213,7 @@ impl Space {
 
     /// Keeps a room, made if need be, until [`Self::release`].
     pub(super) fn hold(&mut self, name: &str, now_ms: u64) -> Result<(), Full> {
-        let key = self
-            .find(name, now_ms)
-            .unwrap_or_else(|| self.open(name, now_ms));
+        let key = self.find(name, now_ms).unwrap_or_else(|| self.open(name, now_ms));
         if !self.count_in(key) {
             self.settle(key, now_ms);
             return Err(Full);
@@ -311,20 +289,14 @@ impl Space {
 
     /// The rooms with the most sockets, the largest first.
     pub(super) fn top(&self, count: usize) -> Vec<(String, u64)> {
-        let listed = self
-            .rooms
-            .after(None)
-            .filter(|(_, _, room)| !room.automatic);
+        let listed = self.rooms.after(None).filter(|(_, _, room)| !room.automatic);
         let mut rooms: Vec<_> = listed.map(|(_, name, room)| (room.sockets, name)).collect();
         if rooms.len() > count {
             rooms.select_nth_unstable_by(count, |one, other| other.cmp(one));
             rooms.truncate(count);
         }
         rooms.sort_unstable_by(|one, other| other.0.cmp(&one.0).then(one.1.cmp(other.1)));
-        rooms
-            .into_iter()
-            .map(|(sockets, name)| (name.to_string(), sockets))
-            .collect()
+        rooms.into_iter().map(|(sockets, name)| (name.to_string(), sockets)).collect()
     }
 
     /// Rooms that count against the limit, and users.
@@ -397,8 +369,7 @@ impl Space {
     fn queue(&mut self, key: Key) {
         if let Some(room) = self.rooms.get_mut(key) {
             room.queued = true;
-            self.expiring
-                .add(Millis(room.empty_since_ms).plus(self.idle_ttl_ms), key);
+            self.expiring.add(Millis(room.empty_since_ms).plus(self.idle_ttl_ms), key);
         }
     }
 

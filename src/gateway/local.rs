@@ -46,20 +46,14 @@ impl Local {
             slots: 0,
             users: Map::with_hasher(hasher(hash_seed)),
             pending: Slab::default(),
-            touched: (0..spaces)
-                .map(|_| Map::with_hasher(hasher(hash_seed)))
-                .collect(),
+            touched: (0..spaces).map(|_| Map::with_hasher(hasher(hash_seed))).collect(),
         }
     }
 
     /// A socket has joined `/`.
     pub(super) fn sit(&mut self, socket: Key, who: &Rc<Identity>) {
         let mates = self.users.entry(Arc::clone(&who.user)).or_default();
-        let key = self.seats.insert(Seat {
-            socket,
-            who: Rc::clone(who),
-            place: mates.len(),
-        });
+        let key = self.seats.insert(Seat { socket, who: Rc::clone(who), place: mates.len() });
         mates.reserve_exact(usize::from(mates.is_empty()));
         mates.push(key);
         self.slots = self.slots.max(key.slot() + 1);
@@ -87,11 +81,7 @@ impl Local {
     /// The sockets of a user here.
     pub(super) fn sockets_of(&self, user: &str) -> Vec<Key> {
         let mates = self.users.get(user).map_or(&[][..], Vec::as_slice);
-        mates
-            .iter()
-            .filter_map(|key| self.seats.get(*key))
-            .map(|seat| seat.socket)
-            .collect()
+        mates.iter().filter_map(|key| self.seats.get(*key)).map(|seat| seat.socket).collect()
     }
 
     /// A page of sockets, of one user if asked for, and where the next page begins.
@@ -105,11 +95,8 @@ impl Local {
         let mut found = match user {
             Some(user) => {
                 let mates = self.users.get(user).map_or(&[][..], Vec::as_slice);
-                let mut keys: Vec<Key> = mates
-                    .iter()
-                    .copied()
-                    .filter(|key| key.slot() >= from)
-                    .collect();
+                let mut keys: Vec<Key> =
+                    mates.iter().copied().filter(|key| key.slot() >= from).collect();
                 keys.sort_unstable_by_key(|key| key.slot());
                 keys.truncate(limit.saturating_add(1));
                 keys
@@ -121,18 +108,9 @@ impl Local {
         };
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = if more {
-            found.last().map(|key| key.slot()).or(after)
-        } else {
-            None
-        };
+        let next = if more { found.last().map(|key| key.slot()).or(after) } else { None };
         let seats = found.into_iter().filter_map(|key| self.seats.get(key));
-        (
-            seats
-                .map(|seat| (seat.socket, Rc::clone(&seat.who)))
-                .collect(),
-            next,
-        )
+        (seats.map(|seat| (seat.socket, Rc::clone(&seat.who))).collect(), next)
     }
 
     /// Something was said in a room; its keeper hears of it within a second.

@@ -40,9 +40,7 @@ fn tell(
     on(io, gateway.home(&room), move |gateway, io| {
         let entered = apply(gateway, io, space, &room, &user, change);
         if let Some(key) = pending {
-            on(io, asker, move |gateway, io| {
-                settle(gateway, io, key, entered)
-            });
+            on(io, asker, move |gateway, io| settle(gateway, io, key, entered));
         }
     });
 }
@@ -63,10 +61,7 @@ fn apply(
         Change::Exit(sockets) => space.exit(room, user, sockets, now_ms),
         Change::Ask => space.users_in(room, now_ms),
     };
-    Entered {
-        users,
-        accepted: true,
-    }
+    Entered { users, accepted: true }
 }
 
 /// A socket joins a room because its client asked for it, and may.
@@ -85,20 +80,12 @@ pub(super) fn join(gateway: &Gateway, io: &Io, pending: Pending) -> Result<(), V
 
 /// A socket leaves a room because its client asked for it.
 pub(super) fn leave(gateway: &Gateway, io: &Io, pending: Pending) {
-    let change = if pending.socket.leave(&pending.room) {
-        Change::Exit(1)
-    } else {
-        Change::Ask
-    };
+    let change = if pending.socket.leave(&pending.room) { Change::Exit(1) } else { Change::Ask };
     ask(gateway, io, pending, change);
 }
 
 fn ask(gateway: &Gateway, io: &Io, pending: Pending, change: Change) {
-    let (room, who, space) = (
-        Arc::clone(&pending.room),
-        Rc::clone(&pending.who),
-        pending.space,
-    );
+    let (room, who, space) = (Arc::clone(&pending.room), Rc::clone(&pending.who), pending.space);
     let key = gateway.local.borrow_mut().pending.insert(pending);
     tell(gateway, io, space, (&room, &who.user), change, Some(key));
 }
@@ -106,15 +93,7 @@ fn ask(gateway: &Gateway, io: &Io, pending: Pending, change: Change) {
 /// The keeper has answered.
 fn settle(gateway: &Rc<Gateway>, io: &Io, key: Key, entered: Entered) {
     let pending = gateway.local.borrow_mut().pending.remove(key);
-    let Some(Pending {
-        socket,
-        who,
-        ack,
-        room,
-        space,
-        ..
-    }) = pending
-    else {
+    let Some(Pending { socket, who, ack, room, space, .. }) = pending else {
         return;
     };
     if entered.accepted {
@@ -124,14 +103,7 @@ fn settle(gateway: &Rc<Gateway>, io: &Io, key: Key, entered: Entered) {
         return;
     }
     if socket.leave(&room) {
-        tell(
-            gateway,
-            io,
-            space,
-            (&room, &who.user),
-            Change::Exit(1),
-            None,
-        );
+        tell(gateway, io, space, (&room, &who.user), Change::Exit(1), None);
     }
     events::refuse(&socket, &who, ack, &VerbError::LimitReached);
 }
@@ -168,14 +140,7 @@ pub(super) fn join_own_rooms(socket: &Socket, who: &Identity) -> bool {
 /// its members are the user's sockets.
 pub(super) fn tell_own_rooms(gateway: &Gateway, io: &Io, space: u16, who: &Identity) {
     if let Some(room) = who.session_room() {
-        tell(
-            gateway,
-            io,
-            space,
-            (&room.into(), &who.user),
-            Change::Enter(1),
-            None,
-        );
+        tell(gateway, io, space, (&room.into(), &who.user), Change::Enter(1), None);
     }
 }
 
@@ -184,10 +149,7 @@ pub(super) fn tell_gone(gateway: &Gateway, space: u16, who: &Identity, gone: &Di
     let mut by_keeper: BTreeMap<CoreId, Vec<Box<str>>> = BTreeMap::new();
     let user_room = who.user_room();
     for room in gone.rooms().iter().filter(|room| ***room != *user_room) {
-        by_keeper
-            .entry(gateway.home(room))
-            .or_default()
-            .push((**room).into());
+        by_keeper.entry(gateway.home(room)).or_default().push((**room).into());
     }
     for (core, rooms) in by_keeper {
         let user = Arc::clone(&who.user);
@@ -247,9 +209,7 @@ pub(super) fn change_user(
             let (user, room) = (Arc::clone(&user), Arc::clone(&room));
             on(io, core, move |gateway, io| {
                 let part = change_here(gateway, io, &user, &room, joins);
-                on(io, keeper, move |gateway, io| {
-                    part_done(gateway, io, key, part)
-                });
+                on(io, keeper, move |gateway, io| part_done(gateway, io, key, part));
             });
         }
     });
@@ -265,17 +225,10 @@ struct PartDone {
 
 fn change_here(gateway: &Gateway, io: &Io, user: &str, room: &str, joins: bool) -> PartDone {
     let sockets = gateway.local.borrow().sockets_of(user);
-    let mut part = PartDone {
-        seen: sockets.len() as u64,
-        ..PartDone::default()
-    };
+    let mut part = PartDone { seen: sockets.len() as u64, ..PartDone::default() };
     for socket in sockets.into_iter().map(|key| io.socket(key)) {
         let was_in = socket.is_in(room);
-        let is_done = if joins {
-            was_in || socket.join(room)
-        } else {
-            socket.leave(room)
-        };
+        let is_done = if joins { was_in || socket.join(room) } else { socket.leave(room) };
         part.done_for += u64::from(is_done);
         part.changed += u32::from(is_done && was_in != joins);
     }
@@ -288,11 +241,7 @@ fn part_done(gateway: &Gateway, io: &Io, key: Key, part: PartDone) {
     job.cores_left -= 1;
     job.seen += part.seen;
     job.done_for += part.done_for;
-    let change = if job.joins {
-        Change::Enter(part.changed)
-    } else {
-        Change::Exit(part.changed)
-    };
+    let change = if job.joins { Change::Enter(part.changed) } else { Change::Exit(part.changed) };
     if part.changed > 0 {
         apply(gateway, io, ROOT, &job.room, &job.user, change);
     }
@@ -301,23 +250,11 @@ fn part_done(gateway: &Gateway, io: &Io, key: Key, part: PartDone) {
     }
     let job = jobs.remove(key);
     drop(jobs);
-    let Some(Job {
-        seen,
-        done_for,
-        user,
-        room,
-        joins,
-        done,
-        ..
-    }) = job
-    else {
+    let Some(Job { seen, done_for, user, room, joins, done, .. }) = job else {
         return;
     };
     if joins {
-        gateway
-            .space(ROOT)
-            .borrow_mut()
-            .release(&room, io.unix_ms());
+        gateway.space(ROOT).borrow_mut().release(&room, io.unix_ms());
     }
     done(match (joins, seen, done_for) {
         (true, 0, _) => Err(VerbError::UserNotConnected),

@@ -31,7 +31,6 @@ pub mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
-pub mod time;
 pub mod verbs;
 mod views;
 
@@ -45,7 +44,6 @@ use crate::config::{Options, Rule, Tables};
 
 pub use error::{Done, MemberError, VerbError};
 pub use schema::{Payload, request, validate};
-pub use time::rfc3339;
 pub use views::{ConnectedView, KeptView, MembershipView, RecipientsView, RoomView, UserView};
 
 /// What the gateway must know of the configuration.
@@ -77,11 +75,7 @@ impl GatewaySettings {
                 namespaces.push(name.clone());
             }
         }
-        let presence = if options.presence_events {
-            &options.presence_rooms[..]
-        } else {
-            &[]
-        };
+        let presence = if options.presence_events { &options.presence_rooms[..] } else { &[] };
         Self {
             namespaces,
             rooms_open: options.rooms_open,
@@ -126,12 +120,7 @@ impl Gateway {
         Self {
             cores,
             local: RefCell::new(local::Local::new(seed, settings.namespaces.len())),
-            spaces: settings
-                .namespaces
-                .iter()
-                .map(space)
-                .map(RefCell::new)
-                .collect(),
+            spaces: settings.namespaces.iter().map(space).map(RefCell::new).collect(),
             jobs: RefCell::new(Slab::default()),
             settings,
         }
@@ -187,11 +176,7 @@ pub fn sweep(io: &Io) {
     for touched in gateway.local.borrow_mut().take_touched() {
         by_keeper[gateway.home(&touched.1).index()].push(touched);
     }
-    for (core, touched) in by_keeper
-        .into_iter()
-        .enumerate()
-        .filter(|(_, all)| !all.is_empty())
-    {
+    for (core, touched) in by_keeper.into_iter().enumerate().filter(|(_, all)| !all.is_empty()) {
         on(io, CoreId::from_index(core), move |gateway, _| {
             for (space, room, at_ms) in touched {
                 gateway.space(space).borrow_mut().touch(&room, at_ms);

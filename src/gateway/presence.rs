@@ -24,16 +24,10 @@ struct Presence<'a> {
 pub(super) fn tell_up(gateway: &Gateway, io: &Io, space: u16, who: &Identity) {
     let (user, session) = (Arc::clone(&who.user), who.session.clone());
     on(io, gateway.home(&user), move |gateway, io| {
-        let first = gateway
-            .space(space)
-            .borrow_mut()
-            .user_up(Arc::clone(&user), io.unix_ms());
+        let first = gateway.space(space).borrow_mut().user_up(Arc::clone(&user), io.unix_ms());
         if first {
-            let presence = Presence {
-                user_id: &user,
-                session_id: session.as_deref(),
-                reason: None,
-            };
+            let presence =
+                Presence { user_id: &user, session_id: session.as_deref(), reason: None };
             announce(gateway, io, space, "connection", &presence);
         }
     });
@@ -49,16 +43,10 @@ pub(super) fn tell_down(
 ) {
     let (user, session) = (Arc::clone(&who.user), who.session.clone());
     on(io, gateway.home(&user), move |gateway, io| {
-        let last = gateway
-            .space(space)
-            .borrow_mut()
-            .user_down(&user, io.unix_ms());
+        let last = gateway.space(space).borrow_mut().user_down(&user, io.unix_ms());
         if last {
-            let presence = Presence {
-                user_id: &user,
-                session_id: session.as_deref(),
-                reason: Some(reason),
-            };
+            let presence =
+                Presence { user_id: &user, session_id: session.as_deref(), reason: Some(reason) };
             announce(gateway, io, space, "disconnection", &presence);
         }
     });
@@ -68,8 +56,6 @@ fn announce(gateway: &Rc<Gateway>, io: &Io, space: u16, event: &str, presence: &
     let rooms = &gateway.settings.presence_rooms;
     // No room at all would be everybody.
     if !rooms.is_empty() {
-        io.of(gateway.settings.namespace(space))
-            .to_all(rooms)
-            .emit(event, presence);
+        io.of(gateway.settings.namespace(space)).to_all(rooms).emit(event, presence);
     }
 }

@@ -26,9 +26,7 @@ pub(super) fn is_own_event(name: &str) -> bool {
 /// socket's id, because a message to a socket is a message to the room of its id.
 pub(super) fn is_closed_room(namespace: &str, room: &str) -> bool {
     // Rule: Socket.IO before v3: an id outside of `/` has its namespace in front.
-    let bare = room
-        .strip_prefix(namespace)
-        .and_then(|rest| rest.strip_prefix('#'));
+    let bare = room.strip_prefix(namespace).and_then(|rest| rest.strip_prefix('#'));
     is_reserved_room(room) || Id20::parse(bare.unwrap_or(room)).is_some()
 }
 
@@ -40,10 +38,7 @@ impl GatewaySettings {
         let namespace = self.namespace(space);
         !is_closed_room(namespace, room)
             && (self.rooms_open
-                || self
-                    .rules
-                    .iter()
-                    .any(|rule| rule.permits(namespace, user, room, verb)))
+                || self.rules.iter().any(|rule| rule.permits(namespace, user, room, verb)))
     }
 }
 
@@ -85,17 +80,10 @@ mod tests {
             (1, "bob", "0123456789abcdefghi", Verb::Publish, true),
         ];
         for (space, user, room, verb, expected) in cases {
-            assert_eq!(
-                settings.permits(space, user, room, verb),
-                expected,
-                "{user} {room}"
-            );
+            assert_eq!(settings.permits(space, user, room, verb), expected, "{user} {room}");
         }
         settings.rules.clear();
-        assert!(
-            !settings.permits(0, "alice", "team:1", Verb::Join),
-            "no rule, no room"
-        );
+        assert!(!settings.permits(0, "alice", "team:1", Verb::Join), "no rule, no room");
         settings.rooms_open = true;
         for (_, user, room, verb, _) in cases {
             let closed = is_closed_room("/ops", room);
@@ -105,14 +93,7 @@ mod tests {
 
     #[test]
     fn no_client_speaks_for_the_gateway() {
-        for name in [
-            "ai_response",
-            "notification",
-            "error",
-            "connect",
-            "disconnect",
-            "pong",
-        ] {
+        for name in ["ai_response", "notification", "error", "connect", "disconnect", "pong"] {
             assert!(is_own_event(name), "{name}");
         }
         for name in ["chat", "message", "Connect", ""] {

@@ -55,19 +55,11 @@ pub struct Member {
 }
 
 const fn needs(name: &'static str, want: Want) -> Member {
-    Member {
-        name,
-        want,
-        required: true,
-    }
+    Member { name, want, required: true }
 }
 
 const fn may(name: &'static str, want: Want) -> Member {
-    Member {
-        name,
-        want,
-        required: false,
-    }
+    Member { name, want, required: false }
 }
 
 /// Members of the longest shape.
@@ -162,18 +154,12 @@ const NOTIFICATION: &[Member] = &[
     may("data", Want::Any),
 ];
 const ROOM_NAME: &[Member] = &[needs("roomId", Want::Name)];
-const ROOM_MESSAGE: &[Member] = &[
-    needs("roomId", Want::Name),
-    needs("event", Want::Name),
-    needs("data", Want::Any),
-];
+const ROOM_MESSAGE: &[Member] =
+    &[needs("roomId", Want::Name), needs("event", Want::Name), needs("data", Want::Any)];
 const CREATE_ROOM: &[Member] = &[needs("roomId", Want::Room), needs("name", Want::Name)];
 const MEMBERSHIP: &[Member] = &[needs("userId", Want::Name), needs("roomId", Want::Room)];
-const SEND_TO_ROOM: &[Member] = &[
-    needs("roomId", Want::Name),
-    needs("event", Want::Event),
-    may("data", Want::Any),
-];
+const SEND_TO_ROOM: &[Member] =
+    &[needs("roomId", Want::Name), needs("event", Want::Event), may("data", Want::Any)];
 
 /// What is wrong with a member.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -270,16 +256,10 @@ fn error_of(member: &Member, seen: Option<&Seen<'_>>) -> Option<MemberError> {
         Some(seen) => fault(member.want, seen),
         None => member.required.then_some(Fault::Missing),
     };
-    fault.map(|fault| MemberError {
-        member: member.name,
-        fault,
-    })
+    fault.map(|fault| MemberError { member: member.name, fault })
 }
 
-const NOT_AN_OBJECT: MemberError = MemberError {
-    member: "payload",
-    fault: Fault::NotAnObject,
-};
+const NOT_AN_OBJECT: MemberError = MemberError { member: "payload", fault: Fault::NotAnObject };
 
 /// Everything that is wrong with the body of a request; empty if nothing is.
 #[must_use]
@@ -339,11 +319,7 @@ impl<'a> Fields<'a> {
 pub(super) fn read(payload: Payload, args: &str) -> Result<Fields<'_>, VerbError> {
     let object = split_args(args).next().unwrap_or_default();
     let members = payload.members();
-    let mut fields = Fields {
-        object,
-        members,
-        values: [None; MEMBERS_MAX],
-    };
+    let mut fields = Fields { object, members, values: [None; MEMBERS_MAX] };
     let Some(pairs) = pairs(object) else {
         return Err(VerbError::Invalid(vec![NOT_AN_OBJECT]));
     };
@@ -353,20 +329,13 @@ pub(super) fn read(payload: Payload, args: &str) -> Result<Fields<'_>, VerbError
             continue;
         };
         if fields.values[at].replace(value).is_some() {
-            errors.push(MemberError {
-                member: members[at].name,
-                fault: Fault::Twice,
-            });
+            errors.push(MemberError { member: members[at].name, fault: Fault::Twice });
         }
     }
     for (member, value) in members.iter().zip(fields.values) {
         errors.extend(error_of(member, value.map(seen).as_ref()));
     }
-    if errors.is_empty() {
-        Ok(fields)
-    } else {
-        Err(VerbError::Invalid(errors))
-    }
+    if errors.is_empty() { Ok(fields) } else { Err(VerbError::Invalid(errors)) }
 }
 
 /// The members of a JSON object that has been judged before; `None` if it is none.
@@ -381,9 +350,7 @@ fn pair(item: &str) -> Option<(Cow<'_, str>, &str)> {
     while *bytes.get(end)? != b'"' {
         end += if bytes[end] == b'\\' { 2 } else { 1 };
     }
-    let value = item[end + 1..]
-        .trim_start_matches(BLANKS)
-        .strip_prefix(':')?;
+    let value = item[end + 1..].trim_start_matches(BLANKS).strip_prefix(':')?;
     Some((text_of(&item[..=end])?, value.trim_matches(BLANKS)))
 }
 

@@ -15,11 +15,7 @@ pub(super) struct Table<T> {
 impl<T> Table<T> {
     pub(super) fn new(hash_seed: u64) -> Self {
         let by_name = Map::with_hasher(hasher(hash_seed));
-        Self {
-            slab: Slab::default(),
-            by_name,
-            slots: 0,
-        }
+        Self { slab: Slab::default(), by_name, slots: 0 }
     }
 
     pub(super) fn len(&self) -> usize {

@@ -11,10 +11,10 @@ use serde_json::value::RawValue;
 use super::error::{Done, VerbError};
 use super::identity::{Identity, user_room};
 use super::schema::Fault;
-use super::time::rfc3339;
 use super::views::{ConnectedView, KeptView, MembershipView, RecipientsView, RoomView, UserView};
 use super::{Gateway, ROOT, keeper, membership, on};
 use crate::api::{Gathered, Io};
+use crate::base::rfc3339;
 use crate::base::{CoreId, Key};
 
 /// Entries of a page, unless said otherwise.
@@ -112,23 +112,12 @@ impl Page {
             },
         };
         let Some(cursor) = cursor else {
-            return Ok(Self {
-                limit,
-                core: CoreId(0),
-                after: None,
-            });
+            return Ok(Self { limit, core: CoreId(0), after: None });
         };
         let read = || {
             let (core, after) = cursor.split_once('.')?;
-            let core: u8 = core
-                .parse()
-                .ok()
-                .filter(|core| usize::from(*core) < cores)?;
-            let after = if after.is_empty() {
-                None
-            } else {
-                Some(after.parse().ok()?)
-            };
+            let core: u8 = core.parse().ok().filter(|core| usize::from(*core) < cores)?;
+            let after = if after.is_empty() { None } else { Some(after.parse().ok()?) };
             Some((CoreId(core), after))
         };
         let (core, after) = read().ok_or_else(|| VerbError::member("cursor", Fault::Cursor))?;
@@ -226,10 +215,7 @@ pub fn kept_here(io: &Io) -> KeptView {
         return KeptView::default();
     };
     let (rooms, users) = gateway.space(ROOT).borrow().sizes();
-    KeptView {
-        rooms: rooms as u64,
-        users: users as u64,
-    }
+    KeptView { rooms: rooms as u64, users: users as u64 }
 }
 
 /// The sockets of all cores, of one user if asked for.
@@ -240,13 +226,7 @@ pub fn users(io: &Io, page: Page, user: Option<String>, done: Done<Paged<UserVie
 
 /// The rooms of all cores.
 pub fn rooms(io: &Io, page: Page, auto: bool, done: Done<Paged<RoomView>>) {
-    walk(
-        io,
-        page,
-        Vec::new(),
-        move |io, after, limit| rooms_here(io, after, limit, auto),
-        done,
-    );
+    walk(io, page, Vec::new(), move |io, after, limit| rooms_here(io, after, limit, auto), done);
 }
 
 /// Goes from core to core until the page is full, with other work between the slices.
@@ -260,24 +240,14 @@ where
         found.extend(part);
         let core = page.core.index() + usize::from(next.is_none());
         if core == io.cores() {
-            return done(Ok(Paged {
-                data: found,
-                next_cursor: None,
-            }));
+            return done(Ok(Paged { data: found, next_cursor: None }));
         }
         if found.len() < page.limit {
-            let page = Page {
-                core: CoreId::from_index(core),
-                after: next,
-                ..page
-            };
+            let page = Page { core: CoreId::from_index(core), after: next, ..page };
             return walk(io, page, found, here, done);
         }
         let after = next.map_or(String::new(), |slot| slot.to_string());
-        done(Ok(Paged {
-            data: found,
-            next_cursor: Some(format!("{core}.{after}")),
-        }));
+        done(Ok(Paged { data: found, next_cursor: Some(format!("{core}.{after}")) }));
     });
 }
 
@@ -286,11 +256,7 @@ pub fn user_connected(io: &Io, user: &str, done: Done<ConnectedView>) {
     let user_id = user.to_owned();
     on(io, home_of_user(user, io.cores()), move |gateway, _| {
         let sockets = u64::from(gateway.space(ROOT).borrow().sockets_of(&user_id));
-        done(Ok(ConnectedView {
-            user_id,
-            connected: sockets > 0,
-            sockets,
-        }));
+        done(Ok(ConnectedView { user_id, connected: sockets > 0, sockets }));
     });
 }
 
@@ -299,18 +265,11 @@ pub fn create_room(io: &Io, request: CreateRoom, done: Done<(RoomView, bool)>) {
     let Some(done) = unless_overloaded(io, done) else {
         return;
     };
-    on(
-        io,
-        home_of_room(&request.room_id, io.cores()),
-        move |gateway, io| {
-            let CreateRoom { room_id, name } = request;
-            let made = gateway
-                .space(ROOT)
-                .borrow_mut()
-                .create(&room_id, &name, io.unix_ms());
-            done(made.map_err(|keeper::Full| VerbError::LimitReached));
-        },
-    );
+    on(io, home_of_room(&request.room_id, io.cores()), move |gateway, io| {
+        let CreateRoom { room_id, name } = request;
+        let made = gateway.space(ROOT).borrow_mut().create(&room_id, &name, io.unix_ms());
+        done(made.map_err(|keeper::Full| VerbError::LimitReached));
+    });
 }
 
 /// Puts all sockets of a user into a room.
@@ -330,14 +289,7 @@ fn change_user(io: &Io, request: &Membership, joins: bool, done: Done<Membership
     let Some(gateway) = io.state::<Gateway>() else {
         return;
     };
-    membership::change_user(
-        &gateway,
-        io,
-        &request.user_id,
-        &request.room_id,
-        joins,
-        done,
-    );
+    membership::change_user(&gateway, io, &request.user_id, &request.room_id, joins, done);
 }
 
 /// Sends a notification to all sockets of a user.
@@ -346,8 +298,7 @@ pub fn notify(io: &Io, request: &Notification, done: Done<RecipientsView>) {
         return;
     };
     let room = user_room(&request.user_id);
-    io.to(&room)
-        .emit_counted("notification", request.body.get(), &[], recipients(done));
+    io.to(&room).emit_counted("notification", request.body.get(), &[], recipients(done));
 }
 
 /// Sends an event to a room.
@@ -355,33 +306,16 @@ pub fn room_message(io: &Io, request: RoomMessage, done: Done<RecipientsView>) {
     let Some(done) = unless_overloaded(io, done) else {
         return;
     };
-    let RoomMessage {
-        room_id,
-        event,
-        data,
-    } = request;
+    let RoomMessage { room_id, event, data } = request;
     let data = data.as_deref().map_or("", RawValue::get);
-    io.to(&room_id)
-        .emit_counted(&event, data, &[], recipients(done));
-    on(
-        io,
-        home_of_room(&room_id, io.cores()),
-        move |gateway, io| {
-            gateway
-                .space(ROOT)
-                .borrow_mut()
-                .touch(&room_id, io.unix_ms());
-        },
-    );
+    io.to(&room_id).emit_counted(&event, data, &[], recipients(done));
+    on(io, home_of_room(&room_id, io.cores()), move |gateway, io| {
+        gateway.space(ROOT).borrow_mut().touch(&room_id, io.unix_ms());
+    });
 }
 
 fn recipients(done: Done<RecipientsView>) -> impl FnOnce(Gathered) {
-    move |found| {
-        done(Ok(RecipientsView {
-            recipients: found.count,
-            partial: found.partial,
-        }))
-    }
+    move |found| done(Ok(RecipientsView { recipients: found.count, partial: found.partial }))
 }
 
 /// Hands `done` back unless it has been told that nothing more is taken on.

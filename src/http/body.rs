@@ -89,12 +89,7 @@ impl Body {
             BodyLength::Length(length) => (Place::Length { left: length }, length),
             BodyLength::Chunked => (Place::Size { digits: 0, size: 0 }, 0),
         };
-        Self {
-            place,
-            announced,
-            overhead: 0,
-            checked: false,
-        }
+        Self { place, announced, overhead: 0, checked: false }
     }
 
     /// Whether the body is complete.
@@ -126,20 +121,12 @@ impl Body {
             at += match self.place {
                 Place::Length { left } => {
                     let (taken, left) = take(&input[at..], left, out);
-                    self.place = if left == 0 {
-                        Place::Done
-                    } else {
-                        Place::Length { left }
-                    };
+                    self.place = if left == 0 { Place::Done } else { Place::Length { left } };
                     taken
                 }
                 Place::Chunk { left } => {
                     let (taken, left) = take(&input[at..], left, out);
-                    self.place = if left == 0 {
-                        Place::ChunkCr
-                    } else {
-                        Place::Chunk { left }
-                    };
+                    self.place = if left == 0 { Place::ChunkCr } else { Place::Chunk { left } };
                     taken
                 }
                 _ => {
@@ -161,10 +148,7 @@ impl Body {
             (Place::Size { digits: 1.., size }, b';') => Place::Extension { size },
             (Place::Size { digits, size }, _) if digits < SIZE_DIGITS_MAX => {
                 let digit = (byte as char).to_digit(16).ok_or(BodyError::Malformed)?;
-                Place::Size {
-                    digits: digits + 1,
-                    size: size << 4 | u64::from(digit),
-                }
+                Place::Size { digits: digits + 1, size: size << 4 | u64::from(digit) }
             }
             (Place::Extension { size }, _) => {
                 self.skip(byte)?;
@@ -204,11 +188,7 @@ impl Body {
 
     fn check_size(&self, bytes_max: usize) -> Result<(), BodyError> {
         let fits = usize::try_from(self.announced).is_ok_and(|bytes| bytes <= bytes_max);
-        if fits {
-            Ok(())
-        } else {
-            Err(BodyError::TooLarge)
-        }
+        if fits { Ok(()) } else { Err(BodyError::TooLarge) }
     }
 }
 
@@ -232,10 +212,7 @@ mod tests {
         for piece in pieces {
             let (consumed, done) = body.feed(piece, &mut out, MAX)?;
             total += consumed;
-            assert!(
-                done || consumed == piece.len(),
-                "an open body takes all it is given"
-            );
+            assert!(done || consumed == piece.len(), "an open body takes all it is given");
         }
         Ok((out, total, body.is_done()))
     }
@@ -247,37 +224,19 @@ mod tests {
     #[test]
     fn a_body_ends_where_its_length_says() {
         assert_eq!(read(BodyLength::None, &[b"GET /"]), Ok((vec![], 0, true)));
-        assert_eq!(
-            read(BodyLength::Length(0), &[b"GET /"]),
-            Ok((vec![], 0, true))
-        );
+        assert_eq!(read(BodyLength::Length(0), &[b"GET /"]), Ok((vec![], 0, true)));
         let split: &[&[u8]] = &[b"ab", b"", b"cdGET"];
-        assert_eq!(
-            read(BodyLength::Length(4), split),
-            Ok((b"abcd".to_vec(), 4, true))
-        );
-        assert_eq!(
-            read(BodyLength::Length(4), &[b"abc"]),
-            Ok((b"abc".to_vec(), 3, false))
-        );
+        assert_eq!(read(BodyLength::Length(4), split), Ok((b"abcd".to_vec(), 4, true)));
+        assert_eq!(read(BodyLength::Length(4), &[b"abc"]), Ok((b"abc".to_vec(), 3, false)));
     }
 
     #[test]
     fn a_length_above_the_limit_is_refused_before_a_byte_is_read() {
-        assert_eq!(
-            read(BodyLength::Length(1001), &[b""]),
-            Err(BodyError::TooLarge)
-        );
-        assert_eq!(
-            read(BodyLength::Length(u64::MAX), &[b""]),
-            Err(BodyError::TooLarge)
-        );
+        assert_eq!(read(BodyLength::Length(1001), &[b""]), Err(BodyError::TooLarge));
+        assert_eq!(read(BodyLength::Length(u64::MAX), &[b""]), Err(BodyError::TooLarge));
         assert_eq!(chunked(b"3e9\r\n"), Err(BodyError::TooLarge));
         assert_eq!(chunked(b"ffffffffffffffff\r\n"), Err(BodyError::TooLarge));
-        assert_eq!(
-            chunked(b"1\r\na\r\nffffffffffffffff\r\n"),
-            Err(BodyError::TooLarge)
-        );
+        assert_eq!(chunked(b"1\r\na\r\nffffffffffffffff\r\n"), Err(BodyError::TooLarge));
         let full = [b"3e8\r\n".as_slice(), &[b'x'; 1000], b"\r\n"].concat();
         assert!(chunked(&full).is_ok_and(|(out, _, done)| out.len() == 1000 && !done));
         let more = [full.as_slice(), b"1\r\n"].concat();
@@ -289,11 +248,7 @@ mod tests {
         let table: &[(&[u8], &[u8], usize)] = &[
             (b"0\r\n\r\nGET", b"", 3),
             (b"3\r\nabc\r\n0\r\n\r\n", b"abc", 0),
-            (
-                b"00000000000000a\r\n0123456789\r\n0\r\n\r\n",
-                b"0123456789",
-                0,
-            ),
+            (b"00000000000000a\r\n0123456789\r\n0\r\n\r\n", b"0123456789", 0),
             (
                 b"2;a=\"b\"\r\n\r\n\r\nA;x\r\n0123456789\r\n0;y\r\nT: u\r\nV: w\r\n\r\n!",
                 b"\r\n0123456789",
@@ -301,10 +256,7 @@ mod tests {
             ),
         ];
         for (text, payload, rest) in table {
-            assert_eq!(
-                chunked(text),
-                Ok((payload.to_vec(), text.len() - rest, true))
-            );
+            assert_eq!(chunked(text), Ok((payload.to_vec(), text.len() - rest, true)));
         }
     }
 
@@ -334,12 +286,7 @@ mod tests {
             b"00000000000000001\r\n",
         ];
         for text in table {
-            assert_eq!(
-                chunked(text),
-                Err(BodyError::Malformed),
-                "{}",
-                text.escape_ascii()
-            );
+            assert_eq!(chunked(text), Err(BodyError::Malformed), "{}", text.escape_ascii());
         }
     }
 
@@ -361,17 +308,9 @@ mod tests {
     fn every_cut_reads_alike() {
         let text = b"3;e\r\nabc\r\n10\r\n0123456789abcdef\r\n0\r\nT: u\r\n\r\nnext";
         let whole = chunked(text);
-        assert!(
-            whole
-                .as_ref()
-                .is_ok_and(|(out, ..)| out == b"abc0123456789abcdef")
-        );
+        assert!(whole.as_ref().is_ok_and(|(out, ..)| out == b"abc0123456789abcdef"));
         for cut in 0..=text.len() - 4 {
-            assert_eq!(
-                read(BodyLength::Chunked, &[&text[..cut], &text[cut..]]),
-                whole,
-                "{cut}"
-            );
+            assert_eq!(read(BodyLength::Chunked, &[&text[..cut], &text[cut..]]), whole, "{cut}");
         }
         let singles: Vec<&[u8]> = text.chunks(1).collect();
         assert_eq!(read(BodyLength::Chunked, &singles), whole);
@@ -382,9 +321,7 @@ mod tests {
         let alphabet = b"0123afF;\r\n\r\n\r\nx \0";
         for seed in 0..20_000 {
             let mut rng = Rng::new(seed, 0xB0D1);
-            let text: Vec<u8> = (0..40)
-                .map(|_| alphabet[rng.below(alphabet.len())])
-                .collect();
+            let text: Vec<u8> = (0..40).map(|_| alphabet[rng.below(alphabet.len())]).collect();
             if let Ok((out, consumed, _)) = chunked(&text) {
                 assert!(out.len() <= MAX && consumed <= text.len(), "seed {seed}");
             }

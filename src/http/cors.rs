@@ -169,11 +169,7 @@ fn is_same_host(origin: &str, host: &str) -> bool {
         "https" => ":443",
         _ => return false,
     };
-    let strip = |host: &str| {
-        host.strip_suffix(default_port)
-            .unwrap_or(host)
-            .to_ascii_lowercase()
-    };
+    let strip = |host: &str| host.strip_suffix(default_port).unwrap_or(host).to_ascii_lowercase();
     !authority.is_empty() && strip(authority) == strip(host)
 }
 
@@ -181,9 +177,7 @@ fn is_same_host(origin: &str, host: &str) -> bool {
 /// server, which lets bytes above 127 pass: an origin is written in ASCII (RFC 6454 section 6.2).
 #[must_use]
 pub fn origin_is_legal(origin: &[u8]) -> bool {
-    origin
-        .iter()
-        .all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
+    origin.iter().all(|byte| matches!(byte, b'\t' | b' '..=b'~'))
 }
 
 /// The origin of a request.
@@ -198,9 +192,7 @@ pub fn origin_of<'a>(head: &Head<'a>) -> Result<Option<&'a str>, EngineError> {
     if origins.next().is_some() || !origin_is_legal(origin) {
         return Err(EngineError::BadRequest);
     }
-    std::str::from_utf8(origin)
-        .map(Some)
-        .map_err(|_| EngineError::BadRequest)
+    std::str::from_utf8(origin).map(Some).map_err(|_| EngineError::BadRequest)
 }
 
 #[cfg(test)]
@@ -215,11 +207,7 @@ mod tests {
     }
 
     fn fixed() -> Cors {
-        Cors {
-            origins: Origins::One(A.into()),
-            credentials: true,
-            ..Cors::default()
-        }
+        Cors { origins: Origins::One(A.into()), credentials: true, ..Cors::default() }
     }
 
     fn listed() -> Cors {
@@ -234,18 +222,14 @@ mod tests {
     }
 
     fn shown(headers: &Headers) -> String {
-        let lines: Vec<_> = headers
-            .iter()
-            .map(|(name, value)| format!("{name}: {value}"))
-            .collect();
+        let lines: Vec<_> =
+            headers.iter().map(|(name, value)| format!("{name}: {value}")).collect();
         lines.join(" | ")
     }
 
     fn preflight(cors: &Cors, origin: Option<&str>, request_headers: Option<&str>) -> String {
         let mut out = Vec::new();
-        cors.preflight(origin, request_headers)
-            .unwrap()
-            .write(&mut out, true);
+        cors.preflight(origin, request_headers).unwrap().write(&mut out, true);
         let text = String::from_utf8(out).unwrap();
         let lines: Vec<_> = text.trim_end().split("\r\n").collect();
         lines.join(" | ")
@@ -253,10 +237,7 @@ mod tests {
 
     #[test]
     fn simple_answers_captured_from_the_reference_server() {
-        let any = Cors {
-            origins: Origins::Any,
-            ..Cors::default()
-        };
+        let any = Cors { origins: Origins::Any, ..Cors::default() };
         let table: &[(&Cors, Option<&str>, &str)] = &[
             (&Cors::default(), Some(A), ""),
             (&any, Some(A), "Access-Control-Allow-Origin: *"),
@@ -273,16 +254,8 @@ mod tests {
                 "Access-Control-Allow-Origin: http://a.example | Vary: Origin \
                  | Access-Control-Expose-Headers: x-e",
             ),
-            (
-                &listed(),
-                None,
-                "Vary: Origin | Access-Control-Expose-Headers: x-e",
-            ),
-            (
-                &listed(),
-                Some("null"),
-                "Vary: Origin | Access-Control-Expose-Headers: x-e",
-            ),
+            (&listed(), None, "Vary: Origin | Access-Control-Expose-Headers: x-e"),
+            (&listed(), Some("null"), "Vary: Origin | Access-Control-Expose-Headers: x-e"),
         ];
         for (cors, origin, want) in table {
             assert_eq!(shown(&cors.headers(*origin)), *want);
@@ -307,10 +280,7 @@ mod tests {
              | Access-Control-Allow-Headers: x-h | Access-Control-Max-Age: 600 \
              | Access-Control-Expose-Headers: x-e | Content-Length: 0 | Connection: keep-alive"
         );
-        let any = Cors {
-            origins: Origins::Any,
-            ..Cors::default()
-        };
+        let any = Cors { origins: Origins::Any, ..Cors::default() };
         assert_eq!(
             preflight(&any, None, None),
             "HTTP/1.1 204 No Content | Access-Control-Allow-Origin: * \
@@ -352,22 +322,10 @@ mod tests {
             (listed(), Some(A), Some("h"), true),
             (listed(), Some("http://a.example.evil"), Some("h"), false),
             (fixed(), Some("https://a.example"), Some("h"), false),
-            (
-                Cors {
-                    origins: Origins::Any,
-                    ..Cors::default()
-                },
-                Some("null"),
-                None,
-                true,
-            ),
+            (Cors { origins: Origins::Any, ..Cors::default() }, Some("null"), None, true),
         ];
         for (cors, origin, host, want) in table {
-            assert_eq!(
-                cors.permits(*origin, *host),
-                *want,
-                "{origin:?} at {host:?}"
-            );
+            assert_eq!(cors.permits(*origin, *host), *want, "{origin:?} at {host:?}");
         }
     }
 
@@ -379,22 +337,10 @@ mod tests {
             origin_of(&head).map(|origin| origin.map(str::to_owned))
         };
         assert_eq!(read(b""), Ok(None));
-        assert_eq!(
-            read(b"ORIGIN:  http://a \r\n"),
-            Ok(Some("http://a".to_owned()))
-        );
-        assert_eq!(
-            read(b"Origin: http://\xff\r\n"),
-            Err(EngineError::BadRequest)
-        );
-        assert_eq!(
-            read(b"Origin: http://\xc3\xa4\r\n"),
-            Err(EngineError::BadRequest)
-        );
-        assert_eq!(
-            read(b"Origin: a\r\nOrigin: a\r\n"),
-            Err(EngineError::BadRequest)
-        );
+        assert_eq!(read(b"ORIGIN:  http://a \r\n"), Ok(Some("http://a".to_owned())));
+        assert_eq!(read(b"Origin: http://\xff\r\n"), Err(EngineError::BadRequest));
+        assert_eq!(read(b"Origin: http://\xc3\xa4\r\n"), Err(EngineError::BadRequest));
+        assert_eq!(read(b"Origin: a\r\nOrigin: a\r\n"), Err(EngineError::BadRequest));
         assert!(!origin_is_legal(b"a\r\nb") && !origin_is_legal(b"\0"));
     }
 }

@@ -141,11 +141,7 @@ pub fn parse_head(
 }
 
 fn unfinished<'a>(bytes: &[u8], max: usize) -> Result<Option<(Head<'a>, usize)>, HeadError> {
-    if bytes.len() >= max {
-        Err(HeadError::TooLong)
-    } else {
-        Ok(None)
-    }
+    if bytes.len() >= max { Err(HeadError::TooLong) } else { Ok(None) }
 }
 
 /// Where the request line starts; `None` while that is open. A third empty line is left in
@@ -170,10 +166,7 @@ fn head_len(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
         return Err(HeadError::LineEnd);
     }
     let next = head.iter().skip(1);
-    let broken = head
-        .iter()
-        .zip(next)
-        .any(|(one, two)| (*one == b'\r') != (*two == b'\n'));
+    let broken = head.iter().zip(next).any(|(one, two)| (*one == b'\r') != (*two == b'\n'));
     if broken {
         return Err(HeadError::LineEnd);
     }
@@ -209,34 +202,16 @@ fn parse_raw(bytes: &[u8]) -> Result<Option<Raw<'_>>, HeadError> {
     else {
         return Err(HeadError::Malformed);
     };
-    if request
-        .headers
-        .iter()
-        .any(|header| header.name.len() > HEADER_NAME_BYTES_MAX)
-    {
+    if request.headers.iter().any(|header| header.name.len() > HEADER_NAME_BYTES_MAX) {
         return Err(HeadError::NameTooLong);
     }
-    let version = if minor == 0 {
-        Version::Http10
-    } else {
-        Version::Http11
-    };
-    Ok(Some((
-        RequestLine {
-            method,
-            target,
-            version,
-        },
-        request.headers.to_vec(),
-    )))
+    let version = if minor == 0 { Version::Http10 } else { Version::Http11 };
+    Ok(Some((RequestLine { method, target, version }, request.headers.to_vec())))
 }
 
 /// Tells a version we do not speak (505) from what is no version at all (400).
 fn version_error(bytes: &[u8]) -> HeadError {
-    let line = bytes
-        .split(|byte| *byte == b'\r')
-        .next()
-        .unwrap_or_default();
+    let line = bytes.split(|byte| *byte == b'\r').next().unwrap_or_default();
     let mut words = line.split(|byte| *byte == b' ').skip(2);
     let version = words.next().and_then(|word| word.strip_prefix(b"HTTP/"));
     match (version, words.next()) {
@@ -250,18 +225,12 @@ fn version_error(bytes: &[u8]) -> HeadError {
 
 /// Rule: RFC 9112 section 3.2. Authority-form is for `CONNECT`, which we are no proxy for.
 fn check_target(method: &str, target: &str) -> Result<(), HeadError> {
-    let visible = target
-        .bytes()
-        .all(|byte| byte.is_ascii_graphic() && byte != b'#');
+    let visible = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
     let form = match target {
         "*" => method == "OPTIONS",
         _ => target.starts_with('/') || absolute_form(target).is_some(),
     };
-    if visible && form {
-        Ok(())
-    } else {
-        Err(HeadError::Target)
-    }
+    if visible && form { Ok(()) } else { Err(HeadError::Target) }
 }
 
 /// Splits `http://host/path` into host and path; the path is empty if there is none.
@@ -286,9 +255,7 @@ fn is_host(value: &[u8]) -> bool {
 impl<'a> Head<'a> {
     /// All headers in their order, names in the case they were sent in.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> + '_ {
-        self.headers
-            .iter()
-            .map(|header| (header.name, header.value.trim_ascii()))
+        self.headers.iter().map(|header| (header.name, header.value.trim_ascii()))
     }
 
     /// The values of all headers of that name, whatever the case.
@@ -301,9 +268,7 @@ impl<'a> Head<'a> {
     /// UTF-8.
     #[must_use]
     pub fn header(&self, name: &str) -> Option<&'a str> {
-        self.all(name)
-            .next()
-            .and_then(|value| str::from_utf8(value).ok())
+        self.all(name).next().and_then(|value| str::from_utf8(value).ok())
     }
 
     /// Whether a header that is a list of tokens has `token`, whatever the case.
@@ -311,9 +276,7 @@ impl<'a> Head<'a> {
     /// Rule: RFC 9110 section 5.6.1; several headers of one name are one list.
     #[must_use]
     pub fn lists(&self, name: &str, token: &str) -> bool {
-        let mut entries = self
-            .all(name)
-            .flat_map(|value| value.split(|byte| *byte == b','));
+        let mut entries = self.all(name).flat_map(|value| value.split(|byte| *byte == b','));
         entries.any(|entry| entry.trim_ascii().eq_ignore_ascii_case(token.as_bytes()))
     }
 

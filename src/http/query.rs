@@ -32,16 +32,12 @@ impl Query {
     /// The value of `name`.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, value)| value)
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
     }
 
     /// Each key once, in the order of their first appearance.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs
-            .iter()
-            .map(|(key, value)| (key.as_str(), value.as_str()))
+        self.pairs.iter().map(|(key, value)| (key.as_str(), value.as_str()))
     }
 }
 
@@ -82,10 +78,7 @@ impl<'a> EngineQuery<'a> {
 }
 
 fn pairs(text: &str) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
-    let parts = text
-        .split('&')
-        .filter(|part| !part.is_empty())
-        .take(PAIRS_MAX);
+    let parts = text.split('&').filter(|part| !part.is_empty()).take(PAIRS_MAX);
     parts.map(|part| {
         let (key, value) = part.split_once('=').unwrap_or((part, ""));
         (decode(key), decode(value))
@@ -157,10 +150,7 @@ mod tests {
             ("a=%26%3D", &[("a", "&=")]),
         ];
         for (text, want) in table {
-            let want: Vec<_> = want
-                .iter()
-                .map(|(k, v)| ((*k).into(), (*v).into()))
-                .collect();
+            let want: Vec<_> = want.iter().map(|(k, v)| ((*k).into(), (*v).into())).collect();
             assert_eq!(read(text), want, "{text}");
         }
         assert_eq!(Query::parse("a=1&a=2").get("a"), Some("2"));
@@ -183,32 +173,15 @@ mod tests {
         assert!(matches!(query.j, Some(Cow::Borrowed("0"))));
         assert!(query.b64);
         let query = EngineQuery::parse("%45IO=%34&sid=a&sid=&b64=");
-        assert_eq!(
-            (query.eio.as_deref(), query.sid, query.b64),
-            (Some("4"), None, false)
-        );
+        assert_eq!((query.eio.as_deref(), query.sid, query.b64), (Some("4"), None, false));
     }
 
     #[test]
     fn both_readers_agree_on_noise() {
-        let alphabet = [
-            "EIO",
-            "sid",
-            "=",
-            "&",
-            "%",
-            "4",
-            "+",
-            "%3",
-            "%ff",
-            "ä",
-            "transport",
-        ];
+        let alphabet = ["EIO", "sid", "=", "&", "%", "4", "+", "%3", "%ff", "ä", "transport"];
         for seed in 0..5_000 {
             let mut rng = Rng::new(seed, 0x0E01);
-            let text: String = (0..12)
-                .map(|_| alphabet[rng.below(alphabet.len())])
-                .collect();
+            let text: String = (0..12).map(|_| alphabet[rng.below(alphabet.len())]).collect();
             let (all, engine) = (Query::parse(&text), EngineQuery::parse(&text));
             assert_eq!(all.get("EIO"), engine.eio.as_deref(), "{text}");
             assert_eq!(all.get("transport"), engine.transport.as_deref(), "{text}");

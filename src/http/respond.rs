@@ -82,11 +82,7 @@ impl Response {
     /// An answer without a body.
     #[must_use]
     pub const fn empty(status: u16) -> Self {
-        Self {
-            status,
-            headers: Vec::new(),
-            body: Cow::Borrowed(&[]),
-        }
+        Self { status, headers: Vec::new(), body: Cow::Borrowed(&[]) }
     }
 
     /// An answer with a body of that type.
@@ -97,21 +93,13 @@ impl Response {
         body: impl Into<Cow<'static, [u8]>>,
     ) -> Self {
         let headers = vec![("Content-Type", Cow::Borrowed(content_type))];
-        Self {
-            status,
-            headers,
-            body: body.into(),
-        }
+        Self { status, headers, body: body.into() }
     }
 
     /// An answer a person can read.
     #[must_use]
     pub fn text(status: u16, body: impl Into<String>) -> Self {
-        Self::new(
-            status,
-            "text/plain; charset=UTF-8",
-            body.into().into_bytes(),
-        )
+        Self::new(status, "text/plain; charset=UTF-8", body.into().into_bytes())
     }
 
     /// An answer a program can read; `body` is JSON already.
@@ -169,9 +157,7 @@ impl Response {
     /// Puts headers in front of those there are; the reference server writes those of CORS first.
     #[must_use]
     pub fn with_first(mut self, headers: Vec<(&'static str, String)>) -> Self {
-        let headers = headers
-            .into_iter()
-            .map(|(name, value)| (name, Cow::Owned(value)));
+        let headers = headers.into_iter().map(|(name, value)| (name, Cow::Owned(value)));
         self.headers.splice(0..0, headers);
         self
     }
@@ -197,11 +183,7 @@ impl Response {
         if length_due {
             self.write_length(out);
         }
-        write_header(
-            out,
-            "Connection",
-            if keep_alive { "keep-alive" } else { "close" },
-        );
+        write_header(out, "Connection", if keep_alive { "keep-alive" } else { "close" });
         out.extend_from_slice(b"\r\n");
         if self.status != 304 {
             out.extend_from_slice(&self.body);
@@ -218,9 +200,7 @@ impl Response {
 /// Rule: RFC 9110 section 5.5.
 #[must_use]
 pub fn header_value_is_legal(value: &str) -> bool {
-    value
-        .bytes()
-        .all(|byte| byte == b'\t' || !byte.is_ascii_control())
+    value.bytes().all(|byte| byte == b'\t' || !byte.is_ascii_control())
 }
 
 /// Writes `HTTP/1.1 <status> <reason>` and the end of the line.
@@ -318,21 +298,9 @@ mod tests {
     fn the_error_table_of_the_reference_server() {
         use EngineError as E;
         let table = [
-            (
-                E::TransportUnknown,
-                400,
-                r#"{"code":0,"message":"Transport unknown"}"#,
-            ),
-            (
-                E::SidUnknown,
-                400,
-                r#"{"code":1,"message":"Session ID unknown"}"#,
-            ),
-            (
-                E::BadHandshakeMethod,
-                400,
-                r#"{"code":2,"message":"Bad handshake method"}"#,
-            ),
+            (E::TransportUnknown, 400, r#"{"code":0,"message":"Transport unknown"}"#),
+            (E::SidUnknown, 400, r#"{"code":1,"message":"Session ID unknown"}"#),
+            (E::BadHandshakeMethod, 400, r#"{"code":2,"message":"Bad handshake method"}"#),
             (E::BadRequest, 400, r#"{"code":3,"message":"Bad request"}"#),
             (E::Forbidden, 403, r#"{"code":4,"message":"Forbidden"}"#),
             (
@@ -343,14 +311,8 @@ mod tests {
         ];
         for (error, status, body) in table {
             let response = Response::engine_error(error);
-            assert_eq!(
-                (response.status, response.body.as_ref()),
-                (status, body.as_bytes())
-            );
-            assert_eq!(
-                response.headers,
-                [("Content-Type", Cow::Borrowed("application/json"))]
-            );
+            assert_eq!((response.status, response.body.as_ref()), (status, body.as_bytes()));
+            assert_eq!(response.headers, [("Content-Type", Cow::Borrowed("application/json"))]);
         }
     }
 
@@ -402,14 +364,7 @@ mod tests {
 
     #[test]
     fn no_value_ends_its_line() {
-        for evil in [
-            "a\r\nX-Evil: 1",
-            "a\nb",
-            "a\rb",
-            "a\0b",
-            "a\x7fb",
-            "\x1b[2J",
-        ] {
+        for evil in ["a\r\nX-Evil: 1", "a\nb", "a\rb", "a\0b", "a\x7fb", "\x1b[2J"] {
             let response = Response::empty(200)
                 .with("X-First", evil.to_owned())
                 .with_first(vec![("X-Second", evil.to_owned())])

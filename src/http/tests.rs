@@ -30,20 +30,11 @@ fn a_poll_as_clients_send_it() {
         Host: localhost:3001\r\nAccept: */*\r\nX-Odd:\t a  b \r\nConnection: keep-alive\r\n\r\n";
     let head = whole(text);
     assert_eq!((head.method, head.version), ("GET", Version::Http11));
-    assert_eq!(
-        (head.path(), head.query()),
-        ("/socket.io/", Some("EIO=4&transport=polling&t=abc"))
-    );
-    assert_eq!(
-        (head.body, head.keep_alive, head.expect_continue),
-        (BodyLength::None, true, false)
-    );
+    assert_eq!((head.path(), head.query()), ("/socket.io/", Some("EIO=4&transport=polling&t=abc")));
+    assert_eq!((head.body, head.keep_alive, head.expect_continue), (BodyLength::None, true, false));
     assert_eq!(head.header("ACCEPT"), Some("*/*"));
     assert_eq!(head.header("x-odd"), Some("a  b"));
-    assert_eq!(
-        (head.header("none"), head.host()),
-        (None, Some("localhost:3001"))
-    );
+    assert_eq!((head.header("none"), head.host()), (None, Some("localhost:3001")));
     let names: Vec<&str> = head.headers().map(|(name, _)| name).collect();
     assert_eq!(names, ["Host", "Accept", "X-Odd", "Connection"]);
 }
@@ -58,15 +49,9 @@ fn what_follows_the_head_is_not_consumed() {
 
 #[test]
 fn every_cut_needs_more_and_no_cut_changes_the_head() {
-    let text = format!(
-        "\r\n\r\n{}",
-        get("Content-Length: 5\r\nConnection: close\r\n")
-    );
+    let text = format!("\r\n\r\n{}", get("Content-Length: 5\r\nConnection: close\r\n"));
     for cut in 0..text.len() {
-        assert!(
-            matches!(read(&text.as_bytes()[..cut]), Ok(None)),
-            "cut at {cut}"
-        );
+        assert!(matches!(read(&text.as_bytes()[..cut]), Ok(None)), "cut at {cut}");
     }
     let head = whole(&text);
     assert_eq!((head.body, head.keep_alive), (BodyLength::Length(5), false));
@@ -76,10 +61,7 @@ fn every_cut_needs_more_and_no_cut_changes_the_head() {
 fn a_stored_head_reads_alike() {
     let text = get("X: y\r\nTransfer-Encoding: Chunked\r\n");
     let stored = text.as_bytes().to_vec();
-    let (first, again) = (
-        format!("{:?}", whole(&text)),
-        read(&stored).unwrap().unwrap().0,
-    );
+    let (first, again) = (format!("{:?}", whole(&text)), read(&stored).unwrap().unwrap().0);
     assert_eq!(first, format!("{again:?}"));
 }
 
@@ -90,13 +72,7 @@ fn targets_of_rfc_9112_section_3_2() {
         ("GET", "/a?b?c", "/a", Some("b?c"), "h"),
         ("GET", "/?", "/", Some(""), "h"),
         ("GET", "/http://x/y", "/http://x/y", None, "h"),
-        (
-            "GET",
-            "http://x.example:80/y?z",
-            "/y",
-            Some("z"),
-            "x.example:80",
-        ),
+        ("GET", "http://x.example:80/y?z", "/y", Some("z"), "x.example:80"),
         ("GET", "HTTPS://x", "/", None, "x"),
         ("GET", "http://x?z", "/", Some("z"), "x"),
         ("GET", "http://[::1]:3001/y", "/y", None, "[::1]:3001"),
@@ -105,37 +81,14 @@ fn targets_of_rfc_9112_section_3_2() {
     for (method, target, path, query, host) in table {
         let text = format!("{method} {target} HTTP/1.1\r\nHost: h\r\n\r\n");
         let head = whole(&text);
-        assert_eq!(
-            (head.path(), head.query(), head.host()),
-            (*path, *query, Some(*host))
-        );
+        assert_eq!((head.path(), head.query(), head.host()), (*path, *query, Some(*host)));
     }
-    for target in [
-        "*",
-        "x",
-        "x:443",
-        "http:/x",
-        "http://",
-        "ftp://x/",
-        "http://u@x/",
-        "/a#b",
-        "?a",
-    ] {
+    for target in ["*", "x", "x:443", "http:/x", "http://", "ftp://x/", "http://u@x/", "/a#b", "?a"]
+    {
         let text = format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n");
-        assert_eq!(
-            error_of(text.as_bytes()),
-            Some(HeadError::Target),
-            "{target}"
-        );
+        assert_eq!(error_of(text.as_bytes()), Some(HeadError::Target), "{target}");
     }
-    for target in [
-        b"/\xC3\xA4".as_slice(),
-        b"/\x7f",
-        b"/\x01",
-        b"/\0",
-        b"/a\tb",
-        b"",
-    ] {
+    for target in [b"/\xC3\xA4".as_slice(), b"/\x7f", b"/\x01", b"/\0", b"/a\tb", b""] {
         let text = [b"GET ", target, b" HTTP/1.1\r\nHost: h\r\n\r\n"].concat();
         let error = error_of(&text).map(HeadError::status);
         assert_eq!(error, Some(400), "{}", target.escape_ascii());
@@ -152,41 +105,24 @@ fn versions_of_rfc_9110_section_2_5() {
     for version in ["HTTP/2.0", "HTTP/0.9", "HTTP/1.2", "HTTP/2", "HTTP/3"] {
         assert_eq!(status(version), Some(505), "{version}");
     }
-    for version in [
-        "",
-        "HTTP",
-        "HTTP/",
-        "HTTP/x.y",
-        "http/1.1",
-        "HTTP/1.1 ",
-        "HTTP/1.10",
-        "X/1.1",
-    ] {
+    for version in ["", "HTTP", "HTTP/", "HTTP/x.y", "http/1.1", "HTTP/1.1 ", "HTTP/1.10", "X/1.1"]
+    {
         assert_eq!(status(version), Some(400), "{version}");
     }
-    assert_eq!(
-        error_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"),
-        Some(HeadError::Version)
-    );
+    assert_eq!(error_of(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"), Some(HeadError::Version));
     assert_eq!(error_of(b"GET /\r\n\r\n").map(HeadError::status), Some(400));
 }
 
 #[test]
 fn connections_of_rfc_9112_section_9_3() {
     let keep = |version: &str, connection: &str| {
-        whole(&format!(
-            "GET / HTTP/{version}\r\nHost: h\r\n{connection}\r\n"
-        ))
-        .keep_alive
+        whole(&format!("GET / HTTP/{version}\r\nHost: h\r\n{connection}\r\n")).keep_alive
     };
     assert!(keep("1.1", ""));
     assert!(keep("1.1", "Connection: Upgrade\r\n"));
     assert!(!keep("1.1", "Connection: Close\r\n"));
     assert!(!keep("1.1", "Connection: x ,close\r\n"));
-    assert!(!keep(
-        "1.1",
-        "Connection: keep-alive\r\nConnection: close\r\n"
-    ));
+    assert!(!keep("1.1", "Connection: keep-alive\r\nConnection: close\r\n"));
     assert!(!keep("1.0", ""));
     assert!(keep("1.0", "Connection: Keep-Alive\r\n"));
     assert!(!keep("1.0", "Connection: keep-alive, close\r\n"));
@@ -197,23 +133,11 @@ fn expectations_of_rfc_9110_section_10_1_1() {
     let waits = |version: &str, lines: &str| {
         whole(&format!("POST / HTTP/{version}\r\nHost: h\r\n{lines}\r\n")).expect_continue
     };
-    assert!(waits(
-        "1.1",
-        "Expect: 100-Continue\r\nContent-Length: 1\r\n"
-    ));
-    assert!(waits(
-        "1.1",
-        "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n"
-    ));
-    assert!(!waits(
-        "1.1",
-        "Expect: 100-continue\r\nContent-Length: 0\r\n"
-    ));
+    assert!(waits("1.1", "Expect: 100-Continue\r\nContent-Length: 1\r\n"));
+    assert!(waits("1.1", "Expect: 100-continue\r\nTransfer-Encoding: chunked\r\n"));
+    assert!(!waits("1.1", "Expect: 100-continue\r\nContent-Length: 0\r\n"));
     assert!(!waits("1.1", "Expect: 100-continue\r\n"));
-    assert!(!waits(
-        "1.0",
-        "Expect: 100-continue\r\nContent-Length: 1\r\n"
-    ));
+    assert!(!waits("1.0", "Expect: 100-continue\r\nContent-Length: 1\r\n"));
     let odd = get("Expect: 200-ok\r\n");
     assert_eq!(error_of(odd.as_bytes()), Some(HeadError::Expectation));
     assert_eq!(HeadError::Expectation.status(), 417);
@@ -223,16 +147,8 @@ fn expectations_of_rfc_9110_section_10_1_1() {
 fn what_frames_a_request_has_one_reading_or_none() {
     use HeadError as E;
     let table: &[(&str, E, u16)] = &[
-        (
-            "Content-Length: 1\r\nContent-Length: 2\r\n",
-            E::TwoLengths,
-            400,
-        ),
-        (
-            "Content-Length: 1\r\ncontent-length: 1\r\n",
-            E::TwoLengths,
-            400,
-        ),
+        ("Content-Length: 1\r\nContent-Length: 2\r\n", E::TwoLengths, 400),
+        ("Content-Length: 1\r\ncontent-length: 1\r\n", E::TwoLengths, 400),
         ("Content-Length: 1, 1\r\n", E::Length, 400),
         ("Content-Length:\r\n", E::Length, 400),
         ("Content-Length: +1\r\n", E::Length, 400),
@@ -240,37 +156,17 @@ fn what_frames_a_request_has_one_reading_or_none() {
         ("Content-Length: 0x1\r\n", E::Length, 400),
         ("Content-Length: 1 0\r\n", E::Length, 400),
         ("Content-Length: 18446744073709551616\r\n", E::Length, 400),
-        (
-            "Content-Length: 1\r\nTransfer-Encoding: chunked\r\n",
-            E::LengthAndEncoding,
-            400,
-        ),
-        (
-            "Transfer-Encoding: chunked\r\nContent-Length: 0\r\n",
-            E::LengthAndEncoding,
-            400,
-        ),
-        (
-            "Transfer-Encoding: x\r\nContent-Length: 0\r\n",
-            E::LengthAndEncoding,
-            400,
-        ),
+        ("Content-Length: 1\r\nTransfer-Encoding: chunked\r\n", E::LengthAndEncoding, 400),
+        ("Transfer-Encoding: chunked\r\nContent-Length: 0\r\n", E::LengthAndEncoding, 400),
+        ("Transfer-Encoding: x\r\nContent-Length: 0\r\n", E::LengthAndEncoding, 400),
         ("Transfer-Encoding: identity\r\n", E::Encoding, 501),
         ("Transfer-Encoding: gzip, chunked\r\n", E::Encoding, 501),
         ("Transfer-Encoding: chunked, identity\r\n", E::Encoding, 501),
         ("Transfer-Encoding: xchunked\r\n", E::Encoding, 501),
         ("Transfer-Encoding: \"chunked\"\r\n", E::Encoding, 501),
         ("Transfer-Encoding:\r\n", E::Encoding, 501),
-        (
-            "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n",
-            E::Encoding,
-            501,
-        ),
-        (
-            "Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n",
-            E::Encoding,
-            501,
-        ),
+        ("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n", E::Encoding, 501),
+        ("Transfer-Encoding: x\r\nTransfer-Encoding: chunked\r\n", E::Encoding, 501),
     ];
     for (lines, error, status) in table {
         assert_eq!(error_of(get(lines).as_bytes()), Some(*error), "{lines}");
@@ -307,30 +203,16 @@ fn header_lines_of_rfc_9112_section_5() {
     ];
     for (lines, error) in table {
         let text = get(lines);
-        assert_eq!(
-            error_of(text.as_bytes()),
-            Some(*error),
-            "{}",
-            lines.escape_debug()
-        );
+        assert_eq!(error_of(text.as_bytes()), Some(*error), "{}", lines.escape_debug());
         assert_eq!(error.status(), 400);
     }
 }
 
 #[test]
 fn a_bare_line_feed_ends_nothing() {
-    assert_eq!(
-        error_of(b"GET / HTTP/1.1\nHost: h\n\n"),
-        Some(HeadError::LineEnd)
-    );
-    assert_eq!(
-        error_of(b"GET / HTTP/1.1\r\nHost: h\r\n\n"),
-        Some(HeadError::LineEnd)
-    );
-    assert_eq!(
-        error_of(b"GET / HTTP/1.1\r\nHost: h\n\r\n"),
-        Some(HeadError::LineEnd)
-    );
+    assert_eq!(error_of(b"GET / HTTP/1.1\nHost: h\n\n"), Some(HeadError::LineEnd));
+    assert_eq!(error_of(b"GET / HTTP/1.1\r\nHost: h\r\n\n"), Some(HeadError::LineEnd));
+    assert_eq!(error_of(b"GET / HTTP/1.1\r\nHost: h\n\r\n"), Some(HeadError::LineEnd));
     assert_eq!(error_of(b"\nGET / HTTP/1.1\r\n"), Some(HeadError::LineEnd));
 }
 
@@ -343,16 +225,9 @@ fn hosts_of_rfc_9112_section_3_2() {
     assert_eq!(error("1.0", ""), None);
     assert_eq!(error("1.1", "Host:\r\n"), None);
     assert_eq!(error("1.1", "Host: [::1]:3001\r\n"), None);
-    assert_eq!(
-        error("1.0", "Host: a\r\nHost: a\r\n"),
-        Some(HeadError::Host)
-    );
+    assert_eq!(error("1.0", "Host: a\r\nHost: a\r\n"), Some(HeadError::Host));
     for host in ["a b", "a,b", "a/b", "u@h", "a?b", "\"a\""] {
-        assert_eq!(
-            error("1.1", &format!("Host: {host}\r\n")),
-            Some(HeadError::Host),
-            "{host}"
-        );
+        assert_eq!(error("1.1", &format!("Host: {host}\r\n")), Some(HeadError::Host), "{host}");
     }
 }
 
@@ -373,16 +248,9 @@ fn request_lines_of_rfc_9112_section_3() {
     ];
     for line in table {
         let text = format!("{line}\r\nHost: h\r\n\r\n");
-        assert_eq!(
-            error_of(text.as_bytes()).map(HeadError::status),
-            Some(400),
-            "{line}"
-        );
+        assert_eq!(error_of(text.as_bytes()).map(HeadError::status), Some(400), "{line}");
     }
-    assert_eq!(
-        whole("M-SEARCH / HTTP/1.1\r\nHost: h\r\n\r\n").method,
-        "M-SEARCH"
-    );
+    assert_eq!(whole("M-SEARCH / HTTP/1.1\r\nHost: h\r\n\r\n").method, "M-SEARCH");
 }
 
 #[test]
@@ -391,10 +259,7 @@ fn two_empty_lines_are_skipped_and_a_third_is_refused() {
     for count in 0..=2 {
         whole(&format!("{}{text}", "\r\n".repeat(count)));
     }
-    assert_eq!(
-        error_of(format!("\r\n\r\n\r\n{text}").as_bytes()),
-        Some(HeadError::LineEnd)
-    );
+    assert_eq!(error_of(format!("\r\n\r\n\r\n{text}").as_bytes()), Some(HeadError::LineEnd));
 }
 
 #[test]
@@ -404,41 +269,26 @@ fn a_head_is_bounded_in_bytes_headers_and_names() {
     assert_eq!(fits.len(), MAX);
     whole(&fits);
     assert_eq!(error_of(&fits.as_bytes()[..MAX - 1]), None);
-    assert_eq!(
-        error_of(fill(MAX - fill(0).len() + 1).as_bytes()),
-        Some(HeadError::TooLong)
-    );
+    assert_eq!(error_of(fill(MAX - fill(0).len() + 1).as_bytes()), Some(HeadError::TooLong));
     assert_eq!(error_of(&[b'a'; MAX]), Some(HeadError::TooLong));
 
     let name = |bytes: usize| get(&format!("{}: v\r\n", "n".repeat(bytes)));
     whole(&name(256));
     assert_eq!(error_of(name(257).as_bytes()), Some(HeadError::NameTooLong));
     let long = name(70_000);
-    assert_eq!(
-        parse_head(long.as_bytes(), 100_000).err(),
-        Some(HeadError::NameTooLong)
-    );
+    assert_eq!(parse_head(long.as_bytes(), 100_000).err(), Some(HeadError::NameTooLong));
     assert_eq!(error_of(long.as_bytes()), Some(HeadError::TooLong));
 
     let many = |count: usize| get(&"X: y\r\n".repeat(count));
     whole(&many(63));
-    assert_eq!(
-        error_of(many(64).as_bytes()),
-        Some(HeadError::TooManyHeaders)
-    );
-    assert_eq!(
-        error_of(many(2000).as_bytes()),
-        Some(HeadError::TooManyHeaders)
-    );
+    assert_eq!(error_of(many(64).as_bytes()), Some(HeadError::TooManyHeaders));
+    assert_eq!(error_of(many(2000).as_bytes()), Some(HeadError::TooManyHeaders));
     assert_eq!(HeadError::TooManyHeaders.status(), 431);
 }
 
 #[test]
 fn noise_is_refused_before_it_ends() {
-    assert_eq!(
-        error_of(b"\x16\x03\x01\x02\x00\x01"),
-        Some(HeadError::Malformed)
-    );
+    assert_eq!(error_of(b"\x16\x03\x01\x02\x00\x01"), Some(HeadError::Malformed));
     assert_eq!(error_of(b"SSH-2.0-x\r\n").map(HeadError::status), Some(400));
 }
 
@@ -464,17 +314,9 @@ fn noise_never_panics_and_what_is_read_keeps_the_rules() {
         };
         accepted += 1;
         assert!(consumed <= bytes.len() && bytes[..consumed].ends_with(b"\r\n\r\n"));
-        assert!(
-            head.headers()
-                .filter(|(name, _)| name.eq_ignore_ascii_case("host"))
-                .count()
-                == 1
-        );
+        assert!(head.headers().filter(|(name, _)| name.eq_ignore_ascii_case("host")).count() == 1);
         let lines = bytes[..consumed].split(|byte| *byte == b'\n');
-        assert!(
-            lines.rev().skip(1).all(|line| line.ends_with(b"\r")),
-            "seed {seed}"
-        );
+        assert!(lines.rev().skip(1).all(|line| line.ends_with(b"\r")), "seed {seed}");
         assert!(!head.path().is_empty());
     }
     assert!(accepted > 1000, "{accepted}");

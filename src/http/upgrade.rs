@@ -58,9 +58,7 @@ pub fn accept(head: &Head<'_>, extra: &[(&str, String)]) -> Result<Vec<u8>, Upgr
     if only(head, "sec-websocket-version") != Some(b"13") {
         return Err(UpgradeError::Version);
     }
-    let key = only(head, "sec-websocket-key")
-        .filter(|key| is_key(key))
-        .ok_or(UpgradeError::Key)?;
+    let key = only(head, "sec-websocket-key").filter(|key| is_key(key)).ok_or(UpgradeError::Key)?;
     if !matches!(head.body, BodyLength::None | BodyLength::Length(0)) {
         return Err(UpgradeError::Body);
     }
@@ -142,10 +140,7 @@ mod tests {
         let want = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\
             Connection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\
             X-Extra: 1\r\n\r\n";
-        assert_eq!(
-            answer(&request("GET /x HTTP/1.1", &LINES)).as_deref(),
-            Ok(want)
-        );
+        assert_eq!(answer(&request("GET /x HTTP/1.1", &LINES)).as_deref(), Ok(want));
     }
 
     #[test]
@@ -163,11 +158,7 @@ mod tests {
             (3, "X: y", E::Version),
             (3, "Sec-WebSocket-Version: 8", E::Version),
             (3, "Sec-WebSocket-Version: 13, 8", E::Version),
-            (
-                3,
-                "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8",
-                E::Version,
-            ),
+            (3, "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Version: 8", E::Version),
             (4, "X: y", E::Key),
             (4, "Sec-WebSocket-Key:", E::Key),
             (4, "Sec-WebSocket-Key: AdGhlIHNhbXBsZSBub25jZQ==", E::Key),
@@ -180,10 +171,7 @@ mod tests {
             assert_eq!(changed(index, line), Err(error), "{line}");
         }
         assert_eq!(changed(0, "Host: h\r\nContent-Length: 4"), Err(E::Body));
-        assert_eq!(
-            changed(0, "Host: h\r\nTransfer-Encoding: chunked"),
-            Err(E::Body)
-        );
+        assert_eq!(changed(0, "Host: h\r\nTransfer-Encoding: chunked"), Err(E::Body));
         assert!(changed(0, "Host: h\r\nContent-Length: 0").is_ok());
         let twice = format!("{}\r\n{}", LINES[4], LINES[4]);
         assert_eq!(changed(4, &twice), Err(E::Key));
@@ -205,9 +193,7 @@ mod tests {
     fn the_first_subprotocol_is_echoed_if_it_is_a_token() {
         let echo = |value: &str| {
             let text = changed(0, &format!("Host: h\r\nSec-WebSocket-Protocol: {value}")).unwrap();
-            let line = text
-                .lines()
-                .find(|line| line.starts_with("Sec-WebSocket-Protocol"));
+            let line = text.lines().find(|line| line.starts_with("Sec-WebSocket-Protocol"));
             line.map(|line| line["Sec-WebSocket-Protocol: ".len()..].to_owned())
         };
         assert_eq!(echo("chat, superchat").as_deref(), Some("chat"));
@@ -241,11 +227,7 @@ mod tests {
             };
             if let Ok(answer) = accept(&head, &[]) {
                 accepted += 1;
-                assert_eq!(
-                    answer.split(|byte| *byte == b'\n').count(),
-                    6,
-                    "seed {seed}"
-                );
+                assert_eq!(answer.split(|byte| *byte == b'\n').count(), 6, "seed {seed}");
             }
         }
         assert!(accepted > 100, "{accepted}");

@@ -56,7 +56,10 @@ impl Server {
     /// The gateway as the application: REST on the public listener too, keys, rules.
     #[must_use]
     pub fn gateway(options: Options, tables: Tables) -> Self {
-        let settings = Arc::new(crate::gateway::GatewaySettings::from(&options, &tables));
+        let mut settings = crate::gateway::GatewaySettings::from(&options, &tables);
+        // Names of users and rooms come from clients: the maps need a seed nobody can guess.
+        settings.hash_seed = getrandom::u64().unwrap_or(settings.hash_seed);
+        let settings = Arc::new(settings);
         let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));
         Self { tables, gateway: true, ..Self::new(options, build) }
     }
@@ -111,7 +114,7 @@ impl Server {
         crate::config::check(&self.options, &self.tables)?;
         let options = &self.options;
         let plan = cores::plan(options.workers, &options.worker_cores, options.pin)?;
-        run::start(self, &plan)
+        run::start(&self, &plan)
     }
 
     pub(super) fn wanted(&self) -> Wanted {

@@ -20,11 +20,8 @@ pub struct Plan {
 /// # Errors
 /// More than 256.
 pub fn plan(workers: u16, worker_cores: &[u16], pin: bool) -> Result<Plan, StartError> {
-    let allowed: Vec<usize> = core_affinity::get_core_ids()
-        .unwrap_or_default()
-        .into_iter()
-        .map(|core| core.id)
-        .collect();
+    let allowed: Vec<usize> =
+        core_affinity::get_core_ids().unwrap_or_default().into_iter().map(|core| core.id).collect();
     let online = std::thread::available_parallelism().map_or(1, usize::from);
     let quota = online < allowed.len();
     let wanted = match (workers, worker_cores.len()) {

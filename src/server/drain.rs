@@ -1,6 +1,7 @@
 //! How a server ends: readiness off, no more connections, sessions in shares, out.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -35,11 +36,12 @@ pub(super) fn end_at_second_signal() {
     let _none = std::thread::Builder::new().name(String::from("signals")).spawn(watch);
 }
 
-/// Closes everything within `drain_ms`.
-pub(super) fn drain(server: &Running) {
+/// Closes everything within `drain_ms`. `listeners` are duplicates of those of the workers, and
+/// go first: a listener closes with its last descriptor.
+pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
     let began = Instant::now();
     let limit = Duration::from_millis(server.drain_ms);
-    hand_port_over(server);
+    hand_port_over(server, listeners);
     for outlet in &server.outlets {
         send(outlet, Orders::StopAccepting);
     }
@@ -67,16 +69,17 @@ pub(super) fn drain(server: &Running) {
 
 /// If another process listens on our ports, it gets all new connections from now on, and those
 /// that wait for us are taken in before the listeners close: none is reset.
-fn hand_port_over(server: &Running) {
+fn hand_port_over(server: &Running, listeners: Vec<TcpListener>) {
     let ours = server.outlets.len();
     let shared = server.addresses.iter().any(|address| listening_on(address.port()) > ours);
     if !shared {
         return;
     }
-    for listener in &server.listener_fds {
+    for listener in &listeners {
         // Where filters are refused, the kernel goes on sharing: a connection may be reset.
         let _shared = attach_successor_filter(listener.as_fd(), u32::try_from(ours).unwrap_or(1));
     }
+    drop(listeners);
     std::thread::sleep(Duration::from_millis(SUCCESSION_MS));
 }
 

@@ -56,6 +56,13 @@ impl Log {
         }
     }
 
+    /// Writes what was noticed at the start.
+    pub(super) fn notes(&self, notes: &[String]) {
+        for note in notes {
+            self.line(LogLevel::Info, "start", vec![("note", note.clone())]);
+        }
+    }
+
     /// Writes what a worker saw.
     pub(super) fn event(&self, core: CoreId, event: LogEvent, suppressed: u64) {
         let mut fields = vec![("core", core.0.to_string())];

@@ -10,7 +10,7 @@ use super::bind::{self, Sharing};
 use super::log::Log;
 use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
-use crate::base::CoreId;
+use crate::base::{CoreId, Limits};
 use crate::config::LogLevel;
 use crate::mesh::{InterestTable, inbox};
 use crate::worker::{Item, Orders, Rung, WorkerStart};
@@ -37,18 +37,15 @@ fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
 }
 
 /// Starts all threads and waits until every worker runs.
-pub(super) fn start(server: Server, plan: &Plan) -> Result<Running, StartError> {
+pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError> {
     let workers = plan.cpus.len();
-    let options = server.options.clone();
-    let allowed = files::raise(workers, options.listen.len())?;
+    let options = &server.options;
     // Huge pages would make a small process hold 15 MB and a connection 3 KiB instead of 1.7.
     let _kept = rustix::thread::disable_transparent_huge_pages(true);
-    let sharing = if options.takeover { Sharing::Takeover } else { Sharing::Alone };
-    let mut by_address = Vec::new();
-    for address in &options.listen {
-        by_address.push(bind::listeners(*address, workers, sharing)?);
-    }
+    let allowed = files::raise(workers, options.listen.len())?;
+    let mut by_address = listeners(server, workers)?;
     let admin_listener = bind::admin(options.admin_listen)?;
+    let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
     let log = Log::start(options.log_level, options.log_format)
         .map_err(resource("a thread for the log"))?;
     let epoch = (Instant::now(), unix_ms());
@@ -59,12 +56,8 @@ pub(super) fn start(server: Server, plan: &Plan) -> Result<Running, StartError> 
         outlets.push(outlet);
         inboxes.push(inbox);
     }
-    let addresses: Vec<SocketAddr> =
-        by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
-    let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
-    let listener_fds =
-        by_address.iter().filter_map(|all| all[0].try_clone().ok()).collect::<Vec<_>>();
-
+    let addresses = by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
+    let listener_fds = by_address.iter().filter_map(|all| all[0].try_clone().ok()).collect();
     let admin = wiring::start(AdminStart {
         listener: admin_listener,
         outlets: outlets.clone(),
@@ -75,57 +68,36 @@ pub(super) fn start(server: Server, plan: &Plan) -> Result<Running, StartError> 
     })
     .map_err(resource("a thread for the admin core"))?;
 
-    let seed = getrandom::u64().unwrap_or(epoch.1);
-    let interest = InterestTable::new(workers, seed);
-    let left: Vec<_> = (0..workers).map(|_| Arc::new(AtomicUsize::new(0))).collect();
     let (started, reports) = mpsc::channel();
+    let left: Vec<_> = (0..workers).map(|_| Arc::new(AtomicUsize::new(0))).collect();
+    let common = Common {
+        server,
+        plan,
+        outlets: &outlets,
+        admin: &admin,
+        log: &log,
+        interest: InterestTable::new(workers, getrandom::u64().unwrap_or(epoch.1)),
+        epoch,
+        started,
+    };
     let mut threads = Vec::new();
     for (worker, inbox) in inboxes.into_iter().enumerate() {
-        let log = log.clone();
-        let start = WorkerStart {
-            core: CoreId::from_index(worker),
-            cpu: plan.cpus[worker],
-            wanted: server.wanted(),
-            settings: server.settings(),
-            build: Arc::clone(&server.build),
-            listeners: by_address.iter_mut().filter_map(Vec::pop).collect(),
-            inbox,
-            outlets: outlets.clone(),
-            to_admin: admin.calls.clone(),
-            log: Arc::new(move |core, event, suppressed| log.event(core, event, suppressed)),
-            log_per_second: options.log_sample_per_s,
-            interest: Arc::clone(&interest),
-            epoch,
-            hash_seed: seed.rotate_left(u32::try_from(worker % 64).unwrap_or(0)),
-            started: started.clone(),
-            left: Arc::clone(&left[worker]),
-        };
+        let own = by_address.iter_mut().filter_map(Vec::pop).collect();
+        let start = common.worker(worker, own, inbox, Arc::clone(&left[worker]));
         let thread = std::thread::Builder::new()
             .name(format!("worker-{worker}"))
             .spawn(move || crate::worker::run(start))
             .map_err(resource("a thread for a worker"))?;
         threads.push(thread);
     }
-    drop(started);
+    drop(common);
     let rungs = await_workers(&reports, workers)?;
-    let mut notes = notes(plan, &rungs);
-    let limits = server.settings().limits;
-    notes.push(format!(
-        "memory at the very worst {} MiB a worker; {allowed} descriptors",
-        limits.core_bytes_max(workers) >> 20,
-    ));
-    if allowed < (limits.conns_max * workers) as u64 {
-        notes.push(format!(
-            "descriptors run out before conns_max ({} a worker): raise ulimit -n or lower it",
-            limits.conns_max,
-        ));
-    }
-    admin.workers_run(rungs.iter().map(|(core, rung, _)| {
-        (*core, rung.name(), plan.cpus[core.index()])
-    }));
-    for note in &notes {
-        log.line(LogLevel::Info, "start", vec![("note", note.clone())]);
-    }
+    admin.workers_run(
+        rungs.iter().map(|(core, rung, _)| (*core, rung.name(), plan.cpus[core.index()])),
+    );
+    let notes = [notes(plan, &rungs), memory_notes(&server.settings().limits, workers, allowed)];
+    let notes = notes.concat();
+    log.notes(&notes);
     Ok(Running {
         addresses,
         admin_address,
@@ -138,6 +110,71 @@ pub(super) fn start(server: Server, plan: &Plan) -> Result<Running, StartError> 
         listener_fds,
         log,
     })
+}
+
+/// The listeners, by address and then by worker.
+fn listeners(
+    server: &Server,
+    workers: usize,
+) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
+    let sharing = if server.options.takeover { Sharing::Takeover } else { Sharing::Alone };
+    let addresses = server.options.listen.iter();
+    addresses.map(|address| bind::listeners(*address, workers, sharing)).collect()
+}
+
+/// What all workers are given alike.
+struct Common<'a> {
+    server: &'a Server,
+    plan: &'a Plan,
+    outlets: &'a [crate::mesh::Outlet<Item>],
+    admin: &'a wiring::AdminThread,
+    log: &'a Log,
+    interest: Arc<InterestTable>,
+    epoch: (Instant, u64),
+    started: mpsc::Sender<std::io::Result<Report>>,
+}
+
+impl Common<'_> {
+    fn worker(
+        &self,
+        worker: usize,
+        listeners: Vec<std::net::TcpListener>,
+        inbox: crate::mesh::Inbox<Item>,
+        left: Arc<AtomicUsize>,
+    ) -> WorkerStart {
+        let log = self.log.clone();
+        WorkerStart {
+            core: CoreId::from_index(worker),
+            cpu: self.plan.cpus[worker],
+            wanted: self.server.wanted(),
+            settings: self.server.settings(),
+            build: Arc::clone(&self.server.build),
+            listeners,
+            inbox,
+            outlets: self.outlets.to_vec(),
+            to_admin: self.admin.calls.clone(),
+            log: Arc::new(move |core, event, suppressed| log.event(core, event, suppressed)),
+            log_per_second: self.server.options.log_sample_per_s,
+            interest: Arc::clone(&self.interest),
+            epoch: self.epoch,
+            hash_seed: getrandom::u64().unwrap_or(self.epoch.1),
+            started: self.started.clone(),
+            left,
+        }
+    }
+}
+
+fn memory_notes(limits: &Limits, workers: usize, allowed: u64) -> Vec<String> {
+    let bill = limits.core_bytes_max(workers) >> 20;
+    let mut notes =
+        vec![format!("memory at the very worst {bill} MiB a worker; {allowed} descriptors")];
+    if allowed < (limits.conns_max * workers) as u64 {
+        notes.push(format!(
+            "descriptors run out before conns_max ({} a worker): raise ulimit -n or lower it",
+            limits.conns_max,
+        ));
+    }
+    notes
 }
 
 type Report = (CoreId, Rung, Option<String>);
@@ -188,7 +225,8 @@ impl Running {
         if let Some(admin) = &self.admin {
             admin.set_draining();
         }
-        drain::drain(&self);
+        let listeners = std::mem::take(&mut self.listener_fds);
+        drain::drain(&self, listeners);
         for outlet in &self.outlets {
             send(outlet, Orders::End);
         }

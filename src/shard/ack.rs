@@ -1,9 +1,9 @@
 //! Acks that clients owe us.
 
+use super::Shard;
 use super::message::{AckArgs, AckOutcome, Completion, GatherRef, Part};
 use super::socket::SocketError;
 use super::timer::Timer;
-use super::Shard;
 use crate::base::{Key, Micros, Millis};
 use crate::telemetry::Stage;
 
@@ -105,6 +105,10 @@ impl Shard {
     pub(super) fn acks_due(&mut self, socket: Key) {
         let now = self.millis();
         let Some(entry) = self.sockets.get_mut(socket) else { return };
+        // An entry that an earlier one has overtaken does nothing.
+        if entry.acks_timer_at.is_none_or(|at| now < at) {
+            return;
+        }
         let acks = std::mem::take(&mut entry.acks);
         let (late, waiting): (Vec<_>, Vec<_>) =
             acks.into_iter().partition(|pending| pending.due <= now);

@@ -1,9 +1,15 @@
 //! The invariants, as a function anybody may call.
 
+use super::Shard;
 use super::conn::{Phase, Role, Speaks};
 use super::session::Transport;
 use super::socket::Seat;
-use super::Shard;
+use super::timer::Timer;
+use crate::base::Key;
+
+/// Entries of one connection or session in the timer queue; more than a few mean that each of
+/// them lives as long as its owner.
+const TIMERS_MAX: usize = 40;
 
 impl Shard {
     /// Walks everything and asserts that it agrees; O(n). The simulator calls it after each step.
@@ -56,6 +62,43 @@ impl Shard {
         }
         if self.sockets.is_empty() {
             assert_eq!(self.interest.buckets(), 0, "nobody here, so nothing of interest");
+        }
+        self.check_partials();
+        self.check_timers();
+    }
+
+    fn check_partials(&self) {
+        let conns: usize = self.conns.iter().map(|(_, conn)| conn.partial_bytes).sum();
+        let packets = self.sessions.iter().filter_map(|(_, session)| session.partial.as_ref());
+        let packets: usize = packets.map(|partial| partial.bytes).sum();
+        assert_eq!(conns + packets, self.partial_bytes, "bytes in part are those counted");
+    }
+
+    /// Entries are not cancelled, so a few may be left of earlier deadlines; but whatever waits
+    /// has one, and nothing has many.
+    fn check_timers(&self) {
+        let (mut conns, mut sessions, mut gathers) = (Vec::new(), Vec::new(), Vec::new());
+        for timer in self.timers.iter() {
+            match timer {
+                Timer::Conn(key) => conns.push(*key),
+                Timer::Session(key) => sessions.push(*key),
+                Timer::Gather(key) => gathers.push(*key),
+                Timer::Acks(_) => {}
+            }
+        }
+        let entries = |all: &[Key], key: Key| all.iter().filter(|other| **other == key).count();
+        for (key, conn) in self.conns.iter() {
+            let waits = conn.due.is_some() || conn.blocked_at.is_some();
+            let entries = entries(&conns, key);
+            assert!(entries > 0 || !waits, "a connection has a deadline and no timer");
+            assert!(entries <= TIMERS_MAX, "a connection has {entries} timers");
+        }
+        for (key, _) in self.sessions.iter() {
+            let entries = entries(&sessions, key);
+            assert!((1..=TIMERS_MAX).contains(&entries), "a session has {entries} timers");
+        }
+        for (key, _) in self.gathers.iter() {
+            assert_eq!(entries(&gathers, key), 1, "a question has one deadline");
         }
     }
 }

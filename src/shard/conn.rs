@@ -21,7 +21,7 @@ pub(crate) struct Conn {
     pub(crate) closing: bool,
     /// The sending side is shut.
     pub(crate) shut: bool,
-    /// When something is due, with an entry in the timer queue.
+    /// When something is due.
     pub(crate) due: Option<Millis>,
     /// Since when the kernel takes nothing more.
     pub(crate) blocked_at: Option<Millis>,
@@ -31,6 +31,10 @@ pub(crate) struct Conn {
     pub(crate) peer_code: Option<u16>,
     /// It was told to wait before its input is looked at again.
     pub(crate) paused: bool,
+    /// It goes to another core as soon as nothing waits to be written here.
+    pub(crate) moving: bool,
+    /// The earliest entry it has in the timer queue.
+    pub(crate) timer_at: Millis,
 }
 
 /// What a connection speaks.
@@ -104,7 +108,9 @@ pub(crate) struct Asking {
 pub(crate) enum Role {
     Session(Key),
     Candidate(Key),
-    Plain { endpoint: u8 },
+    Plain {
+        endpoint: u8,
+    },
     /// Its session is over; what still comes in is dropped.
     Spent,
 }
@@ -129,6 +135,8 @@ impl Shard {
             partial_bytes: 0,
             peer_code: None,
             paused: false,
+            moving: false,
+            timer_at: Millis(u64::MAX),
         });
         self.counters.connections_opened += 1;
         let keep_alive_ms = self.settings.limits.request_timeout_ms;
@@ -207,7 +215,8 @@ impl Shard {
     pub fn is_busy(&self, key: Key) -> bool {
         self.conns.get(key).is_some_and(|conn| match &conn.speaks {
             Speaks::Http(phase) => {
-                matches!(phase, Phase::Poll { .. } | Phase::Asking(_) | Phase::Forwarded)
+                conn.moving
+                    || matches!(phase, Phase::Poll { .. } | Phase::Asking(_) | Phase::Forwarded)
             }
             Speaks::WebSocket { .. } => false,
         })

@@ -11,6 +11,7 @@ use super::session::{Session, Transport};
 use super::socket::{Seat, SocketError};
 use super::{CoreMask, Ending, Shard};
 use crate::base::{Id20, Key};
+use crate::engineio::Revision;
 use crate::socketio;
 
 /// An event to send: its name, its arguments as raw JSON without brackets, its attachments.
@@ -155,14 +156,17 @@ impl Shard {
         self.answer_if(gather, count);
         let namespace: Arc<str> = Arc::from(namespace);
         for core in remote.iter() {
-            self.send_mesh(core, MeshMsg::Broadcast {
-                namespace: Arc::clone(&namespace),
-                target: Arc::clone(&target),
-                wire: Arc::clone(&wire),
-                volatile: emit.volatile,
-                ask: None,
-                gather,
-            });
+            self.send_mesh(
+                core,
+                MeshMsg::Broadcast {
+                    namespace: Arc::clone(&namespace),
+                    target: Arc::clone(&target),
+                    wire: Arc::clone(&wire),
+                    volatile: emit.volatile,
+                    ask: None,
+                    gather,
+                },
+            );
         }
     }
 
@@ -186,14 +190,17 @@ impl Shard {
         let target = Arc::new(target);
         let name: Arc<str> = Arc::from(namespace);
         for core in remote.iter() {
-            self.send_mesh(core, MeshMsg::Broadcast {
-                namespace: Arc::clone(&name),
-                target: Arc::clone(&target),
-                wire: Arc::clone(&wire),
-                volatile: false,
-                ask: Some(ask),
-                gather: Some(gather),
-            });
+            self.send_mesh(
+                core,
+                MeshMsg::Broadcast {
+                    namespace: Arc::clone(&name),
+                    target: Arc::clone(&target),
+                    wire: Arc::clone(&wire),
+                    volatile: false,
+                    ask: Some(ask),
+                    gather: Some(gather),
+                },
+            );
         }
         let frame = Frame::from(wire);
         let count = self.deliver_here(namespace, &target, &frame, false, Some((ask, gather)));
@@ -386,7 +393,9 @@ impl Shard {
             session.transport = Transport::Polling { poll: None };
         }
         let form = session.form(attachments_max);
-        let v3_binary = session.polls_binary && session.outbox.iter().any(Frame::has_binary);
+        let v3_binary = session.revision == Revision::V3
+            && session.polls_binary
+            && session.outbox.iter().any(Frame::has_binary);
         let mut body = Vec::with_capacity(session.outbox.bytes() + 4);
         let mut undeliverable = 0;
         let had_any = !session.outbox.is_empty();

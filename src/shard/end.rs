@@ -48,8 +48,15 @@ impl Shard {
                         Then::Post { session, .. } => Some(*session),
                         Then::Forward { .. } | Then::Answer(_) => None,
                     },
+                    Phase::Payload(payload) => {
+                        // All of it is here; only the answer is not wanted any more.
+                        let session = payload.session;
+                        self.forget_request(session, key);
+                        None
+                    }
                     _ => None,
                 };
+                let Some(conn) = self.conns.get_mut(key) else { return };
                 conn.speaks = Speaks::Http(Phase::Head);
                 if let Some(session) = session {
                     // Rule: an aborted poll or post ends its session (engine.io, polling).

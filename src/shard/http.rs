@@ -21,7 +21,10 @@ enum Route {
     Answer(Response),
     Handover(crate::base::CoreId),
     Poll(Key),
-    Post { session: Key, binary: bool },
+    Post {
+        session: Key,
+        binary: bool,
+    },
     /// A handshake, by polling or WebSocket; `endpoint`.
     Open(u8),
     /// A WebSocket for a polling session.
@@ -59,9 +62,7 @@ impl Shard {
                     HeadOutcome::Run(len, dispatch) => {
                         return Step::Run { consumed: consumed + len, dispatch };
                     }
-                    HeadOutcome::Handover(core) if consumed == 0 => return Step::Handover { core },
-                    // The host first drops what was consumed, then asks again.
-                    HeadOutcome::Handover(_) => return Step::Wait { consumed },
+                    HeadOutcome::Handover(core) => return self.hand_over(key, consumed, core),
                 },
                 Phase::Body(_) => {
                     let (taken, request) = self.read_body(key, &bytes[consumed..]);
@@ -88,6 +89,18 @@ impl Shard {
                 }
             }
         }
+    }
+
+    /// The connection moves to another core, once answers to earlier requests are out.
+    fn hand_over(&mut self, key: Key, consumed: usize, core: crate::base::CoreId) -> Step {
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.moving = consumed > 0 || !conn.out.is_empty();
+            if !conn.moving {
+                return Step::Handover { core };
+            }
+            self.mark_dirty(key);
+        }
+        Step::Wait { consumed }
     }
 
     fn still_reading(&self, key: Key) -> bool {
@@ -181,9 +194,8 @@ impl Shard {
             Err(error) => return self.engine_error(head, error),
         };
         if head.method == "OPTIONS"
-            && let Some(preflight) = settings
-                .cors
-                .preflight(origin, head.header("access-control-request-headers"))
+            && let Some(preflight) =
+                settings.cors.preflight(origin, head.header("access-control-request-headers"))
         {
             return Route::Answer(preflight);
         }
@@ -291,24 +303,19 @@ impl Shard {
     /// The client bundle, if this is a request for one of its files.
     fn asset(&self, head: &Head<'_>, path: &str, endpoint: u8) -> Option<Response> {
         let assets = self.settings.assets?;
-        let name = path.strip_prefix(self.settings.endpoints[usize::from(endpoint)].path.as_str())?;
+        let name =
+            path.strip_prefix(self.settings.endpoints[usize::from(endpoint)].path.as_str())?;
         let (media, bytes) = assets(name)?;
         if head.method != "GET" && head.method != "HEAD" {
             return None;
         }
         let tag = format!("\"{}\"", self.settings.assets_version);
-        let fresh = head
-            .header("if-none-match")
-            .is_some_and(|seen| seen.trim_start_matches("W/") == tag);
+        let fresh =
+            head.header("if-none-match").is_some_and(|seen| seen.trim_start_matches("W/") == tag);
         let origin = http::origin_of(head).unwrap_or_default();
         let response = if fresh { Response::empty(304) } else { Response::new(200, media, bytes) };
         let cors = self.settings.cors.headers(origin);
-        Some(
-            response
-                .with("Cache-Control", "public, max-age=0")
-                .with("ETag", tag)
-                .with_first(cors),
-        )
+        Some(response.with("Cache-Control", "public, max-age=0").with("ETag", tag).with_first(cors))
     }
 
     fn peer(&self, key: Key) -> std::net::SocketAddr {
@@ -462,8 +469,7 @@ impl Shard {
     fn begin_poll(&mut self, key: Key, session_key: Key, head: &Head<'_>) {
         let origin: Option<Box<str>> = http::origin_of(head).unwrap_or_default().map(Box::from);
         let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let phase =
-            Phase::Poll { session: session_key, keep_alive: head.keep_alive, origin };
+        let phase = Phase::Poll { session: session_key, keep_alive: head.keep_alive, origin };
         match session.transport {
             Transport::Polling { poll: Some(_) } => {
                 self.counters.polls_duplicate += 1;
@@ -520,7 +526,9 @@ impl Shard {
             let conn = self.conns.get_mut(key)?;
             let Speaks::Http(Phase::Payload(payload)) = &mut conn.speaks else { return None };
             let session_key = payload.session;
-            let Some(session) = self.sessions.get(session_key) else {
+            // What follows a packet that ended the session is not looked at.
+            let session = self.sessions.get(session_key).filter(|session| !session.is_over());
+            let Some(session) = session else {
                 self.finish_post(key, false);
                 return None;
             };
@@ -556,8 +564,7 @@ impl Shard {
             session.post = None;
         }
         let whole = payload.at > payload.bytes.len();
-        let response =
-            if alive || whole { Response::posted() } else { Response::empty(400) };
+        let response = if alive || whole { Response::posted() } else { Response::empty(400) };
         let cors = self.settings.cors.headers(payload.origin.as_deref());
         self.respond(key, &response.with_first(cors), payload.keep_alive);
     }
@@ -653,11 +660,9 @@ impl Shard {
         };
         let websocket = query.transport.as_deref() == Some("websocket");
         let session = self.new_session(handshake, endpoint, revision, !query.b64);
-        if websocket {
-            if !self.become_websocket(key, head, Role::Session(session)) {
-                self.forget_session(session);
-                return None;
-            }
+        if websocket && !self.become_websocket(key, head, Role::Session(session)) {
+            self.forget_session(session);
+            return None;
         }
         let sid = self.sessions.get(session)?.sid.text();
         let settings = std::rc::Rc::clone(&self.settings);
@@ -700,12 +705,8 @@ impl Shard {
         let settings = std::rc::Rc::clone(&self.settings);
         let sid = self.new_id();
         let socketio = settings.endpoints[usize::from(endpoint)].service == Service::SocketIo;
-        let heartbeat = Heartbeat::new(
-            now,
-            revision,
-            settings.ping_interval_ms,
-            settings.ping_timeout_ms,
-        );
+        let heartbeat =
+            Heartbeat::new(now, revision, settings.ping_interval_ms, settings.ping_timeout_ms);
         let connect_due =
             (socketio && revision == Revision::V4).then(|| now.plus(settings.connect_timeout_ms));
         let key = self.sessions.insert(Session {
@@ -757,9 +758,10 @@ impl Shard {
 
     /// The admin core's answer to a forwarded request: bytes ready for the wire.
     pub fn respond_forwarded(&mut self, key: Key, bytes: &[u8], keep_alive: bool) {
-        let waits = self.conns.get(key).is_some_and(|conn| {
-            matches!(conn.speaks, Speaks::Http(Phase::Forwarded))
-        });
+        let waits = self
+            .conns
+            .get(key)
+            .is_some_and(|conn| matches!(conn.speaks, Speaks::Http(Phase::Forwarded)));
         if waits {
             self.respond_bytes(key, bytes, keep_alive && !self.draining);
         }

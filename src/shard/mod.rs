@@ -48,6 +48,7 @@ use crate::base::{CoreId, Id20, Key, Map, Micros, Millis, Slab, TimerQueue, hash
 use crate::socketio::JsonChecker;
 use crate::telemetry::{Counters, Endings, Histograms};
 
+pub use emit::Emit;
 pub use ending::{Ending, Fault};
 pub use frame::Wire;
 pub use handshake::Handshake;
@@ -56,10 +57,9 @@ pub use message::{
     AckArgs, AckId, AckOutcome, Ask, Completion, Dispatch, Forwarded, GatherRef, Gathered, Gone,
     MeshMsg, Name, Part, RawMessage, SocketInfo, Step, Target, Text, Verb,
 };
-pub use emit::Emit;
 pub use settings::{Assets, Endpoint, Service, Settings};
-pub use view::{LogEvent, NamespaceView};
 pub use socket::SocketError;
+pub use view::{LogEvent, NamespaceView};
 pub use write::Fill;
 
 /// What a shard is given at its start, beside the settings.

@@ -16,9 +16,7 @@ use crate::telemetry::Stage;
 impl Shard {
     /// A text packet arrived.
     pub(super) fn engine_text(&mut self, key: Key, text: Text, bytes: &[u8]) -> Option<Dispatch> {
-        self.session_due(key);
-        let now = self.millis();
-        self.sessions.get(key)?;
+        let now = self.session_now(key)?;
         self.counters.packets_in += 1;
         let packet = text.read(bytes);
         if packet.starts_with('b') {
@@ -89,6 +87,13 @@ impl Shard {
         }
     }
 
+    /// The time, once what is due for a session has been done; `None` if that ended it.
+    fn session_now(&mut self, key: Key) -> Option<Millis> {
+        self.session_due(key);
+        self.sessions.get(key).filter(|session| !session.is_over())?;
+        Some(self.millis())
+    }
+
     fn alive(&mut self, key: Key, now: Millis) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.heartbeat.handle_traffic(now);
@@ -97,8 +102,7 @@ impl Shard {
 
     /// A binary message arrived.
     pub(super) fn engine_binary(&mut self, key: Key, data: Vec<u8>) -> Option<Dispatch> {
-        self.session_due(key);
-        let now = self.millis();
+        let now = self.session_now(key)?;
         self.alive(key, now);
         let session = self.sessions.get_mut(key)?;
         let service = self.settings.endpoints[usize::from(session.endpoint)].service;
@@ -144,9 +148,7 @@ impl Shard {
 
     fn msgpack_packet(&mut self, key: Key, data: &[u8]) -> Option<Dispatch> {
         match socketio::decode_packet(data, MSGPACK_LIMITS) {
-            Ok(decoded) => {
-                self.packet(key, Text::Owned(decoded.text()), &[], decoded.attachments)
-            }
+            Ok(decoded) => self.packet(key, Text::Owned(decoded.text()), &[], decoded.attachments),
             Err(error) => self.unreadable(key, error),
         }
     }
@@ -179,8 +181,7 @@ impl Shard {
         attachments: Vec<Vec<u8>>,
     ) -> Option<Dispatch> {
         let msgpack = self.sessions.get(key)?.parser == Parser::Msgpack;
-        let attachments_max =
-            if msgpack { u32::MAX } else { self.settings.limits.attachments_max };
+        let attachments_max = if msgpack { u32::MAX } else { self.settings.limits.attachments_max };
         let source = text.read(bytes);
         let packet = match socketio::parse(source, attachments_max) {
             Ok(packet) => packet,
@@ -276,12 +277,7 @@ impl Shard {
         }
     }
 
-    fn event_packet(
-        &mut self,
-        key: Key,
-        packet: &Packet<'_>,
-        source: &str,
-    ) -> Option<EventFound> {
+    fn event_packet(&mut self, key: Key, packet: &Packet<'_>, source: &str) -> Option<EventFound> {
         let now = self.now;
         let Some((socket, Seat::Joined)) = self.find_seat(key, packet.namespace) else {
             self.violation(key, Ending::NotJoined);

@@ -3,9 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::Shard;
 use super::message::{Gathered, MeshMsg, Part, SocketInfo, Target, Verb};
 use super::socket::SocketError;
-use super::Shard;
 use crate::base::Key;
 use crate::socketio::{Join, Leave};
 
@@ -68,7 +68,7 @@ impl Shard {
         &mut self,
         namespace: &str,
         target: Target,
-        verb: Verb,
+        verb: &Verb,
         local: bool,
         done: Option<Box<dyn FnOnce(Gathered)>>,
     ) {
@@ -76,18 +76,21 @@ impl Shard {
             if local { super::CoreMask::default() } else { self.remote(namespace, &target) };
         let timeout_ms = self.settings.limits.gather_timeout_ms;
         let gather = self.gather_for(remote, false, timeout_ms, done);
-        let (count, sockets) = self.apply_here(namespace, &target, &verb);
+        let (count, sockets) = self.apply_here(namespace, &target, verb);
         if let Some(gather) = gather {
             self.answer(gather, Part::Done { count, sockets });
         }
         let (namespace, target): (Arc<str>, _) = (Arc::from(namespace), Arc::new(target));
         for core in remote.iter() {
-            self.send_mesh(core, MeshMsg::Apply {
-                namespace: Arc::clone(&namespace),
-                target: Arc::clone(&target),
-                verb: verb.clone(),
-                gather,
-            });
+            self.send_mesh(
+                core,
+                MeshMsg::Apply {
+                    namespace: Arc::clone(&namespace),
+                    target: Arc::clone(&target),
+                    verb: verb.clone(),
+                    gather,
+                },
+            );
         }
     }
 

@@ -96,6 +96,11 @@ impl Session {
         }
     }
 
+    /// Whether all that is left of it is its last words.
+    pub(crate) const fn is_over(&self) -> bool {
+        matches!(self.transport, Transport::LastWords { .. })
+    }
+
     /// The earliest moment at which something is due.
     pub(crate) fn due(&self) -> Millis {
         if let Transport::LastWords { until, .. } = self.transport {

@@ -101,8 +101,7 @@ impl Settings {
     /// to 20 ms at most, so that an ack timeout of the application is not late either.
     #[must_use]
     pub fn slot_ms(&self) -> u64 {
-        let shortest =
-            self.ping_interval_ms.min(self.ping_timeout_ms).min(self.connect_timeout_ms);
+        let shortest = self.ping_interval_ms.min(self.ping_timeout_ms).min(self.connect_timeout_ms);
         (shortest / 64).clamp(1, 20)
     }
 }

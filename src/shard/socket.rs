@@ -222,7 +222,11 @@ impl Shard {
             return;
         }
         let handshake = self.sessions.get(socket.session).map(|s| Arc::clone(&s.handshake));
-        self.logs.push_back(LogEvent::Left { namespace: Arc::clone(&name), id: id.clone(), ending });
+        self.logs.push_back(LogEvent::Left {
+            namespace: Arc::clone(&name),
+            id: id.clone(),
+            ending,
+        });
         self.completions.push_back(Completion::Gone(Gone {
             socket: key,
             id,

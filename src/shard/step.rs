@@ -70,7 +70,9 @@ impl Shard {
         let inside = |at: usize| at.checked_sub(base).filter(|at| *at < whole);
         let outcome = match decoder.next(&mut bytes[start..], &limits) {
             Ok(ws::Step::Need { .. }) => return None,
-            Ok(ws::Step::Absorbed { consumed }) => return Some((start + consumed, Message::Control)),
+            Ok(ws::Step::Absorbed { consumed }) => {
+                return Some((start + consumed, Message::Control));
+            }
             Ok(ws::Step::Event { consumed, event }) => (start + consumed, event),
             Err(error) => {
                 self.conn_ends(key, ending_of(error));
@@ -115,7 +117,11 @@ impl Shard {
             .and_then(|endpoint| self.settings.endpoints[usize::from(endpoint)].message_bytes_max);
         ws::Limits {
             message_bytes_max: special.unwrap_or(limits.message_bytes_max),
-            fragments_max: if special.is_some() { PLAIN_FRAGMENTS_MAX } else { limits.fragments_max },
+            fragments_max: if special.is_some() {
+                PLAIN_FRAGMENTS_MAX
+            } else {
+                limits.fragments_max
+            },
         }
     }
 

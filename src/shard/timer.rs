@@ -25,18 +25,34 @@ impl Shard {
         while let Some(timers) = self.timers.pop(now) {
             for timer in timers {
                 match timer {
-                    Timer::Conn(key) => self.conn_due(key),
-                    Timer::Session(key) => {
-                        if let Some(session) = self.sessions.get_mut(key) {
-                            session.timer_at = Millis(u64::MAX);
-                        }
-                        self.session_due(key);
-                        self.arm_session(key);
-                    }
+                    Timer::Conn(key) => self.conn_timer(key, now),
+                    Timer::Session(key) => self.session_timer(key, now),
                     Timer::Acks(key) => self.acks_due(key),
                     Timer::Gather(key) => self.gather_due(key),
                 }
             }
+        }
+    }
+
+    /// An entry that an earlier one has overtaken does nothing: were it put back, each would
+    /// live as long as its owner, and every request of a connection would add one.
+    fn conn_timer(&mut self, key: Key, now: Millis) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.timer_at <= now
+        {
+            conn.timer_at = Millis(u64::MAX);
+            self.conn_due(key);
+            self.arm_conn(key);
+        }
+    }
+
+    fn session_timer(&mut self, key: Key, now: Millis) {
+        if let Some(session) = self.sessions.get_mut(key)
+            && session.timer_at <= now
+        {
+            session.timer_at = Millis(u64::MAX);
+            self.session_due(key);
+            self.arm_session(key);
         }
     }
 
@@ -59,11 +75,20 @@ impl Shard {
     pub(super) fn set_conn_due(&mut self, key: Key, wait_ms: u64) {
         let due = self.millis().plus(wait_ms);
         if let Some(conn) = self.conns.get_mut(key) {
-            let sooner = conn.due.is_none_or(|queued| due < queued);
             conn.due = Some(due);
-            if sooner {
-                self.timers.add(due, Timer::Conn(key));
-            }
+            self.arm_conn(key);
+        }
+    }
+
+    /// Puts a connection into the queue if its earliest deadline is not there yet.
+    pub(super) fn arm_conn(&mut self, key: Key) {
+        let age_ms = self.settings.limits.outbox_age_ms;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let too_slow = conn.blocked_at.map(|blocked_at| blocked_at.plus(age_ms));
+        let Some(due) = conn.due.into_iter().chain(too_slow).min() else { return };
+        if due < conn.timer_at {
+            conn.timer_at = due;
+            self.timers.add(due, Timer::Conn(key));
         }
     }
 
@@ -71,18 +96,14 @@ impl Shard {
         let now = self.millis();
         let age_ms = self.settings.limits.outbox_age_ms;
         let Some(conn) = self.conns.get_mut(key) else { return };
-        if let Some(blocked_at) = conn.blocked_at {
-            if now >= blocked_at.plus(age_ms) {
-                self.counters.slow_consumers += 1;
-                self.conn_ends(key, Ending::SlowAge);
-                self.abort_conn(key);
-                return;
-            }
+        if conn.blocked_at.is_some_and(|blocked_at| now >= blocked_at.plus(age_ms)) {
+            self.counters.slow_consumers += 1;
+            self.conn_ends(key, Ending::SlowAge);
+            self.abort_conn(key);
+            return;
         }
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let Some(due) = conn.due else { return };
-        if now < due {
-            self.timers.add(due, Timer::Conn(key));
+        if conn.due.is_none_or(|due| now < due) {
             return;
         }
         conn.due = None;
@@ -104,6 +125,8 @@ impl Shard {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.closing = true;
             conn.shut = true;
+            conn.due = None;
+            conn.blocked_at = None;
             conn.out = Vec::new();
             self.mark_dirty(key);
         }

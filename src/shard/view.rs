@@ -147,22 +147,20 @@ impl Shard {
         })
     }
 
-    /// An async handler of a socket started or ended.
-    pub fn note_task(&mut self, socket: Key, started: bool) {
-        let session = self.sockets.get(socket).map(|socket| socket.session);
-        let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else {
-            if !started {
-                self.counters.async_handlers_running -= 1;
-            }
-            return;
-        };
-        if started {
-            session.tasks += 1;
-            self.counters.async_handlers_running += 1;
-            return;
-        }
-        session.tasks = session.tasks.saturating_sub(1);
+    /// An async handler of a socket starts. Returns the session it counts for, which outlives
+    /// the socket if that leaves its namespace meanwhile; `None` if the socket is gone already.
+    pub fn begin_task(&mut self, socket: Key) -> Option<Key> {
+        self.counters.async_handlers_running += 1;
+        let key = self.sockets.get(socket)?.session;
+        self.sessions.get_mut(key)?.tasks += 1;
+        Some(key)
+    }
+
+    /// It ended; `session` is what [`Self::begin_task`] gave.
+    pub fn end_task(&mut self, session: Option<Key>) {
         self.counters.async_handlers_running -= 1;
+        let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else { return };
+        session.tasks -= 1;
         if let super::session::Transport::WebSocket { conn } = session.transport {
             self.resume_if_paused(conn);
         }

@@ -1,8 +1,8 @@
 //! What the host writes: everything that waits for one connection at the end of a tick, at once.
 
+use super::Shard;
 use super::conn::{Phase, Role, Speaks};
 use super::session::Transport;
-use super::Shard;
 use crate::base::Key;
 use crate::telemetry::Stage;
 
@@ -80,7 +80,8 @@ impl Shard {
         }
         let shut = conn.closing && !more;
         conn.shut |= shut;
-        if conn.paused && !more {
+        if (conn.paused && !more) || conn.moving {
+            conn.moving = false;
             self.resumed.push(key);
         }
         Fill { more, shut }
@@ -109,18 +110,19 @@ impl Shard {
     /// The kernel takes nothing at the moment. If that lasts, the client is too slow.
     pub fn handle_blocked(&mut self, key: Key) {
         let now = self.millis();
-        let age_ms = self.settings.limits.outbox_age_ms;
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.blocked_at.is_none() {
             conn.blocked_at = Some(now);
         }
-        self.timers.add(now.plus(age_ms), super::timer::Timer::Conn(key));
+        self.arm_conn(key);
     }
 
     /// Whether the host should close the descriptor without waiting for what remains.
     #[must_use]
     pub fn is_aborted(&self, key: Key) -> bool {
-        self.conns.get(key).is_none_or(|conn| conn.shut && conn.out.is_empty() && conn.due.is_none())
+        self.conns
+            .get(key)
+            .is_none_or(|conn| conn.shut && conn.out.is_empty() && conn.due.is_none())
     }
 
     /// Whether a session's transport is a WebSocket by now.

@@ -76,6 +76,7 @@ impl Drop for Running {
 pub(super) fn build(presence: &Rc<Presence>) -> App {
     let [first, second] = NAMESPACES;
     App::new()
+        .allow_request(|_| async { Ok(()) })
         .namespace(first, |namespace| serve(namespace, presence))
         .namespace(second, |namespace| {
             namespace.gate_async(|socket| async move {
@@ -112,7 +113,7 @@ fn serve(namespace: &mut NamespaceBuilder, presence: &Rc<Presence>) {
         let to = vec![to.into()];
         let verb = if join { Verb::Join(to) } else { Verb::Leave(to) };
         let all = socket.io().of(&socket.namespace()).to(&from);
-        all.apply(verb, move |found| ack.send(&(found.count, found.partial)));
+        all.apply(&verb, move |found| ack.send(&(found.count, found.partial)));
     });
 }
 
@@ -180,7 +181,7 @@ async fn answer_me(event: OwnedEvent) {
 async fn count(all: Broadcast, verb: Verb) -> (u64, bool) {
     let fetch = matches!(verb, Verb::Fetch);
     let (resolver, promise) = promise();
-    all.apply(verb, |found| resolver.resolve(found));
+    all.apply(&verb, |found| resolver.resolve(found));
     let Some(found) = promise.await else { return (0, true) };
     let partial = found.partial;
     (if fetch { found.sockets.len() as u64 } else { found.count }, partial)

@@ -177,6 +177,7 @@ impl Client {
         *self = Self { life: self.life + 1, alarms, ..Self::new(self.index, self.habits) };
         self.user.lazy = naughty && ctx.desk.work.below(2) == 0;
         self.stage = Stage::Opening;
+        self.user.begin(ctx.desk.ledger);
         let request = self.request(!self.polling).bytes();
         if self.polling {
             self.get = Some(self.ask(ctx, None, Asked::Open, &request));
@@ -540,9 +541,7 @@ impl Client {
             Stage::Retired => None,
             Stage::Open if self.mute || self.doomed => Some(state()),
             Stage::Open if self.upgrade_link().is_some() => Some(state()),
-            Stage::Open if !self.user.excused && (self.posting || !self.out.is_empty()) => {
-                Some(state())
-            }
+            Stage::Open if self.posting || self.poll_later || !self.out.is_empty() => Some(state()),
             Stage::Open if !self.user.excused && self.ws_pings > 0 => {
                 Some(String::from("a WebSocket ping was not answered"))
             }

@@ -22,6 +22,7 @@ impl Client {
         self.alarm(Alarm::GiveUp, wait_ms, ctx);
         self.out.clear();
         if self.polling {
+            self.user.vanishes(ctx.desk.ledger);
             self.leave_polling(ctx);
         } else {
             self.leave_socket(ctx);
@@ -53,7 +54,10 @@ impl Client {
         link.up.extend_from_slice(&bytes);
         match way {
             0 | 1 => {}
-            6 => link.cut = true,
+            6 => {
+                link.cut = true;
+                self.user.vanishes(ctx.desk.ledger);
+            }
             _ => link.close(),
         }
     }
@@ -134,6 +138,11 @@ impl Client {
                 for _ in 0..1 + ctx.faults.below(3) {
                     let text = NONSENSE[ctx.faults.below(NONSENSE.len())];
                     self.out.push_back(Pkt::Text(text.to_owned()));
+                    if let Some(namespace) = ["40", "40/b,"].iter().position(|join| *join == text) {
+                        // It may be let in, and does not listen any more.
+                        let seat = ctx.desk.ledger.seat_asked(namespace, "");
+                        ctx.desk.ledger.seat_vanishes(seat);
+                    }
                 }
                 if self.habits.dialect.revision == Revision::V4 && ctx.faults.below(4) == 0 {
                     self.out.push_back(Pkt::Binary(ctx.faults.bytes(9)));

@@ -29,11 +29,15 @@ struct Seat {
     id: String,
     joined: Holds,
     rooms: [Holds; ROOMS],
+    /// Joins and leaves that are not answered.
+    pending: [usize; ROOMS],
     /// It may be cut at any time, so nothing is sure of it.
     doubted: bool,
     /// It has begun to go.
     going: bool,
-    /// Nothing may reach it any more.
+    /// The server learns of that late, by a deadline of its own.
+    vanished: bool,
+    /// Nothing may reach it any more, whatever the server knows.
     dead: bool,
 }
 
@@ -102,20 +106,24 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    /// A client asks to join a namespace.
-    pub(super) fn seat_asked(&mut self, namespace: usize) -> SeatId {
+    /// A client asks to join a namespace. Its `id` is empty if the server will choose one.
+    pub(super) fn seat_asked(&mut self, namespace: usize, id: &str) -> SeatId {
         let seat = SeatId(self.seats.len());
         self.seats.push(Seat {
             namespace,
-            id: String::new(),
+            id: id.to_owned(),
             joined: Holds::Unsure,
             rooms: [Holds::No; ROOMS],
+            pending: [0; ROOMS],
             doubted: false,
             going: false,
+            vanished: false,
             dead: false,
         });
+        let same = |other: &SeatId| !id.is_empty() && self.seats[other.0].id == id;
         for emit in self.emits.values_mut() {
-            if emit.aim.namespace == namespace && emit.aim.is_whole() {
+            let aimed = emit.aim.is_whole() || emit.aim.seats.iter().any(same);
+            if emit.aim.namespace == namespace && aimed {
                 emit.status.insert(seat, Holds::Unsure);
             }
         }
@@ -157,8 +165,13 @@ impl Ledger {
     /// Nothing may reach it any more.
     pub(super) fn seat_dead(&mut self, seat: SeatId) {
         self.seat_goes(seat);
-        self.seats[seat.0].joined = Holds::No;
         self.seats[seat.0].dead = true;
+    }
+
+    /// It goes without a word.
+    pub(super) fn seat_vanishes(&mut self, seat: SeatId) {
+        self.seat_goes(seat);
+        self.seats[seat.0].vanished = true;
     }
 
     /// The public id of a socket, if it surely is there.
@@ -177,16 +190,8 @@ impl Ledger {
     /// A client asks to join or to leave a room.
     pub(super) fn room_asked(&mut self, seat: SeatId, room: usize) {
         self.unsettle(seat, room);
+        self.seats[seat.0].pending[room] += 1;
         let namespace = self.seats[seat.0].namespace;
-        let touched: Vec<usize> = self
-            .masses
-            .values()
-            .filter(|mass| mass.namespace == namespace && mass.from == room)
-            .map(|mass| mass.to)
-            .collect();
-        for room in touched {
-            self.unsettle(seat, room);
-        }
         for mass in self.masses.values_mut().filter(|mass| mass.namespace == namespace) {
             if mass.from == room || mass.to == room {
                 mass.sure.remove(&seat);
@@ -202,19 +207,29 @@ impl Ledger {
             .values()
             .any(|mass| mass.namespace == namespace && mass.to == room && mass.join != member);
         let entry = &mut self.seats[seat.0];
-        if !stirred && !entry.dead {
+        entry.pending[room] -= 1;
+        if !stirred && entry.pending[room] == 0 {
             entry.rooms[room] = if member { Holds::Yes } else { Holds::No };
         }
     }
 
-    /// Nobody can tell any more whether `seat` is in `room`.
+    /// Nobody can tell any more whether `seat` is in `room`, nor whether it is in rooms to which
+    /// somebody is just moving the members of that one.
     fn unsettle(&mut self, seat: SeatId, room: usize) {
-        let entry = &mut self.seats[seat.0];
-        entry.rooms[room] = Holds::Unsure;
-        let namespace = entry.namespace;
-        for emit in self.emits.values_mut().filter(|emit| emit.aim.namespace == namespace) {
-            if emit.aim.rooms.contains(&room) || emit.aim.except.contains(&room) {
-                emit.status.insert(seat, Holds::Unsure);
+        let namespace = self.seats[seat.0].namespace;
+        let mut rooms = vec![room];
+        while let Some(next) = rooms.iter().find_map(|room| {
+            let mut masses = self.masses.values().filter(|mass| mass.namespace == namespace);
+            masses.find(|mass| mass.from == *room && !rooms.contains(&mass.to)).map(|mass| mass.to)
+        }) {
+            rooms.push(next);
+        }
+        for room in rooms {
+            self.seats[seat.0].rooms[room] = Holds::Unsure;
+            for emit in self.emits.values_mut().filter(|emit| emit.aim.namespace == namespace) {
+                if emit.aim.rooms.contains(&room) || emit.aim.except.contains(&room) {
+                    emit.status.insert(seat, Holds::Unsure);
+                }
             }
         }
     }
@@ -226,7 +241,7 @@ impl Ledger {
         let concerned: Vec<SeatId> = here
             .filter(|(seat, namespace)| {
                 let entry = &self.seats[seat.0];
-                entry.namespace == *namespace && entry.rooms[from] != Holds::No && !entry.dead
+                entry.namespace == *namespace && entry.rooms[from] != Holds::No
             })
             .map(|(seat, _)| seat)
             .collect();
@@ -278,11 +293,12 @@ impl Ledger {
     }
 
     fn reaches(&self, aim: &Aim, id: SeatId, seat: &Seat, from: SeatId) -> Holds {
-        if seat.namespace != aim.namespace || seat.dead {
+        if seat.namespace != aim.namespace {
             return Holds::No;
         }
         let best = |rooms: &[usize]| rooms.iter().map(|room| seat.rooms[*room]).max();
-        let aimed = if aim.is_whole() || aim.seats.contains(&id) {
+        let same = |other: &SeatId| !seat.id.is_empty() && self.seats[other.0].id == seat.id;
+        let aimed = if aim.is_whole() || aim.seats.iter().any(same) {
             Holds::Yes
         } else {
             best(&aim.rooms).unwrap_or(Holds::No)
@@ -375,7 +391,8 @@ impl Ledger {
         }
         for seat in &mut self.seats {
             if seat.going {
-                (seat.joined, seat.dead) = (Holds::No, true);
+                seat.dead = true;
+                seat.joined = if seat.vanished { Holds::Unsure } else { Holds::No };
             }
         }
     }

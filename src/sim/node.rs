@@ -189,7 +189,7 @@ impl Node {
         self.desk.flush.set(false);
         loop {
             self.core.pump();
-            while self.core.with(Shard::take_log).is_some() {}
+            while let Some(log) = self.core.with(Shard::take_log) { if option_env!("SIM_TRACE").is_some() { eprintln!("   log {log:?}"); } }
             self.send_batches(lanes);
             while let Some(key) = self.core.with(Shard::take_dirty) {
                 if let Some(id) = self.links.get(&key) {
@@ -197,6 +197,10 @@ impl Node {
                 }
             }
             for key in self.core.with(Shard::take_resumed) {
+                if self.core.with(|shard| shard.needs_step(key)) {
+                    // Without bytes nothing can be consumed, and nobody asks for another core.
+                    let _nothing = self.feed(key, &mut []);
+                }
                 if let Some(id) = self.links.get(&key) {
                     served(&mut links[*id]).resume = true;
                 }

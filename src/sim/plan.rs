@@ -86,6 +86,7 @@ fn settings(chance: &mut Rng, tight: bool) -> Settings {
         connect_timeout_ms: 3_000,
         upgrade_timeout_ms: 1_500,
         eio3: true,
+        ask_allow_request: chance.below(4) == 0,
         ..Settings::default()
     }
 }

@@ -111,14 +111,28 @@ impl User {
         self.out.extend(self.dialect.pack(text, attachments));
     }
 
+    /// A session is asked for.
+    pub(super) fn begin(&mut self, ledger: &mut Ledger) {
+        if self.dialect.revision == Revision::V3 {
+            // Rule: Socket.IO before v3: the server joins `/` by itself.
+            self.seats[0] = Seat::Asked(ledger.seat_asked(0, ""), None);
+        }
+    }
+
     /// The session is open: the first namespace is joined.
     pub(super) fn open(&mut self, sid: &str, ledger: &mut Ledger) {
         sid.clone_into(&mut self.sid);
-        if self.dialect.revision == Revision::V3 {
-            // Rule: Socket.IO before v3: the server joins `/` by itself.
-            self.seats[0] = Seat::Asked(ledger.seat_asked(0), None);
-        } else {
+        if self.dialect.revision == Revision::V4 {
             self.connect(0, ledger);
+        }
+    }
+
+    /// Rule: Socket.IO before v3: the id is the engine's, behind the namespace's name.
+    fn old_id(&self, namespace: usize) -> Option<String> {
+        match (self.dialect.revision, namespace) {
+            (Revision::V4, _) => None,
+            (Revision::V3, 0) => Some(self.sid.clone()),
+            (Revision::V3, _) => Some(format!("{}#{}", NAMESPACES[namespace], self.sid)),
         }
     }
 
@@ -128,7 +142,8 @@ impl User {
             Seat::Left(old) => Some(old),
             _ => None,
         };
-        self.seats[namespace] = Seat::Asked(ledger.seat_asked(namespace), old);
+        let id = self.old_id(namespace).unwrap_or_default();
+        self.seats[namespace] = Seat::Asked(ledger.seat_asked(namespace, &id), old);
         self.send(&format!("0{}", Self::prefix(namespace)), &[]);
     }
 
@@ -155,6 +170,11 @@ impl User {
     pub(super) fn goes(&mut self, ledger: &mut Ledger) {
         self.excused = true;
         self.all_seats().into_iter().for_each(|seat| ledger.seat_goes(seat));
+    }
+
+    /// The connection goes in a way of which the server learns late.
+    pub(super) fn vanishes(&mut self, ledger: &mut Ledger) {
+        self.all_seats().into_iter().for_each(|seat| ledger.seat_vanishes(seat));
     }
 
     /// The server may cut it from now on.
@@ -264,13 +284,8 @@ impl User {
             desk.ledger.seat_dead(old);
         }
         let body: Value = serde_json::from_str(data).unwrap_or_default();
-        let id = match (self.dialect.revision, namespace) {
-            (Revision::V4, _) => body["sid"].as_str().ok_or("let in without an id")?.to_owned(),
-            // Rule: Socket.IO before v3: the id is the engine's, behind the namespace's name.
-            (Revision::V3, 0) => self.sid.clone(),
-            (Revision::V3, _) => format!("{}#{}", NAMESPACES[namespace], self.sid),
-        };
-        desk.ledger.seat_joined(seat, &id);
+        let id = body["sid"].as_str().map(str::to_owned).or_else(|| self.old_id(namespace));
+        desk.ledger.seat_joined(seat, &id.ok_or("let in without an id")?);
         if self.excused {
             desk.ledger.seat_doubted(seat);
         }
@@ -324,7 +339,9 @@ impl User {
             _ => return Err(format!("an event nobody sends: {name}")),
         };
         let ack = ack.ok_or("a question without an ack id")?;
-        let goes = self.seats[namespace] != Seat::In(seat);
+        // Rule: as in Node, a packet for a namespace that the server has just taken the socket out
+        // of closes the whole connection; who has asked for that keeps quiet.
+        let goes = self.seats[namespace] != Seat::In(seat) || self.quits;
         if goes || (self.lazy && desk.work.below(3) == 0) {
             return Ok(());
         }
@@ -366,12 +383,13 @@ impl User {
             }
             Expect::Echo(ref said) if said.as_array().is_some_and(|said| said == args) => {}
             Expect::Asked(emit, wait_ms) if number(0) == emit => {
-                let late = desk.now >= waiting.since + wait_ms * 1_000;
+                let late = desk.now + 1_000 >= waiting.since + wait_ms * 1_000;
                 return answered(ledger, emit, late, args);
             }
             Expect::Me(nonce, _) if args == [json!("ok"), json!(nonce + 1)] => {}
             Expect::Me(_, wait_ms) if args == [json!("late")] => {
-                let late = desk.now >= waiting.since + wait_ms * 1_000;
+                // Deadlines are counted in whole milliseconds.
+                let late = desk.now + 1_000 >= waiting.since + wait_ms * 1_000;
                 return if late || self.excused { Ok(()) } else { wrong() };
             }
             Expect::Count(emit) if number(0) == emit => {

@@ -107,13 +107,9 @@ fn first_comma(bytes: &[u8]) -> usize {
 /// [`ArgsError::Missing`] or [`ArgsError::Mismatch`]. Numbers beyond what `T` holds, and nesting
 /// beyond 127 levels, are a mismatch.
 pub fn from_args<T: DeserializeOwned>(args: &str) -> Result<T, ArgsError> {
-    match T::deserialize(Args {
-        rest: split_args(args),
-    }) {
+    match T::deserialize(Args { rest: split_args(args) }) {
         Err(ArgsError::Mismatch) => match without_lone_surrogates(args) {
-            Cow::Owned(mended) => T::deserialize(Args {
-                rest: split_args(&mended),
-            }),
+            Cow::Owned(mended) => T::deserialize(Args { rest: split_args(&mended) }),
             Cow::Borrowed(_) => Err(ArgsError::Mismatch),
         },
         done => done,
@@ -198,9 +194,7 @@ impl<'de> SeqAccess<'de> for Row<'de> {
             return Ok(None);
         };
         let mut reader = serde_json::Deserializer::from_str(arg);
-        seed.deserialize(&mut reader)
-            .map(Some)
-            .map_err(|_| ArgsError::Mismatch)
+        seed.deserialize(&mut reader).map(Some).map_err(|_| ArgsError::Mismatch)
     }
 }
 
@@ -217,10 +211,7 @@ impl<'de> de::Deserializer<'de> for Args<'de> {
     type Error = ArgsError;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ArgsError> {
-        visitor.visit_seq(Row {
-            rest: self.rest,
-            left: usize::MAX,
-        })
+        visitor.visit_seq(Row { rest: self.rest, left: usize::MAX })
     }
 
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, ArgsError> {
@@ -231,10 +222,7 @@ impl<'de> de::Deserializer<'de> for Args<'de> {
     where
         V: Visitor<'de>,
     {
-        visitor.visit_seq(Row {
-            rest: self.rest,
-            left: members,
-        })
+        visitor.visit_seq(Row { rest: self.rest, left: members })
     }
 
     fn deserialize_tuple_struct<V>(
@@ -298,9 +286,7 @@ impl<'de> de::Deserializer<'de> for Args<'de> {
     where
         V: Visitor<'de>,
     {
-        self.first()?
-            .deserialize_struct(name, fields, visitor)
-            .map_err(|_| ArgsError::Mismatch)
+        self.first()?.deserialize_struct(name, fields, visitor).map_err(|_| ArgsError::Mismatch)
     }
 
     fn deserialize_enum<V>(
@@ -312,9 +298,7 @@ impl<'de> de::Deserializer<'de> for Args<'de> {
     where
         V: Visitor<'de>,
     {
-        self.first()?
-            .deserialize_enum(name, variants, visitor)
-            .map_err(|_| ArgsError::Mismatch)
+        self.first()?.deserialize_enum(name, variants, visitor).map_err(|_| ArgsError::Mismatch)
     }
 
     first_argument! {
@@ -340,10 +324,7 @@ mod tests {
     }
 
     fn chat(room: &str, text: Option<&str>) -> Chat {
-        Chat {
-            room: room.into(),
-            text: text.map(Into::into),
-        }
+        Chat { room: room.into(), text: text.map(Into::into) }
     }
 
     #[test]
@@ -357,10 +338,7 @@ mod tests {
                 &[r#""a,b""#, "[1,[2,3]]", r#"{"k":",","l":{}}"#],
             ),
             (r#""\"",",\\",3"#, &[r#""\"""#, r#"",\\""#, "3"]),
-            (
-                r#""]","[","\u005d,""#,
-                &[r#""]""#, r#""[""#, r#""\u005d,""#],
-            ),
+            (r#""]","[","\u005d,""#, &[r#""]""#, r#""[""#, r#""\u005d,""#]),
         ];
         for (args, wanted) in table {
             assert_eq!(&split_args(args).collect::<Vec<_>>(), wanted, "{args}");
@@ -371,16 +349,8 @@ mod tests {
     fn every_shape_takes_what_it_says() {
         let args = r#"{"room":"a"},2,"x""#;
         assert_eq!(from_args(args), Ok((chat("a", None), 2_u8, "x".to_owned())));
-        assert_eq!(
-            from_args(args),
-            Ok((chat("a", None), 2_i64)),
-            "further ones are ignored"
-        );
-        assert_eq!(
-            from_args(args),
-            Ok(chat("a", None)),
-            "a struct is one argument"
-        );
+        assert_eq!(from_args(args), Ok((chat("a", None), 2_i64)), "further ones are ignored");
+        assert_eq!(from_args(args), Ok(chat("a", None)), "a struct is one argument");
         assert_eq!(from_args(args), Ok(Some(chat("a", None))));
         assert_eq!(from_args(args), Ok(()));
         assert_eq!(from_args("1,2,3"), Ok([1, 2, 3]));
@@ -390,10 +360,7 @@ mod tests {
         assert_eq!(from_args::<Option<u8>>(""), Ok(None));
         assert_eq!(from_args::<Option<u8>>("null"), Ok(None));
         assert_eq!(from_args::<Vec<Value>>(""), Ok(vec![]));
-        assert_eq!(
-            from_args::<BTreeMap<String, u8>>("{\"a\":1}"),
-            Ok([("a".into(), 1)].into())
-        );
+        assert_eq!(from_args::<BTreeMap<String, u8>>("{\"a\":1}"), Ok([("a".into(), 1)].into()));
     }
 
     #[test]
@@ -402,10 +369,7 @@ mod tests {
         assert_eq!(from_args::<Chat>(""), Err(ArgsError::Missing));
         assert_eq!(from_args::<(u8,)>("-1"), Err(ArgsError::Mismatch));
         assert_eq!(from_args::<(u8,)>("\"1\""), Err(ArgsError::Mismatch));
-        assert_eq!(
-            from_args::<Chat>("[\"a\",null,1]"),
-            Err(ArgsError::Mismatch)
-        );
+        assert_eq!(from_args::<Chat>("[\"a\",null,1]"), Err(ArgsError::Mismatch));
         assert_eq!(from_args::<f64>("1e999"), Err(ArgsError::Mismatch));
     }
 
@@ -413,21 +377,14 @@ mod tests {
     fn lone_surrogates_are_read_as_replacement_characters() {
         let table = [
             (r#""\ud800""#, "\u{FFFD}"),
-            (
-                r#""a\udc00\ud83d\ude00\\ud800""#,
-                "a\u{FFFD}\u{1F600}\\ud800",
-            ),
+            (r#""a\udc00\ud83d\ude00\\ud800""#, "a\u{FFFD}\u{1F600}\\ud800"),
             (r#""\ud800\ud83d\ude00\"z""#, "\u{FFFD}\u{1F600}\"z"),
             (r#""\uD800\n\uDFFF""#, "\u{FFFD}\n\u{FFFD}"),
             (r#""\ud800\u0041""#, "\u{FFFD}A"),
         ];
         for (args, wanted) in table {
             assert_eq!(from_args::<String>(args), Ok(wanted.to_owned()), "{args}");
-            assert_eq!(
-                from_args::<(String,)>(args),
-                Ok((wanted.to_owned(),)),
-                "{args}"
-            );
+            assert_eq!(from_args::<(String,)>(args), Ok((wanted.to_owned(),)), "{args}");
         }
     }
 
@@ -440,15 +397,8 @@ mod tests {
         assert_eq!(to_args(&Vec::<u8>::new()), Ok(String::new()));
         assert_eq!(to_args(&(Vec::<u8>::new(),)), Ok("[]".into()));
         assert_eq!(to_args("a"), Ok("\"a\"".into()));
-        assert_eq!(
-            to_args(&chat("r", None)),
-            Ok(r#"{"room":"r","text":null}"#.into())
-        );
-        assert_eq!(
-            to_args(&f64::NAN),
-            Ok("null".into()),
-            "as JSON.stringify does"
-        );
+        assert_eq!(to_args(&chat("r", None)), Ok(r#"{"room":"r","text":null}"#.into()));
+        assert_eq!(to_args(&f64::NAN), Ok("null".into()), "as JSON.stringify does");
         let keys: BTreeMap<(u8, u8), u8> = [((1, 1), 1)].into();
         assert_eq!(to_args(&keys), Err(ArgsError::Unwritable));
     }

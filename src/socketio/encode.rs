@@ -17,11 +17,7 @@ pub fn event(
     attachments: usize,
 ) {
     out.reserve(name.len() + args.len() + namespace.len() + 32);
-    let kind = if attachments == 0 {
-        Kind::Event
-    } else {
-        Kind::BinaryEvent
-    };
+    let kind = if attachments == 0 { Kind::Event } else { Kind::BinaryEvent };
     prefix(out, kind, attachments, namespace);
     if let Some(id) = ack_id {
         decimal(out, id);
@@ -39,11 +35,7 @@ pub fn event(
 /// digits as they came with the event.
 pub fn ack(out: &mut Vec<u8>, namespace: &str, id: &str, args: &str, attachments: usize) {
     out.reserve(id.len() + args.len() + namespace.len() + 16);
-    let kind = if attachments == 0 {
-        Kind::Ack
-    } else {
-        Kind::BinaryAck
-    };
+    let kind = if attachments == 0 { Kind::Ack } else { Kind::BinaryAck };
     prefix(out, kind, attachments, namespace);
     out.extend_from_slice(id.as_bytes());
     out.push(b'[');
@@ -155,10 +147,7 @@ mod tests {
     fn golden_frames() {
         let place = "{\"_placeholder\":true,\"num\":0}";
         let table = [
-            (
-                written(|o| connect(o, "/", "abc", None)),
-                r#"0{"sid":"abc"}"#.to_owned(),
-            ),
+            (written(|o| connect(o, "/", "abc", None)), r#"0{"sid":"abc"}"#.to_owned()),
             (
                 written(|o| connect(o, "/admin", "S", Some("P"))),
                 r#"0/admin,{"sid":"S","pid":"P"}"#.to_owned(),
@@ -178,30 +167,18 @@ mod tests {
                 written(|o| event(o, "/custom", None, "auth", r#"{"token":"x"}"#, 0)),
                 r#"2/custom,["auth",{"token":"x"}]"#.to_owned(),
             ),
-            (
-                written(|o| event(o, "/", Some(0), "q", "", 0)),
-                r#"20["q"]"#.to_owned(),
-            ),
+            (written(|o| event(o, "/", Some(0), "q", "", 0)), r#"20["q"]"#.to_owned()),
             (
                 written(|o| event(o, "/", Some(u64::MAX), "q", "", 0)),
                 r#"218446744073709551615["q"]"#.to_owned(),
             ),
-            (
-                written(|o| ack(o, "/", "12", r#"1,{"a":2}"#, 0)),
-                r#"312[1,{"a":2}]"#.to_owned(),
-            ),
+            (written(|o| ack(o, "/", "12", r#"1,{"a":2}"#, 0)), r#"312[1,{"a":2}]"#.to_owned()),
             (
                 written(|o| event(o, "/", None, "message-back", place, 1)),
                 format!(r#"51-["message-back",{place}]"#),
             ),
-            (
-                written(|o| ack(o, "/", "7", place, 1)),
-                format!("61-7[{place}]"),
-            ),
-            (
-                written(|o| ack(o, "/a", "7", place, 12)),
-                format!("612-/a,7[{place}]"),
-            ),
+            (written(|o| ack(o, "/", "7", place, 1)), format!("61-7[{place}]")),
+            (written(|o| ack(o, "/a", "7", place, 12)), format!("612-/a,7[{place}]")),
             (written(|o| disconnect(o, "/")), "1".to_owned()),
             (written(|o| disconnect(o, "/ns")), "1/ns,".to_owned()),
         ];
@@ -215,10 +192,7 @@ mod tests {
     fn strings_are_escaped_as_serde_does() {
         let beyond = ['\u{2028}', '\u{FFFD}', '\u{1F600}', 'é'];
         for character in (0..256).filter_map(char::from_u32).chain(beyond) {
-            for text in [
-                format!("{character}"),
-                format!("seven77{character}{character}x"),
-            ] {
+            for text in [format!("{character}"), format!("seven77{character}{character}x")] {
                 let found = written(|out| escape_json(out, &text));
                 assert_eq!(found, serde_json::to_string(&text).unwrap());
             }

@@ -65,10 +65,7 @@ pub fn decode_packet(bytes: &[u8], limits: DecodeLimits) -> Result<Decoded, Pars
             b"nsp" => namespace = Some(read_namespace(reader.token()?)?),
             b"id" => ack_id = read_ack_id(reader.token()?)?,
             b"data" => {
-                payload = Payload {
-                    elements,
-                    ..Payload::default()
-                };
+                payload = Payload { elements, ..Payload::default() };
                 payload.root(&mut reader, limits.depth.min(DEPTH_MAX))?;
                 elements = payload.elements;
             }
@@ -92,12 +89,9 @@ fn read_kind(token: Token<'_>) -> Result<Kind, ParseError> {
     let Token::Int(number) = token else {
         return Err(ParseError::UnknownKind);
     };
-    let kind = usize::try_from(number)
-        .ok()
-        .and_then(|index| Kind::TABLE.get(index).copied());
+    let kind = usize::try_from(number).ok().and_then(|index| Kind::TABLE.get(index).copied());
     // The binary kinds belong to the default parser alone.
-    kind.filter(|kind| !kind.is_binary())
-        .ok_or(ParseError::UnknownKind)
+    kind.filter(|kind| !kind.is_binary()).ok_or(ParseError::UnknownKind)
 }
 
 /// A namespace must be one that the default parser can carry: from `/` on, without a comma.
@@ -118,11 +112,7 @@ fn read_namespace(token: Token<'_>) -> Result<String, ParseError> {
 /// Undefined, or an integer from 0; nil is refused as in Node.
 fn read_ack_id(token: Token<'_>) -> Result<Option<String>, ParseError> {
     match token {
-        Token::Ext {
-            kind: 0,
-            fixed: true,
-            data: [_],
-        } => Ok(None),
+        Token::Ext { kind: 0, fixed: true, data: [_] } => Ok(None),
         Token::Int(number @ 0..) => Ok(Some(number.to_string())),
         // JavaScript's only number type: a whole one may come as a float. 2^64 has 20 digits.
         Token::Float(number) if number.fract() == 0.0 && (0.0..=TWO_TO_64).contains(&number) => {
@@ -163,11 +153,7 @@ impl Payload {
         spend(&mut self.elements)?;
         let token = reader.token()?;
         self.shape = match token {
-            Token::Ext {
-                kind: 0,
-                fixed: true,
-                data: [_],
-            } => return Ok(()),
+            Token::Ext { kind: 0, fixed: true, data: [_] } => return Ok(()),
             Token::Array(_) => Shape::Array,
             Token::Map(_) => Shape::Map,
             Token::Str(_) => Shape::Str,
@@ -259,8 +245,7 @@ impl Payload {
     }
 
     fn attach(&mut self, bytes: &[u8]) {
-        self.out
-            .extend_from_slice(b"{\"_placeholder\":true,\"num\":");
+        self.out.extend_from_slice(b"{\"_placeholder\":true,\"num\":");
         decimal(&mut self.out, self.attachments.len() as u64);
         self.out.push(b'}');
         self.attachments.push(bytes.to_vec());
@@ -323,10 +308,7 @@ impl Payload {
         match first {
             [b'-' | b'0'..=b'9', ..] => Ok(()),
             [b'"', name @ ..] => {
-                let end = name
-                    .iter()
-                    .position(|&byte| byte == b'"')
-                    .unwrap_or(name.len());
+                let end = name.iter().position(|&byte| byte == b'"').unwrap_or(name.len());
                 match std::str::from_utf8(&name[..end]) {
                     Ok(name) if is_reserved(name) => Err(ParseError::ReservedName),
                     _ => Ok(()),
@@ -357,16 +339,10 @@ fn float_to_json(out: &mut Vec<u8>, number: f64) {
 ///
 /// Rule: `MessagePack` specification, "Timestamp extension type": 32, 64 or 96 bits.
 fn timestamp(data: &[u8]) -> Result<i64, ParseError> {
-    let number = |part: &[u8]| {
-        part.iter()
-            .fold(0_u64, |n, &byte| (n << 8) | u64::from(byte))
-    };
+    let number = |part: &[u8]| part.iter().fold(0_u64, |n, &byte| (n << 8) | u64::from(byte));
     let (seconds, nanos) = match data.len() {
         4 => (number(data).cast_signed(), 0),
-        8 => (
-            (number(data) & 0x3_FFFF_FFFF).cast_signed(),
-            number(data) >> 34,
-        ),
+        8 => ((number(data) & 0x3_FFFF_FFFF).cast_signed(), number(data) >> 34),
         12 => (number(&data[4..]).cast_signed(), number(&data[..4])),
         _ => return Err(ParseError::Msgpack),
     };
@@ -397,10 +373,7 @@ fn iso_date(out: &mut Vec<u8>, millis: i64) {
     };
     written
         .and_then(|()| {
-            write!(
-                out,
-                "-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z\""
-            )
+            write!(out, "-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{milli:03}Z\"")
         })
         .expect("a vector takes every byte");
 }
@@ -417,11 +390,7 @@ const fn civil(days: i64) -> (i64, i64, i64) {
     let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 {
-        shifted_month + 3
-    } else {
-        shifted_month - 9
-    };
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
     let year = year_of_era + era * 400 + if month <= 2 { 1 } else { 0 };
     (year, month, day)
 }

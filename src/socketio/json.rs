@@ -71,21 +71,12 @@ impl JsonChecker {
             _ => return Err(ParseError::EventName),
         }
         let name_raw = scan.since(start);
-        let name = if name_is_number {
-            Cow::Borrowed(name_raw)
-        } else {
-            unquote(name_raw)
-        };
+        let name = if name_is_number { Cow::Borrowed(name_raw) } else { unquote(name_raw) };
         if !name_is_number && is_reserved(&name) {
             return Err(ParseError::ReservedName);
         }
         let args = self.rest(scan, attachments, true)?;
-        Ok(EventBody {
-            name,
-            name_is_number,
-            name_raw,
-            args,
-        })
+        Ok(EventBody { name, name_is_number, name_raw, args })
     }
 
     /// Judges the payload of an acknowledgement and gives back what stands inside its brackets.
@@ -138,10 +129,7 @@ impl JsonChecker {
             return rest_of_array(scan, after_name, &mut Deaf);
         }
         self.places.restart();
-        let mut visit = Placeholders {
-            count: attachments,
-            places: &mut self.places,
-        };
+        let mut visit = Placeholders { count: attachments, places: &mut self.places };
         visit.open(false)?;
         rest_of_array(scan, after_name, &mut visit)
     }
@@ -167,11 +155,7 @@ fn rest_of_array<'a>(
     visit: &mut impl Visit,
 ) -> Result<&'a str, ParseError> {
     let mut nest = Nest::in_array();
-    let some = if after_name {
-        scan.after_value(&mut nest, visit)?
-    } else {
-        scan.peek() != b']'
-    };
+    let some = if after_name { scan.after_value(&mut nest, visit)? } else { scan.peek() != b']' };
     scan.blank();
     let start = scan.at();
     if some {
@@ -298,11 +282,7 @@ fn whole_number(raw: &str) -> Option<u32> {
     // Other ways to write a whole number (`1.0`, `1e0`, `-0`): nobody does, but JavaScript may.
     let number: f64 = raw.parse().ok()?;
     let whole = number.fract() == 0.0 && number >= 0.0 && number <= f64::from(u32::MAX);
-    if whole {
-        format!("{:.0}", number.abs()).parse().ok()
-    } else {
-        None
-    }
+    if whole { format!("{:.0}", number.abs()).parse().ok() } else { None }
 }
 
 /// Refuses placeholders that name no attachment.

@@ -5,12 +5,7 @@ use serde_json::value::RawValue;
 
 /// A whole packet (without the Engine.IO `4`) as the server judges it.
 fn judge(text: &str) -> Result<(), ParseError> {
-    let Packet {
-        kind,
-        attachments,
-        data,
-        ..
-    } = parse(text, 10)?;
+    let Packet { kind, attachments, data, .. } = parse(text, 10)?;
     let mut checker = JsonChecker::new();
     match kind {
         Kind::Event | Kind::BinaryEvent => checker.event(data, attachments).map(drop),
@@ -50,10 +45,7 @@ fn packets_that_must_close() {
         assert!(judge(text).is_err(), "{text}");
     }
     // A CONNECT_ERROR is well-formed; that clients may not send it is the session's rule.
-    assert_eq!(
-        parse("4{}", 10).map(|packet| packet.kind),
-        Ok(Kind::ConnectError)
-    );
+    assert_eq!(parse("4{}", 10).map(|packet| packet.kind), Ok(Kind::ConnectError));
 }
 
 #[test]
@@ -87,13 +79,7 @@ fn events_come_apart_as_they_stood() {
     let table: &[(&str, &str, bool, &str, &str)] = &[
         (r#"["a"]"#, "a", false, r#""a""#, ""),
         (r#"["a",1]"#, "a", false, r#""a""#, "1"),
-        (
-            " [ \"a\" , 1 , [ 2 ] ] \n",
-            "a",
-            false,
-            r#""a""#,
-            "1 , [ 2 ]",
-        ),
+        (" [ \"a\" , 1 , [ 2 ] ] \n", "a", false, r#""a""#, "1 , [ 2 ]"),
         (r#"["a",[],{}]"#, "a", false, r#""a""#, "[],{}"),
         (
             r#"["\u0061\"\n\ud83d\ude00","x"]"#,
@@ -108,25 +94,17 @@ fn events_come_apart_as_they_stood() {
     ];
     for (data, name, name_is_number, name_raw, args) in table {
         let body = JsonChecker::new().event(data, 0).unwrap();
-        let wanted = EventBody {
-            name: (*name).into(),
-            name_is_number: *name_is_number,
-            name_raw,
-            args,
-        };
+        let wanted =
+            EventBody { name: (*name).into(), name_is_number: *name_is_number, name_raw, args };
         assert_eq!(body, wanted);
     }
 }
 
 #[test]
 fn acks_give_what_is_in_the_brackets() {
-    for (data, args) in [
-        ("", ""),
-        ("[]", ""),
-        (" [ ] ", ""),
-        ("[1]", "1"),
-        ("[ {} , [ ] ]", "{} , [ ]"),
-    ] {
+    for (data, args) in
+        [("", ""), ("[]", ""), (" [ ] ", ""), ("[1]", "1"), ("[ {} , [ ] ]", "{} , [ ]")]
+    {
         assert_eq!(JsonChecker::new().ack(data, 0), Ok(args), "{data}");
         assert_eq!(JsonChecker::new().ack(data, 1), Ok(args), "{data}");
     }
@@ -149,11 +127,7 @@ fn reserved_names_are_refused() {
         r"\u0063onnect",
     ] {
         let data = format!("[\"{name}\",1]");
-        assert_eq!(
-            JsonChecker::new().event(&data, 0),
-            Err(ParseError::ReservedName),
-            "{name}"
-        );
+        assert_eq!(JsonChecker::new().event(&data, 0), Err(ParseError::ReservedName), "{name}");
     }
 }
 
@@ -168,10 +142,7 @@ fn placeholders_name_an_attachment() {
         (r#"{"_placeholder":true,"num":1.0,"more":[{}]}"#, true),
         (r#"[[{"a":{"_placeholder":true,"num":1}}]]"#, true),
         (r#"{"_placeholder":true,"num":9,"num":1}"#, true),
-        (
-            r#"{"_placeholder":true,"_placeholder":false,"num":9}"#,
-            true,
-        ),
+        (r#"{"_placeholder":true,"_placeholder":false,"num":9}"#, true),
         (r#"{"_placeholder":1,"num":9}"#, true),
         (r#"{"_placeholder":"true","num":9}"#, true),
         (r#"{"_placeholder":{"num":9},"num":9}"#, true),
@@ -188,10 +159,7 @@ fn placeholders_name_an_attachment() {
         (r#"{"_placeholder":true,"num":null}"#, false),
         (r#"{"_placeholder":true,"num":[0]}"#, false),
         (r#"{"_placeholder":true,"num":0,"num":{}}"#, false),
-        (
-            r#"{"_placeholder":false,"_placeholder":true,"num":9}"#,
-            false,
-        ),
+        (r#"{"_placeholder":false,"_placeholder":true,"num":9}"#, false),
         (r#"{"\u005fplaceholder":true,"n\u0075m":9}"#, false),
         (r#"{"_placeholder":true,"x":{"num":0}}"#, false),
         (r#"[[{"a":{"_placeholder":true,"num":2}}]]"#, false),
@@ -202,10 +170,7 @@ fn placeholders_name_an_attachment() {
         assert_eq!(checker.event(&event, 2).is_ok(), fine, "{item}");
         assert_eq!(checker.ack(&ack, 2).is_ok(), fine, "{item}");
         // Without attachments it is data.
-        assert!(
-            checker.event(&event, 0).is_ok() && checker.ack(&ack, 0).is_ok(),
-            "{item}"
-        );
+        assert!(checker.event(&event, 0).is_ok() && checker.ack(&ack, 0).is_ok(), "{item}");
     }
 }
 
@@ -290,11 +255,7 @@ fn the_grammar_is_no_more_than_javascripts() {
         "{}}",
         "\"a\"b",
     ] {
-        assert_eq!(
-            JsonChecker::new().value(bad),
-            Err(ParseError::Json),
-            "{bad:?}"
-        );
+        assert_eq!(JsonChecker::new().value(bad), Err(ParseError::Json), "{bad:?}");
     }
 }
 
@@ -306,22 +267,11 @@ fn depth_is_bounded_and_recursion_is_none() {
     for text in [nested(max), objects(max)] {
         assert_eq!(JsonChecker::new().value(&text), Ok(()));
         let event = format!("[\"a\",{text}]");
-        assert_eq!(
-            JsonChecker::new().event(&event, 0),
-            Err(ParseError::TooDeep)
-        );
+        assert_eq!(JsonChecker::new().event(&event, 0), Err(ParseError::TooDeep));
     }
-    for text in [
-        nested(max + 1),
-        objects(max + 1),
-        nested(100_000),
-        "[".repeat(100_000),
-    ] {
+    for text in [nested(max + 1), objects(max + 1), nested(100_000), "[".repeat(100_000)] {
         assert_eq!(JsonChecker::new().value(&text), Err(ParseError::TooDeep));
-        assert_eq!(
-            JsonChecker::new().ack(&format!("[{text}]"), 1),
-            Err(ParseError::TooDeep)
-        );
+        assert_eq!(JsonChecker::new().ack(&format!("[{text}]"), 1), Err(ParseError::TooDeep));
     }
 }
 
@@ -380,10 +330,7 @@ fn cut_anywhere() {
     let whole = text.trim_end().len();
     for cut in (0..whole).filter(|&cut| text.is_char_boundary(cut)) {
         for attachments in [0, 1] {
-            assert!(
-                JsonChecker::new().event(&text[..cut], attachments).is_err(),
-                "{cut}"
-            );
+            assert!(JsonChecker::new().event(&text[..cut], attachments).is_err(), "{cut}");
             assert!(JsonChecker::new().ack(&text[..cut], attachments).is_err() || cut == 0);
         }
     }

@@ -1,8 +1,8 @@
 //! What is worded differently: packets for clients of Socket.IO 1 and 2 (EIO 3), and packets
 //! that came in the msgpack parser's form.
 
-use super::{Decoded, Kind};
 use super::encode::{escape_json, prefix};
+use super::{Decoded, Kind};
 
 /// Appends the CONNECT of an old client: a bare `0`, or `0/ns`.
 pub fn connect_bare(out: &mut Vec<u8>, namespace: &str) {

@@ -28,9 +28,9 @@ mod transcode_tests;
 
 pub use args::{ArgsError, SplitArgs, from_args, split_args, to_args};
 pub use encode::escape_json;
-pub use legacy::{connect_bare, connect_error_v4};
 pub use from_msgpack::{DecodeLimits, Decoded, decode_packet};
 pub use json::{EventBody, JsonChecker};
+pub use legacy::{connect_bare, connect_error_v4};
 pub use packet::{
     ACK_ID_DIGITS_MAX, Kind, NAMESPACE_BYTES_MAX, Packet, RESERVED_NAMES, is_reserved, parse,
 };

@@ -43,20 +43,14 @@ impl<'a> Reader<'a> {
     }
 
     fn take(&mut self, count: usize) -> Result<&'a [u8], ParseError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(count)
-            .ok_or(ParseError::Msgpack)?;
+        let (taken, rest) = self.rest.split_at_checked(count).ok_or(ParseError::Msgpack)?;
         self.rest = rest;
         Ok(taken)
     }
 
     /// A big-endian number of so many bytes, at most 8.
     fn unsigned(&mut self, width: usize) -> Result<u64, ParseError> {
-        Ok(self
-            .take(width)?
-            .iter()
-            .fold(0, |number, &byte| (number << 8) | u64::from(byte)))
+        Ok(self.take(width)?.iter().fold(0, |number, &byte| (number << 8) | u64::from(byte)))
     }
 
     fn signed(&mut self, width: u32) -> Result<i64, ParseError> {
@@ -71,11 +65,7 @@ impl<'a> Reader<'a> {
 
     fn ext(&mut self, length: usize, fixed: bool) -> Result<Token<'a>, ParseError> {
         let kind = self.take(1)?[0].cast_signed();
-        Ok(Token::Ext {
-            kind,
-            fixed,
-            data: self.take(length)?,
-        })
+        Ok(Token::Ext { kind, fixed, data: self.take(length)? })
     }
 
     /// Rule: `MessagePack` specification, "Formats".
@@ -296,15 +286,9 @@ mod tests {
 
     #[test]
     fn lengths_take_the_shortest_form() {
-        for (length, head) in [
-            (0, 1),
-            (31, 1),
-            (32, 2),
-            (255, 2),
-            (256, 3),
-            (65_535, 3),
-            (65_536, 5),
-        ] {
+        for (length, head) in
+            [(0, 1), (31, 1), (32, 2), (255, 2), (256, 3), (65_535, 3), (65_536, 5)]
+        {
             let (mut string, mut bin) = (Vec::new(), Vec::new());
             write_str(&mut string, &"a".repeat(length)).unwrap();
             assert_eq!(string.len(), head + length);
@@ -328,14 +312,8 @@ mod tests {
     #[test]
     fn other_forms_are_read() {
         assert_eq!(one(&[0xCA, 0x3F, 0x80, 0, 0]), Ok(Token::Float(1.0)));
-        assert_eq!(
-            one(&[0xCB, 0x3F, 0xF8, 0, 0, 0, 0, 0, 0]),
-            Ok(Token::Float(1.5))
-        );
-        assert_eq!(
-            one(&[0xD3, 255, 255, 255, 255, 255, 255, 255, 255]),
-            Ok(Token::Int(-1))
-        );
+        assert_eq!(one(&[0xCB, 0x3F, 0xF8, 0, 0, 0, 0, 0, 0]), Ok(Token::Float(1.5)));
+        assert_eq!(one(&[0xD3, 255, 255, 255, 255, 255, 255, 255, 255]), Ok(Token::Int(-1)));
         let ext = |kind, fixed, data| Ok(Token::Ext { kind, fixed, data });
         assert_eq!(one(&[0xD4, 0, 0]), ext(0, true, &[0]));
         assert_eq!(one(&[0xD6, 0xFF, 1, 2, 3, 4]), ext(-1, true, &[1, 2, 3, 4]));
@@ -357,10 +335,7 @@ mod tests {
             &[0xDF, 0xFF, 0xFF, 0xFF, 0xFF, 1],
         ] {
             let mut elements = 1_000;
-            assert_eq!(
-                Reader::new(bytes).skip(&mut elements),
-                Err(ParseError::Msgpack)
-            );
+            assert_eq!(Reader::new(bytes).skip(&mut elements), Err(ParseError::Msgpack));
         }
         let mut elements = 1_000;
         assert_eq!(
@@ -372,10 +347,7 @@ mod tests {
     #[test]
     fn text_is_utf8_or_a_lone_surrogate() {
         assert_eq!(text("é\u{1F600}".as_bytes()).as_deref(), Ok("é\u{1F600}"));
-        assert_eq!(
-            text(b"a\xED\xA0\x80b\xED\xBF\xBF").as_deref(),
-            Ok("a\u{FFFD}b\u{FFFD}")
-        );
+        assert_eq!(text(b"a\xED\xA0\x80b\xED\xBF\xBF").as_deref(), Ok("a\u{FFFD}b\u{FFFD}"));
         for bad in [&b"\xFF"[..], b"a\xC3", b"\xED\xA0", b"\xED\xA0\x80\xC0\x80"] {
             assert_eq!(text(bad), Err(ParseError::Utf8));
         }

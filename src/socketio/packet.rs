@@ -39,9 +39,7 @@ impl Kind {
     /// The kind a wire digit names.
     #[must_use]
     pub fn from_byte(found: u8) -> Option<Self> {
-        Self::TABLE
-            .get(usize::from(found.checked_sub(b'0')?))
-            .copied()
+        Self::TABLE.get(usize::from(found.checked_sub(b'0')?)).copied()
     }
 
     /// The wire digit of this kind.
@@ -76,14 +74,8 @@ pub const ACK_ID_DIGITS_MAX: usize = 20;
 /// Names an application may not use for its events: they would be taken for our own.
 ///
 /// Rule: socket.io-parser, `RESERVED_EVENTS`. `error` is not among them (CVE-2024-38355).
-pub const RESERVED_NAMES: [&str; 6] = [
-    "connect",
-    "connect_error",
-    "disconnect",
-    "disconnecting",
-    "newListener",
-    "removeListener",
-];
+pub const RESERVED_NAMES: [&str; 6] =
+    ["connect", "connect_error", "disconnect", "disconnecting", "newListener", "removeListener"];
 
 /// Whether `name` may not be the name of an event, on either side.
 #[must_use]
@@ -138,13 +130,7 @@ pub fn parse(text: &str, attachments_max: u32) -> Result<Packet<'_>, ParseError>
     if kind == Kind::Disconnect && !data.is_empty() {
         return Err(ParseError::PayloadUnexpected);
     }
-    Ok(Packet {
-        kind,
-        attachments,
-        namespace,
-        ack_id,
-        data,
-    })
+    Ok(Packet { kind, attachments, namespace, ack_id, data })
 }
 
 /// `<count>-`: 1 to `max`, digits only. JavaScript's other ways to write a number (`1.0`, `1e0`)
@@ -182,29 +168,17 @@ mod tests {
     use super::*;
 
     fn packet(kind: Kind, namespace: &'static str, data: &'static str) -> Packet<'static> {
-        Packet {
-            kind,
-            attachments: 0,
-            namespace,
-            ack_id: None,
-            data,
-        }
+        Packet { kind, attachments: 0, namespace, ack_id: None, data }
     }
 
     /// socket.io-protocol v5, "Packet encoding", and the frames its sample session shows.
     #[test]
     fn prefixes_are_read() {
         let plain = |kind, data| packet(kind, "/", data);
-        let with_id = |id, base: Packet<'static>| Packet {
-            ack_id: Some(id),
-            ..base
-        };
+        let with_id = |id, base: Packet<'static>| Packet { ack_id: Some(id), ..base };
         let table: &[(&str, Packet<'_>)] = &[
             ("0", plain(Kind::Connect, "")),
-            (
-                "0/custom,{\"token\":\"x\"}",
-                packet(Kind::Connect, "/custom", "{\"token\":\"x\"}"),
-            ),
+            ("0/custom,{\"token\":\"x\"}", packet(Kind::Connect, "/custom", "{\"token\":\"x\"}")),
             ("0/custom", packet(Kind::Connect, "/custom", "")),
             ("0/custom?x=1,", packet(Kind::Connect, "/custom?x=1", "")),
             ("1", plain(Kind::Disconnect, "")),
@@ -213,33 +187,15 @@ mod tests {
             ("2", plain(Kind::Event, "")),
             ("2/a[\"x\"]", packet(Kind::Event, "/a[\"x\"]", "")),
             ("2 [\"a\"]", plain(Kind::Event, "[\"a\"]")),
-            (
-                "212[\"m\",1]",
-                with_id("12", plain(Kind::Event, "[\"m\",1]")),
-            ),
+            ("212[\"m\",1]", with_id("12", plain(Kind::Event, "[\"m\",1]"))),
             ("30", with_id("0", plain(Kind::Ack, ""))),
-            (
-                "39007199254740993999[]",
-                with_id("9007199254740993999", plain(Kind::Ack, "[]")),
-            ),
+            ("39007199254740993999[]", with_id("9007199254740993999", plain(Kind::Ack, "[]"))),
             ("4{}", plain(Kind::ConnectError, "{}")),
             (
                 "51-7[\"x\"]",
-                with_id(
-                    "7",
-                    Packet {
-                        attachments: 1,
-                        ..plain(Kind::BinaryEvent, "[\"x\"]")
-                    },
-                ),
+                with_id("7", Packet { attachments: 1, ..plain(Kind::BinaryEvent, "[\"x\"]") }),
             ),
-            (
-                "610-/é,[]",
-                Packet {
-                    attachments: 10,
-                    ..packet(Kind::BinaryAck, "/é", "[]")
-                },
-            ),
+            ("610-/é,[]", Packet { attachments: 10, ..packet(Kind::BinaryAck, "/é", "[]") }),
         ];
         for (text, wanted) in table {
             assert_eq!(parse(text, 10), Ok(*wanted), "{text}");
@@ -267,10 +223,7 @@ mod tests {
             ("50-[\"x\"]", ParseError::AttachmentCount),
             ("511-[\"x\"]", ParseError::TooManyAttachments),
             ("59999999999-[\"x\"]", ParseError::TooManyAttachments),
-            (
-                "5100000000000000000000-[\"x\"]",
-                ParseError::TooManyAttachments,
-            ),
+            ("5100000000000000000000-[\"x\"]", ParseError::TooManyAttachments),
             (&long_namespace, ParseError::NamespaceTooLong),
             (&long_id, ParseError::AckIdTooLong),
         ];
@@ -283,16 +236,10 @@ mod tests {
     fn the_limits_themselves_are_allowed() {
         let namespace = format!("/{}", "a".repeat(NAMESPACE_BYTES_MAX - 1));
         for text in [format!("2{namespace}"), format!("2{namespace},[1]")] {
-            assert_eq!(
-                parse(&text, 10).map(|p| p.namespace),
-                Ok(namespace.as_str())
-            );
+            assert_eq!(parse(&text, 10).map(|p| p.namespace), Ok(namespace.as_str()));
         }
         let id = "9".repeat(ACK_ID_DIGITS_MAX);
-        assert_eq!(
-            parse(&format!("2{id}[1]"), 10).map(|p| p.ack_id),
-            Ok(Some(id.as_str()))
-        );
+        assert_eq!(parse(&format!("2{id}[1]"), 10).map(|p| p.ack_id), Ok(Some(id.as_str())));
     }
 
     /// Cut anywhere, also inside a character: no panic, and what is left is a part of the input.

@@ -66,10 +66,7 @@ const _: () = assert!(DEPTH_MAX <= 128, "a nest is one u128");
 impl Nest {
     /// One array is open and nothing else.
     pub(super) const fn in_array() -> Self {
-        Self {
-            objects: 0,
-            depth: 1,
-        }
+        Self { objects: 0, depth: 1 }
     }
 
     #[inline]
@@ -132,11 +129,7 @@ impl<'a> Scan<'a> {
     /// Nothing but blanks may follow.
     pub(super) fn finish(&mut self) -> Result<(), ParseError> {
         self.blank();
-        if self.at == self.text.len() {
-            Ok(())
-        } else {
-            Err(ParseError::Json)
-        }
+        if self.at == self.text.len() { Ok(()) } else { Err(ParseError::Json) }
     }
 
     /// What lies between `start` and here.
@@ -280,9 +273,7 @@ impl<'a> Scan<'a> {
         match bytes.get(self.at + 1) {
             Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 2,
             Some(b'u') => {
-                let digits = bytes
-                    .get(self.at + 2..self.at + 6)
-                    .ok_or(ParseError::Json)?;
+                let digits = bytes.get(self.at + 2..self.at + 6).ok_or(ParseError::Json)?;
                 if !digits.iter().all(u8::is_ascii_hexdigit) {
                     return Err(ParseError::Json);
                 }
@@ -325,11 +316,7 @@ impl<'a> Scan<'a> {
         while self.peek().is_ascii_digit() {
             self.at += 1;
         }
-        if self.at == start {
-            Err(ParseError::Json)
-        } else {
-            Ok(())
-        }
+        if self.at == start { Err(ParseError::Json) } else { Ok(()) }
     }
 }
 
@@ -394,10 +381,7 @@ pub(super) fn unicode_escape(bytes: &[u8], at: usize) -> (char, usize) {
     }
     if let (0xD800..=0xDBFF, Some(low @ 0xDC00..=0xDFFF)) = (unit, code_unit(bytes, at + 6)) {
         let pair = 0x1_0000 + ((unit - 0xD800) << 10) + (low - 0xDC00);
-        return (
-            char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER),
-            12,
-        );
+        return (char::from_u32(pair).unwrap_or(char::REPLACEMENT_CHARACTER), 12);
     }
     (char::REPLACEMENT_CHARACTER, 6)
 }
@@ -407,7 +391,5 @@ fn code_unit(bytes: &[u8], at: usize) -> Option<u32> {
     if !escape.starts_with(b"\\u") {
         return None;
     }
-    escape[2..].iter().try_fold(0, |unit, &digit| {
-        Some(unit * 16 + char::from(digit).to_digit(16)?)
-    })
+    escape[2..].iter().try_fold(0, |unit, &digit| Some(unit * 16 + char::from(digit).to_digit(16)?))
 }

@@ -88,10 +88,7 @@ fn write_data<A: AsRef<[u8]>>(
         (Kind::Ack, "") => out.push(0x90),
         (_, "") => return Err(ParseError::PayloadMissing.into()),
         _ => {
-            let mut draft = Draft {
-                count,
-                ..Draft::default()
-            };
+            let mut draft = Draft { count, ..Draft::default() };
             let mut scan = Scan::new(data);
             scan.values(&mut Nest::default(), &mut draft)?;
             scan.finish()?;
@@ -131,11 +128,8 @@ enum Piece {
 impl Draft {
     /// One more value in the innermost container.
     fn member(&mut self) {
-        if let Some(Piece::Container { members, .. }) = self
-            .open
-            .last()
-            .and_then(|&index| self.heads.get_mut(index))
-            .map(|h| &mut h.piece)
+        if let Some(Piece::Container { members, .. }) =
+            self.open.last().and_then(|&index| self.heads.get_mut(index)).map(|h| &mut h.piece)
         {
             *members += 1;
         }
@@ -167,9 +161,8 @@ impl Draft {
             match head.piece {
                 Piece::Container { map, members } => write_head(out, map, members)?,
                 Piece::Attachment(index) => {
-                    let bytes = attachments
-                        .get(index as usize)
-                        .ok_or(TranscodeError::Attachments)?;
+                    let bytes =
+                        attachments.get(index as usize).ok_or(TranscodeError::Attachments)?;
                     write_bin(out, bytes.as_ref())?;
                 }
             }
@@ -184,14 +177,8 @@ impl Visit for Draft {
         self.member();
         self.places.open();
         self.open.push(self.heads.len());
-        let piece = Piece::Container {
-            map: object,
-            members: 0,
-        };
-        self.heads.push(Head {
-            at: self.body.len(),
-            piece,
-        });
+        let piece = Piece::Container { map: object, members: 0 };
+        self.heads.push(Head { at: self.body.len(), piece });
         Ok(())
     }
 
@@ -203,9 +190,7 @@ impl Visit for Draft {
         if self.count == 0 {
             return Ok(());
         }
-        let index = num
-            .filter(|&num| num < self.count)
-            .ok_or(ParseError::Placeholder)?;
+        let index = num.filter(|&num| num < self.count).ok_or(ParseError::Placeholder)?;
         // The object was never data: unwrite it with everything in it.
         self.heads.truncate(opened + 1);
         if let Some(head) = self.heads.last_mut() {

@@ -1,9 +1,6 @@
 use super::*;
 
-const LIMITS: DecodeLimits = DecodeLimits {
-    depth: DEPTH_MAX,
-    elements_max: 100_000,
-};
+const LIMITS: DecodeLimits = DecodeLimits { depth: DEPTH_MAX, elements_max: 100_000 };
 const NONE: [&[u8]; 0] = [];
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -14,9 +11,7 @@ fn bytes(hex: &str) -> Vec<u8> {
 
 /// `{type, data, nsp: "/"}`, the data given in hex.
 fn packet(kind: u8, data: &str) -> Vec<u8> {
-    bytes(&format!(
-        "83a474797065{kind:02x}a464617461{data}a36e7370a12f"
-    ))
+    bytes(&format!("83a474797065{kind:02x}a464617461{data}a36e7370a12f"))
 }
 
 fn event_of(item: &str) -> Vec<u8> {
@@ -36,18 +31,9 @@ fn decoded(kind: Kind, ack_id: Option<&str>, data: &str) -> Decoded {
 /// A decoded packet as text of the default parser.
 fn to_text(packet: &Decoded) -> String {
     let mut out = Vec::new();
-    encode::prefix(
-        &mut out,
-        packet.kind,
-        packet.attachments.len(),
-        &packet.namespace,
-    );
+    encode::prefix(&mut out, packet.kind, packet.attachments.len(), &packet.namespace);
     let head = String::from_utf8(out).unwrap();
-    format!(
-        "{head}{}{}",
-        packet.ack_id.as_deref().unwrap_or(""),
-        packet.data
-    )
+    format!("{head}{}{}", packet.ack_id.as_deref().unwrap_or(""), packet.data)
 }
 
 /// Binary messages captured from the official packages.
@@ -56,27 +42,12 @@ fn golden_messages() {
     // Text, what a server writes for it (or none of ours does), what it reads as.
     let table = [
         ("0", "83 a474797065 00 a464617461 d40000 a36e7370 a12f"),
-        (
-            "0{\"sid\":\"abc\"}",
-            "83a47479706500a46461746181a3736964a3616263a36e7370a12f",
-        ),
-        (
-            "2[\"hello\"]",
-            "83 a474797065 02 a464617461 91 a568656c6c6f a36e7370 a12f",
-        ),
-        (
-            "31[\"ok\"]",
-            "84 a474797065 03 a26964 01 a464617461 91 a26f6b a36e7370 a12f",
-        ),
+        ("0{\"sid\":\"abc\"}", "83a47479706500a46461746181a3736964a3616263a36e7370a12f"),
+        ("2[\"hello\"]", "83 a474797065 02 a464617461 91 a568656c6c6f a36e7370 a12f"),
+        ("31[\"ok\"]", "84 a474797065 03 a26964 01 a464617461 91 a26f6b a36e7370 a12f"),
         ("1", "82 a474797065 01 a36e7370 a12f"),
-        (
-            "4{\"message\":\"x\"}",
-            "83a47479706504a46461746181a76d657373616765a178a36e7370a12f",
-        ),
-        (
-            "2/chat,[\"hello\",null]",
-            "83a47479706502a46461746192a568656c6c6fc0a36e7370a52f63686174",
-        ),
+        ("4{\"message\":\"x\"}", "83a47479706504a46461746181a76d657373616765a178a36e7370a12f"),
+        ("2/chat,[\"hello\",null]", "83a47479706502a46461746192a568656c6c6fc0a36e7370a52f63686174"),
     ];
     for (text, wire) in table {
         assert_eq!(encode_packet(text, &NONE), Ok(bytes(wire)), "{text}");
@@ -99,21 +70,12 @@ fn binary_becomes_attachments_in_document_order_and_back() {
     let place = |num| format!("{{\"_placeholder\":true,\"num\":{num}}}");
     let (zero, one, two) = (place(0), place(1), place(2));
     assert_eq!(found.kind, Kind::BinaryEvent);
-    assert_eq!(
-        found.data,
-        format!("[\"a\",{zero},{{\"b\":[{one}],\"c\":{two}}}]")
-    );
+    assert_eq!(found.data, format!("[\"a\",{zero},{{\"b\":[{one}],\"c\":{two}}}]"));
     assert_eq!(found.attachments, [vec![1, 2], vec![3], vec![]]);
-    assert_eq!(
-        encode_packet(&to_text(&found), &found.attachments),
-        Ok(wire)
-    );
+    assert_eq!(encode_packet(&to_text(&found), &found.attachments), Ok(wire));
 
     let ack = decode_packet(&packet(3, "91 c40109"), LIMITS).unwrap();
-    assert_eq!(
-        (ack.kind, ack.attachments),
-        (Kind::BinaryAck, vec![vec![9]])
-    );
+    assert_eq!((ack.kind, ack.attachments), (Kind::BinaryAck, vec![vec![9]]));
 }
 
 /// Values that only one of the forms has.
@@ -143,10 +105,7 @@ fn values_are_mapped_as_javascript_would() {
         ("d700 ffe14df73d240000", "\"-271821-04-20T00:00:00.000Z\""),
         ("d6ff 00000001", "\"1970-01-01T00:00:01.000Z\""),
         ("d7ff 00f4240400000001", "\"1970-01-01T00:00:01.004Z\""),
-        (
-            "c70cff 0010f447 0000000000000001",
-            "\"1970-01-01T00:00:01.001Z\"",
-        ),
+        ("c70cff 0010f447 0000000000000001", "\"1970-01-01T00:00:01.001Z\""),
         ("a3eda080", "\"\u{FFFD}\""),
         ("a3220a5c", "\"\\\"\\n\\\\\""),
     ];
@@ -181,10 +140,7 @@ fn json_values_take_their_shortest_form() {
         ("1.5", "cb3ff8000000000000"),
         ("1e999", "cb7ff0000000000000"),
         (r#""\ud83d\ude00\ud800""#, "a7f09f9880efbfbd"),
-        (
-            r#"{"_placeholder":true,"num":0}"#,
-            "82ac5f706c616365686f6c646572c3a36e756d00",
-        ),
+        (r#"{"_placeholder":true,"num":0}"#, "82ac5f706c616365686f6c646572c3a36e756d00"),
         ("[]", "90"),
         ("{ \"a\" : [ ] , \"a\" : {} }", "82a16190a16180"),
     ];
@@ -206,30 +162,19 @@ fn placeholders_become_the_bytes_they_name() {
     let item =
         r#"{"x":[1,[2]],"num":1,"_placeholder":true},[{"num":0.0,"\u005fplaceholder":true}]"#;
     let wanted = packet(2, "93 a161 c4020202 91 c40101");
-    assert_eq!(
-        encode_packet(&format!("52-[\"a\",{item}]"), &two),
-        Ok(wanted)
-    );
+    assert_eq!(encode_packet(&format!("52-[\"a\",{item}]"), &two), Ok(wanted));
     for num in ["2", "-1", "0.5", "\"0\"", "null", "[]", "1e9", "1e999"] {
         let text = format!("52-[\"a\",{{\"_placeholder\":true,\"num\":{num}}}]");
         let wanted = Err(TranscodeError::Packet(ParseError::Placeholder));
         assert_eq!(encode_packet(&text, &two), wanted, "{num}");
     }
-    assert_eq!(
-        encode_packet("51-[\"a\"]", &two),
-        Err(TranscodeError::Attachments)
-    );
-    assert_eq!(
-        encode_packet("2[\"a\"]", &two),
-        Err(TranscodeError::Attachments)
-    );
+    assert_eq!(encode_packet("51-[\"a\"]", &two), Err(TranscodeError::Attachments));
+    assert_eq!(encode_packet("2[\"a\"]", &two), Err(TranscodeError::Attachments));
     let empty = Err(TranscodeError::Packet(ParseError::PayloadMissing));
     assert_eq!(encode_packet("2", &NONE), empty);
     assert_eq!(
         encode_packet("30", &NONE),
-        Ok(bytes(
-            "84a474797065 03 a26964 00 a464617461 90 a36e7370 a12f"
-        ))
+        Ok(bytes("84a474797065 03 a26964 00 a464617461 90 a36e7370 a12f"))
     );
 }
 
@@ -242,10 +187,7 @@ fn packets_that_no_rule_allows_are_refused() {
         (packet(2, "91 c0"), ParseError::EventName),
         (packet(2, "91 80"), ParseError::EventName),
         (packet(2, "91 c40101"), ParseError::EventName),
-        (
-            packet(2, "91 aa646973636f6e6e656374"),
-            ParseError::ReservedName,
-        ),
+        (packet(2, "91 aa646973636f6e6e656374"), ParseError::ReservedName),
         (packet(2, "a161"), ParseError::PayloadType),
         (packet(2, "d40000"), ParseError::PayloadMissing),
         (packet(3, "80"), ParseError::PayloadType),
@@ -265,34 +207,13 @@ fn packets_that_no_rule_allows_are_refused() {
         (bytes("81 a474797065 01"), ParseError::Field),
         (bytes("81 a36e7370 a12f"), ParseError::Field),
         (bytes("82 a474797065 01 a36e7370 c0"), ParseError::Namespace),
-        (
-            bytes("82 a474797065 01 a36e7370 a161"),
-            ParseError::Namespace,
-        ),
-        (
-            bytes("82 a474797065 01 a36e7370 a32f612c"),
-            ParseError::Namespace,
-        ),
-        (
-            bytes("82 a474797065 01 a36e7370 a12f 00"),
-            ParseError::TrailingBytes,
-        ),
-        (
-            bytes("83 a474797065 01 a26964 c0 a36e7370 a12f"),
-            ParseError::AckId,
-        ),
-        (
-            bytes("83 a474797065 01 a26964 ff a36e7370 a12f"),
-            ParseError::AckId,
-        ),
-        (
-            bytes("83 a474797065 01 a26964 a130 a36e7370 a12f"),
-            ParseError::AckId,
-        ),
-        (
-            bytes("83 a474797065 01 01 02 a36e7370 a12f"),
-            ParseError::MapKey,
-        ),
+        (bytes("82 a474797065 01 a36e7370 a161"), ParseError::Namespace),
+        (bytes("82 a474797065 01 a36e7370 a32f612c"), ParseError::Namespace),
+        (bytes("82 a474797065 01 a36e7370 a12f 00"), ParseError::TrailingBytes),
+        (bytes("83 a474797065 01 a26964 c0 a36e7370 a12f"), ParseError::AckId),
+        (bytes("83 a474797065 01 a26964 ff a36e7370 a12f"), ParseError::AckId),
+        (bytes("83 a474797065 01 a26964 a130 a36e7370 a12f"), ParseError::AckId),
+        (bytes("83 a474797065 01 01 02 a36e7370 a12f"), ParseError::MapKey),
         (vec![], ParseError::Msgpack),
     ];
     for (wire, wanted) in table {
@@ -302,10 +223,7 @@ fn packets_that_no_rule_allows_are_refused() {
     assert!(decode_packet(&packet(2, "91 05"), LIMITS).is_ok());
     assert!(decode_packet(&packet(2, &forged.replace("c40101", "c0")), LIMITS).is_ok());
     let id = bytes("83 a474797065 01 a26964 cb4014000000000000 a36e7370 a12f");
-    assert_eq!(
-        decode_packet(&id, LIMITS).unwrap().ack_id.as_deref(),
-        Some("5")
-    );
+    assert_eq!(decode_packet(&id, LIMITS).unwrap().ack_id.as_deref(), Some("5"));
 }
 
 /// Of equal keys the last counts, with nothing left of those before.
@@ -313,10 +231,7 @@ fn packets_that_no_rule_allows_are_refused() {
 fn keys_in_any_order() {
     let wire = "86 a36e7370 a22f61 a464617461 92 a161 c40101 a464617461 91 a162 a26964 03
         a26964 d40000 a474797065 02";
-    let wanted = Decoded {
-        namespace: "/a".into(),
-        ..decoded(Kind::Event, None, "[\"b\"]")
-    };
+    let wanted = Decoded { namespace: "/a".into(), ..decoded(Kind::Event, None, "[\"b\"]") };
     assert_eq!(decode_packet(&bytes(wire), LIMITS), Ok(wanted));
 }
 
@@ -324,38 +239,17 @@ fn keys_in_any_order() {
 #[test]
 fn limits_hold() {
     let nested = |levels: usize| packet(2, &format!("{} a161", "91".repeat(levels)));
-    assert_eq!(
-        decode_packet(&nested(DEPTH_MAX), LIMITS),
-        Err(ParseError::EventName)
-    );
-    assert_eq!(
-        decode_packet(&nested(DEPTH_MAX + 1), LIMITS),
-        Err(ParseError::TooDeep)
-    );
-    let boundless = DecodeLimits {
-        depth: usize::MAX,
-        ..LIMITS
-    };
-    assert_eq!(
-        decode_packet(&nested(90_000), boundless),
-        Err(ParseError::TooDeep)
-    );
+    assert_eq!(decode_packet(&nested(DEPTH_MAX), LIMITS), Err(ParseError::EventName));
+    assert_eq!(decode_packet(&nested(DEPTH_MAX + 1), LIMITS), Err(ParseError::TooDeep));
+    let boundless = DecodeLimits { depth: usize::MAX, ..LIMITS };
+    assert_eq!(decode_packet(&nested(90_000), boundless), Err(ParseError::TooDeep));
 
-    let few = DecodeLimits {
-        elements_max: 6,
-        ..LIMITS
-    };
+    let few = DecodeLimits { elements_max: 6, ..LIMITS };
     // Three keys, the array, two items; one more is too many, also where it is passed over.
     assert!(decode_packet(&event_of("01"), few).is_ok());
-    assert_eq!(
-        decode_packet(&event_of("9101"), few),
-        Err(ParseError::TooManyElements)
-    );
+    assert_eq!(decode_packet(&event_of("9101"), few), Err(ParseError::TooManyElements));
     let ignored = bytes("83 a474797065 01 a178 93010203 a36e7370 a12f");
-    assert_eq!(
-        decode_packet(&ignored, few),
-        Err(ParseError::TooManyElements)
-    );
+    assert_eq!(decode_packet(&ignored, few), Err(ParseError::TooManyElements));
 
     let text = format!("2[\"a\",{}{}]", "[".repeat(100_000), "]".repeat(100_000));
     let deep = Err(TranscodeError::Packet(ParseError::TooDeep));
@@ -397,12 +291,8 @@ impl Dice {
             "\"é\\n\\\"\u{1F600}\"",
             "18446744073709551615",
         ];
-        const KEYS: [&str; 4] = [
-            "\"\"",
-            "\"key\"",
-            "\"num\"",
-            "\"a rather long key, of more than 31 bytes\"",
-        ];
+        const KEYS: [&str; 4] =
+            ["\"\"", "\"key\"", "\"num\"", "\"a rather long key, of more than 31 bytes\""];
         match self.below(if depth == 0 { 5 } else { 9 }) {
             0..4 => self.pick(&SCALARS).to_owned(),
             4 => match attachments {
@@ -438,11 +328,7 @@ fn round_trips_keep_the_text() {
         let data = format!("[\"x\",{}]", dice.document(4, &mut count));
         let count = count.unwrap_or(0);
         binary += usize::from(count > 0);
-        let head = if count > 0 {
-            format!("5{count}-/n,7")
-        } else {
-            "2/n,7".into()
-        };
+        let head = if count > 0 { format!("5{count}-/n,7") } else { "2/n,7".into() };
         let attachments: Vec<_> = (0..count).map(|n| vec![7_u8; n * 90]).collect();
         let text = format!("{head}{data}");
         let wire = encode_packet(&text, &attachments).unwrap();

@@ -136,9 +136,7 @@ impl Endings {
     /// Room for `kinds` endings at once, so that counting allocates nothing.
     #[must_use]
     pub fn new(kinds: usize) -> Self {
-        Self {
-            counts: vec![0; kinds.min(ENDINGS_MAX)],
-        }
+        Self { counts: vec![0; kinds.min(ENDINGS_MAX)] }
     }
 
     /// Counts one ending by its index in the endings table.
@@ -200,10 +198,7 @@ mod tests {
             };
             assert_eq!(row.metric, expected);
         }
-        let gauges = Counters::TABLE
-            .iter()
-            .filter(|row| row.kind == Kind::Gauge)
-            .count();
+        let gauges = Counters::TABLE.iter().filter(|row| row.kind == Kind::Gauge).count();
         assert_eq!((names.len(), gauges), (51, 10));
     }
 
@@ -226,11 +221,7 @@ mod tests {
             .collect();
         assert_eq!(
             seen,
-            [
-                ("connections_opened", 3),
-                ("log_suppressed", 5),
-                ("async_handlers_running", 7)
-            ]
+            [("connections_opened", 3), ("log_suppressed", 5), ("async_handlers_running", 7)]
         );
     }
 

@@ -109,9 +109,7 @@ impl Histograms {
     /// Nothing recorded and nothing allocated.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            lanes: array::from_fn(|_| None),
-        }
+        Self { lanes: array::from_fn(|_| None) }
     }
 
     /// Records one latency in microseconds.
@@ -135,17 +133,13 @@ impl Histograms {
     /// How many values `stage` has seen since the last reset.
     #[must_use]
     pub fn count(&self, stage: Stage) -> u64 {
-        self.lanes[stage.index()]
-            .as_ref()
-            .map_or(0, |lane| lane.count)
+        self.lanes[stage.index()].as_ref().map_or(0, |lane| lane.count)
     }
 
     /// The exact sum of the values of `stage`, in microseconds.
     #[must_use]
     pub fn sum_us(&self, stage: Stage) -> u64 {
-        self.lanes[stage.index()]
-            .as_ref()
-            .map_or(0, |lane| lane.sum_us)
+        self.lanes[stage.index()].as_ref().map_or(0, |lane| lane.sum_us)
     }
 
     /// Whether nothing was recorded since the last reset.
@@ -177,8 +171,7 @@ impl Histograms {
                 // Both have the same bins, and the highest bin reaches beyond the bound: recorded
                 // at its bound, so that no value moves to another bin.
                 let value_us = bin.value_iterated_to().min(HIGHEST_US);
-                into.values
-                    .saturating_record_n(value_us, u64::from(bin.count_at_value()));
+                into.values.saturating_record_n(value_us, u64::from(bin.count_at_value()));
             }
             into.count = into.count.saturating_add(lane.count);
             into.sum_us = into.sum_us.saturating_add(lane.sum_us);
@@ -211,9 +204,7 @@ impl Merged {
     /// Nothing merged yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            lanes: array::from_fn(|_| Lane::new()),
-        }
+        Self { lanes: array::from_fn(|_| Lane::new()) }
     }
 
     /// The histogram of one stage, in microseconds.
@@ -345,8 +336,7 @@ pub fn hgrm<C: Counter>(values: &Histogram<C>) -> String {
 }
 
 fn put(text: &mut String, arguments: std::fmt::Arguments<'_>) {
-    text.write_fmt(arguments)
-        .expect("a String takes all that is written");
+    text.write_fmt(arguments).expect("a String takes all that is written");
 }
 
 #[cfg(test)]

@@ -22,12 +22,7 @@ fn the_stages_are_sound() {
         assert_eq!(stage.index(), index);
         assert_eq!(Stage::from_name(stage.name()), Some(stage));
         assert!(stage.help().starts_with("From ") && stage.help().ends_with('.'));
-        assert!(
-            stage
-                .name()
-                .bytes()
-                .all(|byte| byte.is_ascii_lowercase() || byte == b'_')
-        );
+        assert!(stage.name().bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_'));
     }
     assert_eq!(Stage::from_name("Handler"), None);
 }
@@ -79,10 +74,7 @@ fn percentiles_of_one_to_ten_thousand_are_within_one_percent() {
         (seen.p9999, 9_999),
         (seen.max, 10_000),
     ] {
-        assert!(
-            told >= truth && told - truth <= truth / 100,
-            "{told} for {truth}"
-        );
+        assert!(told >= truth && told - truth <= truth / 100, "{told} for {truth}");
     }
     assert_eq!(
         percentiles(&all, Stage::MeshHop),
@@ -98,9 +90,8 @@ fn merging_intervals_equals_recording_them_together() {
     let mut one = Histograms::new();
     let mut parts = [Histograms::new(), Histograms::new()];
     for round in 0..20_000_usize {
-        state = state
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let us = state >> (30 + state % 34);
         one.record_n(Stage::QueuedToWritten, us, 2);
         parts[round % 2].record_n(Stage::QueuedToWritten, us, 2);
@@ -142,35 +133,23 @@ fn hgrm_is_the_table_the_plotters_read() {
     let text = hgrm(merged(&values).stage(Stage::RestCall));
     let mut lines = text.lines();
     assert_eq!(
-        lines
-            .next()
-            .expect("a head")
-            .split_whitespace()
-            .collect::<Vec<_>>(),
+        lines.next().expect("a head").split_whitespace().collect::<Vec<_>>(),
         ["Value", "Percentile", "TotalCount", "1/(1-Percentile)"]
     );
     assert_eq!(lines.next(), Some(""));
     let (rows, foot): (Vec<_>, Vec<_>) = lines.partition(|line| !line.starts_with('#'));
     let mut last = [0.0_f64; 3];
     for (index, row) in rows.iter().enumerate() {
-        assert!(
-            row.starts_with(' '),
-            "a reader's pattern wants a blank: {row:?}"
-        );
-        let columns: Vec<f64> = row
-            .split_whitespace()
-            .map(|column| column.parse().expect("a figure"))
-            .collect();
+        assert!(row.starts_with(' '), "a reader's pattern wants a blank: {row:?}");
+        let columns: Vec<f64> =
+            row.split_whitespace().map(|column| column.parse().expect("a figure")).collect();
         let is_last = index + 1 == rows.len();
         assert_eq!(columns.len(), if is_last { 3 } else { 4 });
         for (column, before) in columns.iter().zip(&last) {
             assert!(column >= before, "columns only grow: {row:?}");
         }
         if !is_last {
-            assert!(
-                (columns[3] * (1.0 - columns[1]) - 1.0).abs() < 0.01,
-                "{row:?}"
-            );
+            assert!((columns[3] * (1.0 - columns[1]) - 1.0).abs() < 0.01, "{row:?}");
         }
         last = [columns[0], columns[1], columns[2]];
     }

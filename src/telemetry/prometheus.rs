@@ -114,11 +114,7 @@ fn escape(text: &mut String, content: &str, quoted: bool) {
 #[must_use]
 pub fn render(totals: &Totals, ending_labels: &[&'static str], version: &str) -> Exposition {
     let mut out = Exposition::new();
-    out.family(
-        "corewire_build_info",
-        "The running version; the value is always 1.",
-        Kind::Gauge,
-    );
+    out.family("corewire_build_info", "The running version; the value is always 1.", Kind::Gauge);
     out.sample("corewire_build_info", &[("version", version)], 1);
     cores(&mut out, totals);
     for row in Counters::TABLE {
@@ -161,11 +157,7 @@ fn cores(out: &mut Exposition, totals: &Totals) {
         let busy = seconds(known.busy_us);
         out.sample("corewire_core_busy_seconds_total", &[("core", &core)], busy);
     }
-    out.family(
-        "corewire_core_uptime_seconds",
-        "Time since each core started.",
-        Kind::Gauge,
-    );
+    out.family("corewire_core_uptime_seconds", "Time since each core started.", Kind::Gauge);
     for known in totals.per_core() {
         let core = known.core.to_string();
         let uptime = seconds(known.uptime_us);

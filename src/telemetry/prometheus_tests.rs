@@ -5,12 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::{CoreSnapshot, Endings, Histograms};
 use super::*;
 
-const LABELS: [&str; 4] = [
-    "client_closed",
-    "ping_timeout",
-    "slow_consumer",
-    "ping_timeout",
-];
+const LABELS: [&str; 4] = ["client_closed", "ping_timeout", "slow_consumer", "ping_timeout"];
 
 type Labels = BTreeMap<String, String>;
 
@@ -28,13 +23,8 @@ impl Parsed {
             .iter()
             .map(|(label, content)| ((*label).to_owned(), (*content).to_owned()))
             .collect();
-        let mut found = self
-            .samples
-            .iter()
-            .filter(|(at, with, _)| at == name && *with == wanted);
-        let (_, _, value) = found
-            .next()
-            .unwrap_or_else(|| panic!("no {name} {labels:?}"));
+        let mut found = self.samples.iter().filter(|(at, with, _)| at == name && *with == wanted);
+        let (_, _, value) = found.next().unwrap_or_else(|| panic!("no {name} {labels:?}"));
         assert!(found.next().is_none(), "{name} {labels:?} stands twice");
         *value
     }
@@ -64,18 +54,13 @@ fn parse(text: &str) -> Parsed {
         assert!(!line.starts_with('#') && !line.is_empty(), "{line:?}");
         let family = open.as_deref().expect("samples follow a TYPE");
         let (name, labels, value) = sample(line);
-        let rest = name
-            .strip_prefix(family)
-            .unwrap_or_else(|| panic!("{name} in {family}"));
+        let rest = name.strip_prefix(family).unwrap_or_else(|| panic!("{name} in {family}"));
         let suffixes: &[&str] = match parsed.types[family].as_str() {
             "histogram" => &["_bucket", "_sum", "_count"],
             _ => &[""],
         };
         assert!(suffixes.contains(&rest), "{name} in {family}");
-        assert!(
-            seen.insert((name.clone(), labels.clone())),
-            "{line} stands twice"
-        );
+        assert!(seen.insert((name.clone(), labels.clone())), "{line} stands twice");
         parsed.samples.push((name, labels, value));
     }
     parsed
@@ -83,9 +68,7 @@ fn parse(text: &str) -> Parsed {
 
 /// One sample line: `name{label="value",...} number`.
 fn sample(line: &str) -> (String, Labels, f64) {
-    let end = line
-        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-        .expect("a name ends");
+    let end = line.find(|c: char| !(c.is_ascii_alphanumeric() || c == '_')).expect("a name ends");
     let (name, mut rest) = line.split_at(end);
     let mut labels = Labels::new();
     if let Some(mut inner) = rest.strip_prefix('{') {
@@ -136,11 +119,7 @@ fn snapshot(core: usize) -> CoreSnapshot {
     CoreSnapshot {
         core,
         label: format!("worker-{core}"),
-        counters: Counters {
-            events_in: 41 + core as u64,
-            connections: 3,
-            ..Counters::default()
-        },
+        counters: Counters { events_in: 41 + core as u64, connections: 3, ..Counters::default() },
         endings,
         hists,
         taken_at_us: 9_000_000,
@@ -183,10 +162,7 @@ fn every_number_of_the_table_is_there_for_every_core() {
 #[test]
 fn label_values_survive_quotes_backslashes_and_line_feeds() {
     let parsed = rendered();
-    assert_eq!(
-        parsed.value("corewire_build_info", &[("version", "1.2.3-\"x\"")]),
-        1.0
-    );
+    assert_eq!(parsed.value("corewire_build_info", &[("version", "1.2.3-\"x\"")]), 1.0);
     for (core, cpu) in [("0", "6"), ("1", "")] {
         let label = format!("worker-{core}");
         let labels = [
@@ -199,28 +175,18 @@ fn label_values_survive_quotes_backslashes_and_line_feeds() {
     }
     let mut out = Exposition::new();
     out.family("x", "two\nlines \\ and \"quotes\"", Kind::Gauge);
-    assert_eq!(
-        out.finish(),
-        "# HELP x two\\nlines \\\\ and \"quotes\"\n# TYPE x gauge\n"
-    );
+    assert_eq!(out.finish(), "# HELP x two\\nlines \\\\ and \"quotes\"\n# TYPE x gauge\n");
 }
 
 #[test]
 fn endings_that_share_a_label_are_added_up() {
     let parsed = rendered();
     let value = |ending, core| {
-        parsed.value(
-            "corewire_endings_total",
-            &[("ending", ending), ("core", core)],
-        )
+        parsed.value("corewire_endings_total", &[("ending", ending), ("core", core)])
     };
     assert_eq!(value("client_closed", "0"), 1.0);
     assert_eq!(value("ping_timeout", "1"), 3.0);
-    assert_eq!(
-        value("slow_consumer", "1"),
-        0.0,
-        "never happened, and says so"
-    );
+    assert_eq!(value("slow_consumer", "1"), 0.0, "never happened, and says so");
 
     let mut totals = Totals::new();
     totals.absorb(snapshot(0));
@@ -242,10 +208,7 @@ fn buckets_are_cumulative_and_the_last_is_the_count() {
         }
         assert_eq!(edges.len(), EDGES.len() + 1);
         for pair in edges.windows(2) {
-            assert!(
-                pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1,
-                "{stage}: {pair:?}"
-            );
+            assert!(pair[0].0 < pair[1].0 && pair[0].1 <= pair[1].1, "{stage}: {pair:?}");
         }
         let (edge, all) = edges[EDGES.len()];
         assert!(edge.is_infinite());
@@ -291,9 +254,7 @@ fn nothing_absorbed_is_still_a_text_that_parses() {
 
 #[test]
 fn no_label_but_those_that_are_bounded() {
-    let allowed = [
-        "version", "core", "label", "driver", "cpu", "ending", "stage", "le",
-    ];
+    let allowed = ["version", "core", "label", "driver", "cpu", "ending", "stage", "le"];
     for (name, labels, _) in rendered().samples {
         for label in labels.keys() {
             assert!(allowed.contains(&label.as_str()), "{name} has {label}");

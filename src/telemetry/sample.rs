@@ -32,12 +32,7 @@ impl Sampler {
     #[must_use]
     pub fn new(per_second: u32, now_ms: u64) -> Self {
         let per_second = u64::from(per_second);
-        Self {
-            per_second,
-            units: per_second * LINE,
-            refilled_ms: now_ms,
-            suppressed: 0,
-        }
+        Self { per_second, units: per_second * LINE, refilled_ms: now_ms, suppressed: 0 }
     }
 
     /// Judges one line at `now_ms`. A time before the last one refills nothing.
@@ -53,9 +48,7 @@ impl Sampler {
             return Verdict::Drop;
         }
         self.units -= LINE;
-        Verdict::Log {
-            suppressed: std::mem::take(&mut self.suppressed),
-        }
+        Verdict::Log { suppressed: std::mem::take(&mut self.suppressed) }
     }
 
     /// Lines dropped since the last one that passed; what a last line at the end may still tell.
@@ -88,9 +81,7 @@ mod tests {
     #[test]
     fn a_long_silence_fills_the_bucket_once() {
         let mut sampler = Sampler::new(3, 0);
-        let passed = (0..100)
-            .filter(|_| sampler.allow(u64::MAX) != Verdict::Drop)
-            .count();
+        let passed = (0..100).filter(|_| sampler.allow(u64::MAX) != Verdict::Drop).count();
         assert_eq!(passed, 3);
     }
 

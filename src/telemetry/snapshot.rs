@@ -71,10 +71,7 @@ struct Window {
 
 impl Window {
     const fn new() -> Self {
-        Self {
-            slots: [0; WINDOW_SECONDS as usize],
-            newest: 0,
-        }
+        Self { slots: [0; WINDOW_SECONDS as usize], newest: 0 }
     }
 
     /// Books `events` in `second`; what is older than the window is forgotten.
@@ -97,9 +94,7 @@ impl Window {
     }
 
     fn sum(&self) -> u64 {
-        self.slots
-            .iter()
-            .fold(0, |sum, slot| sum.saturating_add(*slot))
+        self.slots.iter().fold(0, |sum, slot| sum.saturating_add(*slot))
     }
 
     const fn slot(second: u64) -> usize {
@@ -127,11 +122,7 @@ impl Totals {
     /// Nothing absorbed yet.
     #[must_use]
     pub fn new() -> Self {
-        Self {
-            cores: BTreeMap::new(),
-            merged: Merged::new(),
-            events: Window::new(),
-        }
+        Self { cores: BTreeMap::new(), merged: Merged::new(), events: Window::new() }
     }
 
     /// Takes a core's numbers in and gives its histograms back, empty and with their memory.
@@ -159,18 +150,12 @@ impl Totals {
             return hists;
         }
         let events_before = before.map_or(0, |before| before.counters.events_in);
-        self.events.add(
-            taken_at_us / 1_000_000,
-            since(counters.events_in, events_before),
-        );
-        let (taken_before_us, busy_before_us) = before
-            .map_or((taken_at_us.saturating_sub(uptime_us), 0), |before| {
-                (before.taken_at_us, before.busy_us)
-            });
-        let busy_ratio = ratio(
-            since(busy_us, busy_before_us),
-            taken_at_us - taken_before_us,
-        );
+        self.events.add(taken_at_us / 1_000_000, since(counters.events_in, events_before));
+        let (taken_before_us, busy_before_us) = match before {
+            Some(before) => (before.taken_at_us, before.busy_us),
+            None => (taken_at_us.saturating_sub(uptime_us), 0),
+        };
+        let busy_ratio = ratio(since(busy_us, busy_before_us), taken_at_us - taken_before_us);
         let known = CoreTotals {
             core,
             label,
@@ -244,11 +229,7 @@ impl Totals {
     /// and the wait for the other end are not in it.
     #[must_use]
     pub fn average_latency_ms(&self) -> f64 {
-        let stages = [
-            Stage::ReceiveToDispatch,
-            Stage::Handler,
-            Stage::QueuedToWritten,
-        ];
+        let stages = [Stage::ReceiveToDispatch, Stage::Handler, Stage::QueuedToWritten];
         let total_us: f64 = stages.iter().map(|stage| self.merged.mean_us(*stage)).sum();
         total_us / 1_000.0
     }
@@ -256,11 +237,7 @@ impl Totals {
 
 /// What an absolute counter has grown by. One that went back has started anew.
 const fn since(value: u64, before: u64) -> u64 {
-    if value < before {
-        value
-    } else {
-        value - before
-    }
+    if value < before { value } else { value - before }
 }
 
 /// `part` of `whole` between 0 and 1; an empty whole is idle.
@@ -281,11 +258,7 @@ mod tests {
         CoreSnapshot {
             core,
             label: format!("worker-{core}"),
-            counters: Counters {
-                events_in,
-                connections: 10,
-                ..Counters::default()
-            },
+            counters: Counters { events_in, connections: 10, ..Counters::default() },
             endings: Endings::default(),
             hists: Histograms::new(),
             taken_at_us: second * SECOND,
@@ -316,11 +289,7 @@ mod tests {
         assert_eq!(totals.percentiles(Stage::Handler).count, 6);
         let labels: Vec<_> = totals.per_core().map(|core| core.label.as_str()).collect();
         assert_eq!(labels, ["worker-0", "worker-1"]);
-        assert!(
-            totals
-                .per_core()
-                .all(|core| (core.busy_ratio - 0.25).abs() < 1e-9)
-        );
+        assert!(totals.per_core().all(|core| (core.busy_ratio - 0.25).abs() < 1e-9));
     }
 
     #[test]
@@ -396,9 +365,6 @@ mod tests {
         assert!((known.busy_ratio - 0.5).abs() < 1e-9);
         totals.absorb(snapshot(0, 12, 0));
         let known = totals.per_core().next().expect("one core");
-        assert!(
-            known.busy_ratio.abs() < f64::EPSILON,
-            "an empty interval is idle"
-        );
+        assert!(known.busy_ratio.abs() < f64::EPSILON, "an empty interval is idle");
     }
 }

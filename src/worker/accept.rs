@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::net::SocketFlags;
 
-use super::notify::yield_now;
+use super::notify::{Notify, yield_now};
 use super::run::Worker;
 
 /// Accepted in a row before other tasks get their turn.
@@ -17,26 +17,40 @@ const NO_DESCRIPTORS_MS: u64 = 100;
 /// kernel take 4 MB before we hear of it.
 const NOTSENT_LOWAT_BYTES: u32 = 64 << 10;
 
-/// Accepts until told to stop.
-pub(super) async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener) {
+/// Accepts until told to stop. Connections that wait by then are taken in before the listener
+/// closes: closing it would reset them.
+pub(super) async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener, stop: Rc<Notify>) {
     let Ok(waiting) = listener.try_clone() else { return };
     let Ok(waiting) = monoio::net::TcpListener::from_std(waiting) else { return };
-    while waiting.readable(false).await.is_ok() && !worker.stopped_accepting() {
-        let mut accepted = 0;
-        loop {
-            match accept(&listener) {
-                Ok(Some((stream, peer))) => worker.adopt(stream, peer, Vec::new()),
-                Ok(None) => break,
-                Err(_) => {
-                    worker.core.with(|shard| shard.counters_mut().connections_refused += 1);
-                    monoio::time::sleep(Duration::from_millis(NO_DESCRIPTORS_MS)).await;
-                    break;
-                }
+    loop {
+        // Both may be dropped unfinished: neither holds anything that could be lost.
+        let stopped = monoio::select! {
+            ready = waiting.readable(false) => ready.is_err(),
+            () = stop.wait() => true,
+        };
+        accept_waiting(&worker, &listener).await;
+        if stopped {
+            return;
+        }
+    }
+}
+
+/// Takes in every connection that waits.
+async fn accept_waiting(worker: &Rc<Worker>, listener: &std::net::TcpListener) {
+    let mut accepted = 0;
+    loop {
+        match accept(listener) {
+            Ok(Some((stream, peer))) => worker.adopt(stream, peer, Vec::new()),
+            Ok(None) => return,
+            Err(_) => {
+                worker.core.with(|shard| shard.counters_mut().connections_refused += 1);
+                monoio::time::sleep(Duration::from_millis(NO_DESCRIPTORS_MS)).await;
+                return;
             }
-            accepted += 1;
-            if accepted % ACCEPTS_IN_A_ROW == 0 {
-                yield_now().await;
-            }
+        }
+        accepted += 1;
+        if accepted % ACCEPTS_IN_A_ROW == 0 {
+            yield_now().await;
         }
     }
 }

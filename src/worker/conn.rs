@@ -117,12 +117,7 @@ impl Worker {
         outcome
     }
 
-    fn read_into(
-        self: &Rc<Self>,
-        key: Key,
-        io: &ConnIo,
-        scratch: &mut [u8],
-    ) -> Result<Next, ()> {
+    fn read_into(self: &Rc<Self>, key: Key, io: &ConnIo, scratch: &mut [u8]) -> Result<Next, ()> {
         for _ in 0..READS_IN_A_ROW {
             let Ok(received) = fd::receive(&io.stream, scratch) else { return Err(()) };
             let Some(count) = received else { return Ok(Next::Read) };

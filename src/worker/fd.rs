@@ -62,10 +62,7 @@ pub fn attach_successor_filter(listener: BorrowedFd<'_>, ours: u32) -> io::Resul
         libc::sock_filter { code: 0x04, jt: 0, jf: 0, k: ours },
         libc::sock_filter { code: 0x16, jt: 0, jf: 0, k: 0 },
     ];
-    let filter = libc::sock_fprog {
-        len: 4,
-        filter: program.as_ptr().cast_mut(),
-    };
+    let filter = libc::sock_fprog { len: 4, filter: program.as_ptr().cast_mut() };
     // SAFETY: the pointer and the size describe `filter`, which outlives the call, and so does
     // the program it points to; the kernel copies both.
     let result = unsafe {

@@ -80,7 +80,8 @@ pub(super) struct Worker {
     pub(super) stuck: Cell<bool>,
     log: Arc<dyn Fn(CoreId, LogEvent, u64) + Send + Sync>,
     sampler: RefCell<Sampler>,
-    stopped: Cell<bool>,
+    /// Told to stop, one a listener.
+    stops: RefCell<Vec<Rc<notify::Notify>>>,
     ended: Cell<bool>,
     end: notify::Notify,
     left: Arc<std::sync::atomic::AtomicUsize>,
@@ -149,9 +150,8 @@ impl Host for WorkerHost {
 
 /// Runs a worker on this thread until it is told to end.
 pub fn run(start: WorkerStart) {
-    let pinned = start.cpu.is_none_or(|id| {
-        core_affinity::set_for_current(core_affinity::CoreId { id })
-    });
+    let pinned =
+        start.cpu.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
     let started = start.started.clone();
     let core = start.core;
     let outcome = driver::block_on(start.wanted, |rung, refused| {
@@ -194,7 +194,7 @@ async fn live(start: WorkerStart) {
         stuck: Cell::new(false),
         log: start.log,
         sampler: RefCell::new(Sampler::new(start.log_per_second, 0)),
-        stopped: Cell::new(false),
+        stops: RefCell::new(Vec::new()),
         ended: Cell::new(false),
         end: notify::Notify::default(),
         left: start.left,
@@ -202,7 +202,9 @@ async fn live(start: WorkerStart) {
     *place.borrow_mut() = Rc::downgrade(&worker);
     core.install(&*start.build);
     for listener in start.listeners {
-        drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener)));
+        let stop = Rc::new(notify::Notify::default());
+        worker.stops.borrow_mut().push(Rc::clone(&stop));
+        drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener, stop)));
     }
     drop(monoio::spawn(timers(Rc::clone(&worker))));
     let inbox = inbox::serve(Rc::clone(&worker), start.inbox);
@@ -230,17 +232,17 @@ async fn timers(worker: Rc<Worker>) {
 }
 
 impl Worker {
-    pub(super) fn stopped_accepting(&self) -> bool {
-        self.stopped.get()
-    }
-
     pub(super) fn has_ended(&self) -> bool {
         self.ended.get()
     }
 
     pub(super) fn obey(&self, orders: Orders) {
         match orders {
-            Orders::StopAccepting => self.stopped.set(true),
+            Orders::StopAccepting => {
+                for stop in self.stops.borrow().iter() {
+                    stop.notify();
+                }
+            }
             Orders::CloseSome { of } => {
                 let left = self.core.with(|shard| {
                     let share = shard.sessions_len().div_ceil(of.max(1));

@@ -34,11 +34,7 @@ pub fn close_frame(code: Option<u16>) -> Vec<u8> {
 /// Shape: nothing, or two bytes of code and a reason in UTF-8 (RFC 6455 section 5.5.1).
 pub(super) fn parse_close(payload: &[u8]) -> Result<Option<u16>, WsError> {
     let Some((code, reason)) = payload.split_first_chunk::<2>() else {
-        return if payload.is_empty() {
-            Ok(None)
-        } else {
-            Err(WsError::CloseTooShort)
-        };
+        return if payload.is_empty() { Ok(None) } else { Err(WsError::CloseTooShort) };
     };
     let code = u16::from_be_bytes(*code);
     if !close_code_is_legal(code) {
@@ -60,9 +56,7 @@ mod tests {
             |range: std::ops::RangeInclusive<u16>| range.filter(|c| close_code_is_legal(*c));
         assert_eq!(legal(0..=999).count(), 0);
         let low: Vec<u16> = legal(1000..=2999).collect();
-        let want = [
-            1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014,
-        ];
+        let want = [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014];
         assert_eq!(low, want);
         assert_eq!(legal(3000..=4999).count(), 2000);
         assert_eq!(legal(5000..=u16::MAX).count(), 0);

@@ -95,15 +95,9 @@ fn write_any_header(
     mask: Option<[u8; 4]>,
     payload_len: usize,
 ) {
-    let header = FrameHeader {
-        is_final: fin,
-        opcode: kind.opcode(),
-        mask,
-        ..FrameHeader::default()
-    };
-    header
-        .format(payload_len as u64, out)
-        .expect("writing into a vector does not fail");
+    let header =
+        FrameHeader { is_final: fin, opcode: kind.opcode(), mask, ..FrameHeader::default() };
+    header.format(payload_len as u64, out).expect("writing into a vector does not fail");
 }
 
 /// A frame as a client sees it, for tests, the simulator and the load tool.
@@ -134,12 +128,7 @@ pub fn read_server_frame(bytes: &[u8]) -> Result<Option<ServerFrame<'_>>, WsErro
     let consumed = consumed.and_then(|len| len.checked_add(head.header_len));
     let consumed = consumed.ok_or(WsError::TooBig)?;
     let payload = bytes.get(head.header_len..consumed);
-    Ok(payload.map(|payload| ServerFrame {
-        kind: head.kind,
-        fin: head.fin,
-        payload,
-        consumed,
-    }))
+    Ok(payload.map(|payload| ServerFrame { kind: head.kind, fin: head.fin, payload, consumed }))
 }
 
 /// A header, checked as far as a header alone can be.
@@ -183,13 +172,7 @@ impl FrameHead {
         }
         // The cursor may stand before a mask it could not read whole, but then nothing was found.
         let header_len = usize::try_from(cursor.position()).expect("a header has 14 bytes at most");
-        Ok(Some(Self {
-            kind,
-            fin: header.is_final,
-            mask: header.mask,
-            payload_len,
-            header_len,
-        }))
+        Ok(Some(Self { kind, fin: header.is_final, mask: header.mask, payload_len, header_len }))
     }
 
     /// How many bytes a header has that starts like `bytes`, as far as can be seen yet.
@@ -239,10 +222,7 @@ mod tests {
             assert_eq!((head.payload_len, head.header_len), (len as u64, out.len()));
             assert_eq!((head.kind, head.fin, head.mask), (Kind::Binary, true, None));
             for cut in 0..out.len() {
-                assert!(
-                    matches!(FrameHead::parse(&out[..cut]), Ok(None)),
-                    "{len} cut at {cut}"
-                );
+                assert!(matches!(FrameHead::parse(&out[..cut]), Ok(None)), "{len} cut at {cut}");
                 let expected = FrameHead::len_expected(&out[..cut]);
                 assert!(expected > cut && expected <= out.len());
             }
@@ -271,12 +251,7 @@ mod tests {
         for cut in 0..out.len() {
             assert_eq!(read_server_frame(&out[..cut]), Ok(None));
         }
-        let want = ServerFrame {
-            kind: Kind::Pong,
-            fin: true,
-            payload: b"abc",
-            consumed: 5,
-        };
+        let want = ServerFrame { kind: Kind::Pong, fin: true, payload: b"abc", consumed: 5 };
         assert_eq!(read_server_frame(&out), Ok(Some(want)));
         let mut masked = Vec::new();
         write_client_frame(&mut masked, Kind::Text, true, [1; 4], b"x");

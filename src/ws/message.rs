@@ -136,9 +136,7 @@ impl Decoder {
     ) -> Result<Step<'a>, WsError> {
         self.release();
         let Some(head) = FrameHead::parse(bytes)? else {
-            return Ok(Step::Need {
-                need: FrameHead::len_expected(bytes),
-            });
+            return Ok(Step::Need { need: FrameHead::len_expected(bytes) });
         };
         // Rule: RFC 6455 section 5.1: "the server MUST close the connection upon receiving a
         // frame that is not masked".
@@ -165,9 +163,7 @@ impl Decoder {
     /// Bytes of memory held for a message in parts.
     #[must_use]
     pub fn partial_bytes(&self) -> usize {
-        self.partial
-            .as_ref()
-            .map_or(0, |partial| partial.bytes.capacity())
+        self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity())
     }
 
     /// Gives back the memory of a message in parts that has been handed out. [`Self::next`] does
@@ -226,11 +222,7 @@ impl Decoder {
         }
         partial.whole = true;
         let bytes = partial.bytes.as_slice();
-        let event = if partial.text {
-            Event::Text(text(bytes)?)
-        } else {
-            Event::Binary(bytes)
-        };
+        let event = if partial.text { Event::Text(text(bytes)?) } else { Event::Binary(bytes) };
         Ok(Step::Event { consumed, event })
     }
 }

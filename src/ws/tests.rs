@@ -8,10 +8,7 @@ use tungstenite::{Error, Message, WebSocket};
 use super::*;
 use crate::base::Rng;
 
-const LIMITS: Limits = Limits {
-    message_bytes_max: 100_000,
-    fragments_max: 64,
-};
+const LIMITS: Limits = Limits { message_bytes_max: 100_000, fragments_max: 64 };
 
 /// An [`Event`] that owns what it shows.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,11 +102,7 @@ fn messages_of_rfc_6455_sections_5_4_to_8_1() {
         (&[more(true, b"x")], E::NothingToContinue, 1002),
         (&[text(false, b"a"), text(true, b"b")], E::Interleaved, 1002),
         (&[client(Kind::Ping, false, b"")], E::ControlInParts, 1002),
-        (
-            &[client(Kind::Ping, true, &[0; 126])],
-            E::ControlTooBig,
-            1002,
-        ),
+        (&[client(Kind::Ping, true, &[0; 126])], E::ControlTooBig, 1002),
         (&[client(Kind::Close, true, &[3])], E::CloseTooShort, 1002),
         (&[client(Kind::Close, true, &[3, 238])], E::CloseCode, 1002),
         (&[client(Kind::Close, true, &[3, 232, 0xFF])], E::Utf8, 1007),
@@ -117,11 +110,7 @@ fn messages_of_rfc_6455_sections_5_4_to_8_1() {
         (&[text(true, b"\xED\xA0\x80")], E::Utf8, 1007),
         (&[text(false, b"\xC3"), more(true, b"")], E::Utf8, 1007),
         (&[text(true, &many(100_001))], E::TooBig, 1009),
-        (
-            &[text(false, &many(60_000)), more(false, &many(40_001))],
-            E::TooBig,
-            1009,
-        ),
+        (&[text(false, &many(60_000)), more(false, &many(40_001))], E::TooBig, 1009),
     ]);
 }
 
@@ -131,10 +120,7 @@ fn a_header_is_judged_before_its_payload_is_there() {
     assert_eq!(decode(&[&whole[..14]], &LIMITS).1, Err(WsError::TooBig));
     let first = client(Kind::Binary, false, &vec![0; 100_000]);
     let second = client(Kind::Continuation, false, &[0]);
-    assert_eq!(
-        decode(&[&first, &second[..6]], &LIMITS).1,
-        Err(WsError::TooBig)
-    );
+    assert_eq!(decode(&[&first, &second[..6]], &LIMITS).1, Err(WsError::TooBig));
 }
 
 #[test]
@@ -143,11 +129,7 @@ fn need_names_the_length_of_the_frame() {
     let before = whole.clone();
     let mut decoder = Decoder::default();
     for (cut, need) in [(0, 2), (1, 2), (2, 8), (7, 8), (8, 308), (307, 308)] {
-        assert_eq!(
-            decoder.next(&mut whole[..cut], &LIMITS),
-            Ok(Step::Need { need }),
-            "{cut}"
-        );
+        assert_eq!(decoder.next(&mut whole[..cut], &LIMITS), Ok(Step::Need { need }), "{cut}");
     }
     assert_eq!(whole, before, "what is not whole is left alone");
 }
@@ -159,10 +141,7 @@ fn broken_text_is_refused_at_the_part_that_breaks_it() {
     let good = client(Kind::Continuation, false, b"\xAC");
     let bad = client(Kind::Continuation, false, b"\x28");
     assert_eq!(decode(&[&start, &good], &LIMITS), (vec![], Ok(())));
-    assert_eq!(
-        decode(&[&start, &bad], &LIMITS),
-        (vec![], Err(WsError::Utf8))
-    );
+    assert_eq!(decode(&[&start, &bad], &LIMITS), (vec![], Err(WsError::Utf8)));
 }
 
 #[test]
@@ -197,17 +176,12 @@ fn an_idle_decoder_is_a_word_and_memory_goes_when_the_message_is_through() {
 
 #[test]
 fn accept_key_of_rfc_6455_section_1_3() {
-    assert_eq!(
-        accept_key("dGhlIHNhbXBsZSBub25jZQ=="),
-        "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
-    );
+    assert_eq!(accept_key("dGhlIHNhbXBsZSBub25jZQ=="), "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
 }
 
 /// Text with characters of one to four bytes.
 fn random_text(rng: &mut Rng, chars: usize) -> String {
-    (0..chars)
-        .map(|_| ['a', '"', 'ä', '€', '🦀', '\0'][rng.below(6)])
-        .collect()
+    (0..chars).map(|_| ['a', '"', 'ä', '€', '🦀', '\0'][rng.below(6)]).collect()
 }
 
 /// A legal stream of messages, some in parts with pings in between, and what it says.
@@ -216,20 +190,13 @@ fn random_stream(rng: &mut Rng) -> (Vec<u8>, Vec<Seen>) {
     for _ in 0..=rng.below(4) {
         let size = [0, 3, 125, 126, 700][rng.below(5)];
         let text = rng.below(2) == 0;
-        let payload = if text {
-            random_text(rng, size).into_bytes()
-        } else {
-            rng.bytes(size)
-        };
+        let payload = if text { random_text(rng, size).into_bytes() } else { rng.bytes(size) };
         let mut kind = if text { Kind::Text } else { Kind::Binary };
         let mut rest = payload.as_slice();
         loop {
             let fin = rng.below(3) > 0;
-            let (part, after) = rest.split_at(if fin {
-                rest.len()
-            } else {
-                rng.below(rest.len() + 1)
-            });
+            let (part, after) =
+                rest.split_at(if fin { rest.len() } else { rng.below(rest.len() + 1) });
             let mask = rng.draw().to_le_bytes()[..4].try_into().unwrap();
             write_client_frame(&mut bytes, kind, fin, mask, part);
             (kind, rest) = (Kind::Continuation, after);
@@ -256,25 +223,13 @@ fn every_cut_of_a_legal_stream_reads_alike() {
     for seed in 0..60 {
         let mut rng = Rng::new(seed, 0xC07);
         let (bytes, said) = random_stream(&mut rng);
-        assert_eq!(
-            decode(&[&bytes], &LIMITS),
-            (said.clone(), Ok(())),
-            "seed {seed}"
-        );
+        assert_eq!(decode(&[&bytes], &LIMITS), (said.clone(), Ok(())), "seed {seed}");
         for cut in 0..bytes.len() {
             let pieces = [&bytes[..cut], &bytes[cut..]];
-            assert_eq!(
-                decode(&pieces, &LIMITS),
-                (said.clone(), Ok(())),
-                "seed {seed} at {cut}"
-            );
+            assert_eq!(decode(&pieces, &LIMITS), (said.clone(), Ok(())), "seed {seed} at {cut}");
         }
         let singles: Vec<&[u8]> = bytes.chunks(1).collect();
-        assert_eq!(
-            decode(&singles, &LIMITS),
-            (said, Ok(())),
-            "seed {seed}, byte by byte"
-        );
+        assert_eq!(decode(&singles, &LIMITS), (said, Ok(())), "seed {seed}, byte by byte");
     }
 }
 
@@ -345,11 +300,7 @@ fn tungstenite_reads_what_we_write() {
         bytes.resize(bytes.len() + len, 9);
         write_pong(&mut bytes, b"x");
         bytes.extend(close_frame(Some(1001)));
-        let want = vec![
-            Seen::Binary(vec![9; len]),
-            Seen::Pong,
-            Seen::Close(Some(1001)),
-        ];
+        let want = vec![Seen::Binary(vec![9; len]), Seen::Pong, Seen::Close(Some(1001))];
         assert_eq!(oracle(&bytes, Role::Client), (want, false), "{len}");
     }
 }
@@ -383,10 +334,7 @@ fn tungstenite_refuses_what_we_refuse() {
             }
         }
     }
-    assert!(
-        refused > 500,
-        "the test found {refused} broken streams only"
-    );
+    assert!(refused > 500, "the test found {refused} broken streams only");
 }
 
 /// Whether the rule was broken by a header whose payload the script does not hold.

@@ -53,7 +53,7 @@ impl Host for TestHost {
     }
 
     fn spawn(&self, _future: LocalFuture) {
-        unimplemented!("the gateway has no async handlers");
+        panic!("the gateway has no async handlers");
     }
 
     fn flush_soon(&self) {}
@@ -98,10 +98,7 @@ impl World {
     pub(super) fn new(cores: usize, change: impl FnOnce(&mut AdminSettings)) -> Self {
         let epoch = Instant::now();
         let settings = Rc::new(Settings::default());
-        let gateway = Arc::new(GatewaySettings {
-            rooms_open: true,
-            ..Default::default()
-        });
+        let gateway = Arc::new(GatewaySettings { rooms_open: true, ..Default::default() });
         let core = |index: usize| {
             let mut rng = Rng::new(7, index as u64);
             let shard = Shard::new(
@@ -113,9 +110,7 @@ impl World {
                     unix_base_ms: 1_700_000_000_000,
                     interest: Rc::new(Everybody(cores)),
                     entropy: Box::new(move |bytes| {
-                        bytes
-                            .iter_mut()
-                            .for_each(|byte| *byte = rng.draw().to_le_bytes()[0]);
+                        bytes.iter_mut().for_each(|byte| *byte = rng.draw().to_le_bytes()[0]);
                     }),
                 },
             );
@@ -138,12 +133,7 @@ impl World {
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_io().enable_time().build().unwrap();
         runtime.spawn(super::collect(Arc::clone(&admin)));
-        Self {
-            cores: (0..cores).map(core).collect(),
-            queue,
-            admin,
-            runtime,
-        }
+        Self { cores: (0..cores).map(core).collect(), queue, admin, runtime }
     }
 
     /// Runs a future of the admin core while the workers work.
@@ -197,9 +187,7 @@ impl World {
     /// Connects a user by WebSocket and reads what it is greeted with.
     pub(super) fn connect(&self, core: usize, user: &str) -> Client {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 5_000));
-        let key = self.cores[core]
-            .with(|shard| shard.open_conn(peer))
-            .unwrap();
+        let key = self.cores[core].with(|shard| shard.open_conn(peer)).unwrap();
         let client = Client(core, key);
         self.feed(
             client,
@@ -210,10 +198,7 @@ impl World {
         );
         self.say(client, &format!("40{{\"userId\":\"{user}\"}}"));
         let greeting = self.heard(client);
-        assert!(
-            greeting.iter().any(|text| text.starts_with("40{\"sid\"")),
-            "{greeting:?}"
-        );
+        assert!(greeting.iter().any(|text| text.starts_with("40{\"sid\"")), "{greeting:?}");
         client
     }
 

@@ -22,44 +22,20 @@ fn silence(world: &World, core: usize, seconds: u64) {
 #[test]
 fn health_tells_what_is_known_of_process_and_workers() {
     let world = World::new(2, |_| {});
-    world
-        .admin
-        .introduce(crate::base::CoreId(0), "uring", Some(3));
-    assert_eq!(
-        get(&world, "/healthz").status,
-        503,
-        "nobody has been heard yet"
-    );
+    world.admin.introduce(crate::base::CoreId(0), "uring", Some(3));
+    assert_eq!(get(&world, "/healthz").status, 503, "nobody has been heard yet");
     let health = get(&world, "/socket/health");
-    assert_eq!(
-        (health.status, health.at("/data/status")),
-        (200, json!("healthy"))
-    );
+    assert_eq!((health.status, health.at("/data/status")), (200, json!("healthy")));
     assert_eq!(get(&world, "/healthz").status, 200);
     assert_eq!(get(&world, "/readyz").status, 200);
     let first = health.at("/data/workers/0");
-    assert_eq!(
-        (&first["driver"], &first["cpu"]),
-        (&json!("uring"), &json!(3))
-    );
+    assert_eq!((&first["driver"], &first["cpu"]), (&json!("uring"), &json!(3)));
     let worker = health.at("/data/workers/1");
-    assert_eq!(
-        (&worker["core"], &worker["label"]),
-        (&json!(1), &json!("worker-1"))
-    );
-    assert_eq!(
-        (&worker["healthy"], &worker["cpu"]),
-        (&json!(true), &Value::Null)
-    );
+    assert_eq!((&worker["core"], &worker["label"]), (&json!(1), &json!("worker-1")));
+    assert_eq!((&worker["healthy"], &worker["cpu"]), (&json!(true), &Value::Null));
     assert!(health.at("/data/memoryUsage").as_u64().unwrap() > 100_000);
     assert!(health.at("/data/cpuUsage").is_f64());
-    assert!(
-        health
-            .at("/data/lastHeartbeat")
-            .as_str()
-            .unwrap()
-            .starts_with("20")
-    );
+    assert!(health.at("/data/lastHeartbeat").as_str().unwrap().starts_with("20"));
 }
 
 #[test]
@@ -83,17 +59,10 @@ fn silent_workers_degrade_health_and_the_last_one_ends_it() {
     let world = World::new(2, |_| {});
     assert_eq!(get(&world, "/socket/health").status, 200);
     silence(&world, 1, 2);
-    assert_eq!(
-        get(&world, "/socket/health").at("/data/status"),
-        "healthy",
-        "two seconds may be"
-    );
+    assert_eq!(get(&world, "/socket/health").at("/data/status"), "healthy", "two seconds may be");
     silence(&world, 1, 4);
     let health = get(&world, "/socket/health");
-    assert_eq!(
-        (health.status, health.at("/data/status")),
-        (200, json!("degraded"))
-    );
+    assert_eq!((health.status, health.at("/data/status")), (200, json!("degraded")));
     assert_eq!(health.at("/data/workers/1/healthy"), false);
     assert_eq!(get(&world, "/healthz").status, 200, "one worker answers");
 
@@ -102,20 +71,10 @@ fn silent_workers_degrade_health_and_the_last_one_ends_it() {
     assert_eq!((health.status, health.code().as_str()), (503, "UNHEALTHY"));
     assert_eq!(health.at("/data/status"), "unhealthy");
     assert_eq!(health.at("/data/workers").as_array().unwrap().len(), 2);
-    assert_eq!(
-        (
-            get(&world, "/healthz").status,
-            get(&world, "/readyz").status
-        ),
-        (503, 503)
-    );
+    assert_eq!((get(&world, "/healthz").status, get(&world, "/readyz").status), (503, 503));
 
     world.queue.silent.store(0, Relaxed);
-    assert_eq!(
-        get(&world, "/socket/health").at("/data/status"),
-        "healthy",
-        "they came back"
-    );
+    assert_eq!(get(&world, "/socket/health").at("/data/status"), "healthy", "they came back");
 }
 
 #[test]
@@ -140,27 +99,18 @@ fn strangers_learn_whether_it_is_well_and_nothing_else() {
             key("emitter", "emit-secret", &[Scope::Emit]),
         ];
     });
-    for (secret, details) in [
-        ("", false),
-        ("wrong", false),
-        ("emit-secret", false),
-        ("read-secret", true),
-    ] {
+    for (secret, details) in
+        [("", false), ("wrong", false), ("emit-secret", false), ("read-secret", true)]
+    {
         for origin in [Origin::Public, Origin::Admin] {
             let mut request = request("GET", "/socket/health", "");
-            request
-                .headers_mut()
-                .insert("x-api-key", HeaderValue::from_static(secret));
+            request.headers_mut().insert("x-api-key", HeaderValue::from_static(secret));
             request.extensions_mut().insert(origin);
             let answer = send(&world, request);
             assert_eq!(answer.status, 200);
             let data = answer.at("/data");
             assert_eq!(data["status"], "healthy");
-            assert_eq!(
-                data.as_object().unwrap().len() > 1,
-                details,
-                "{secret}: {data}"
-            );
+            assert_eq!(data.as_object().unwrap().len() > 1, details, "{secret}: {data}");
         }
     }
 }
@@ -181,11 +131,7 @@ fn statistics_count_whoever_connected_before_they_were_asked_for() {
         assert_eq!(data["eventsPerMinute"], count);
         assert!(data["latency"]["handler"]["count"].as_u64() >= Some(count));
         assert!(data["averageLatency"].as_f64().unwrap() > 0.0);
-        assert_eq!(
-            data["workers"].as_array().unwrap().len(),
-            2,
-            "the admin core is none"
-        );
+        assert_eq!(data["workers"].as_array().unwrap().len(), 2, "the admin core is none");
     }
     let off = World::new(1, |admin| admin.gateway = GatewayRoutes::Off);
     assert_eq!(get(&off, "/socket/stats").at("/data/rooms"), json!({}));
@@ -199,20 +145,14 @@ fn latencies_are_told_as_json_and_as_a_table() {
     let mut names: Vec<_> = Stage::ALL.iter().map(|stage| stage.name()).collect();
     names.sort_unstable();
     assert_eq!(all.as_object().unwrap().keys().collect::<Vec<_>>(), names);
-    for column in [
-        "count", "min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max",
-    ] {
+    for column in ["count", "min", "mean", "p50", "p90", "p99", "p99.9", "p99.99", "max"] {
         assert!(all["handler"][column].is_number(), "{column}");
     }
     let one = get(&world, "/socket/latency?stage=handler").at("/data");
     assert_eq!(one.as_object().unwrap().len(), 1);
     let table = get(&world, "/socket/latency?format=hgrm&stage=handler");
     assert!(table.header("content-type").starts_with("text/plain"));
-    assert!(
-        table.body.trim_start().starts_with("Value"),
-        "{}",
-        table.body
-    );
+    assert!(table.body.trim_start().starts_with("Value"), "{}", table.body);
     let tables = get(&world, "/socket/latency?format=hgrm").body;
     assert_eq!(tables.matches("#[Stage = ").count(), Stage::ALL.len());
     for (query, member) in [("stage=nothing", "stage"), ("format=xml", "format")] {
@@ -229,10 +169,7 @@ fn metrics_hold_every_core_and_the_calls_of_rest() {
     assert_eq!(post(&world, "/socket/rooms", "{}").status, 422);
     assert_eq!(get(&world, "/healthz").status, 200);
     let metrics = get(&world, "/metrics");
-    assert_eq!(
-        metrics.header("content-type"),
-        crate::telemetry::CONTENT_TYPE
-    );
+    assert_eq!(metrics.header("content-type"), crate::telemetry::CONTENT_TYPE);
     for line in [
         "corewire_sockets{core=\"1\"} 1",
         "corewire_core_healthy{core=\"0\"} 1",
@@ -242,11 +179,7 @@ fn metrics_hold_every_core_and_the_calls_of_rest() {
         "corewire_gateway_rooms 0",
         "corewire_up 1",
     ] {
-        assert!(
-            metrics.body.lines().any(|found| found == line),
-            "{line}\n{}",
-            metrics.body
-        );
+        assert!(metrics.body.lines().any(|found| found == line), "{line}\n{}", metrics.body);
     }
     let stages = get(&world, "/socket/latency?stage=rest_call").at("/data/rest_call/count");
     assert_eq!(stages, 2, "probes are not calls");

@@ -33,46 +33,30 @@ impl Answer {
 
     /// What stands at a JSON pointer.
     fn at(&self, pointer: &str) -> Value {
-        self.json()
-            .pointer(pointer)
-            .cloned()
-            .unwrap_or_else(|| panic!("{pointer}: {self:?}"))
+        self.json().pointer(pointer).cloned().unwrap_or_else(|| panic!("{pointer}: {self:?}"))
     }
 
     fn code(&self) -> String {
         let json = self.json();
         assert_eq!(json["success"], false, "{self:?}");
-        assert!(
-            json["message"].as_str().is_some_and(|text| text.len() > 3),
-            "{self:?}"
-        );
-        json["error"]["code"]
-            .as_str()
-            .unwrap_or_else(|| panic!("{self:?}"))
-            .to_owned()
+        assert!(json["message"].as_str().is_some_and(|text| text.len() > 3), "{self:?}");
+        json["error"]["code"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
 
     fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
 /// A request as it comes from this machine to the admin listener.
 fn request(method: &str, path: &str, body: &str) -> Request<Body> {
-    let mut request = Request::builder()
-        .method(method)
-        .uri(path)
-        .header("host", "localhost:3002");
+    let mut request = Request::builder().method(method).uri(path).header("host", "localhost:3002");
     if method == "POST" {
         request = request.header("content-type", "application/json");
     }
     let mut request = request.body(Body::from(body.to_owned())).unwrap();
     request.extensions_mut().insert(Origin::Admin);
-    request
-        .extensions_mut()
-        .insert(Peer(([127, 0, 0, 1], 40_000).into()));
+    request.extensions_mut().insert(Peer(([127, 0, 0, 1], 40_000).into()));
     request
 }
 
@@ -98,11 +82,7 @@ fn post(world: &World, path: &str, body: &str) -> Answer {
 }
 
 fn key(name: &str, key: &str, scopes: &[Scope]) -> ApiKey {
-    ApiKey {
-        name: name.into(),
-        key: Secret::new(key),
-        scopes: scopes.to_vec(),
-    }
+    ApiKey { name: name.into(), key: Secret::new(key), scopes: scopes.to_vec() }
 }
 
 /// The paths of a document with their methods, sorted.

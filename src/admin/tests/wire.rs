@@ -15,36 +15,17 @@ const PEER: ([u8; 4], u16) = ([203, 0, 113, 9], 4_711);
 fn read(bytes: &[u8]) -> (Vec<String>, String) {
     let text = String::from_utf8(bytes.to_vec()).unwrap();
     let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    (
-        head.split("\r\n").map(str::to_ascii_lowercase).collect(),
-        body.to_owned(),
-    )
+    (head.split("\r\n").map(str::to_ascii_lowercase).collect(), body.to_owned())
 }
 
 fn forward(world: &World, head: &str, body: &str) -> (Vec<String>, String, bool) {
     let router = router(&world.admin);
-    let answer = call(
-        &router,
-        head.as_bytes(),
-        body.as_bytes().to_vec(),
-        PEER.into(),
-    );
+    let answer = call(&router, head.as_bytes(), body.as_bytes().to_vec(), PEER.into());
     let (bytes, keep_alive) = world.run(answer);
     let (head, body) = read(&bytes);
-    let connection = if keep_alive {
-        "connection: keep-alive"
-    } else {
-        "connection: close"
-    };
-    assert_eq!(
-        head.iter().filter(|line| *line == connection).count(),
-        1,
-        "{head:?}"
-    );
-    let lengths: Vec<_> = head
-        .iter()
-        .filter(|line| line.starts_with("content-length"))
-        .collect();
+    let connection = if keep_alive { "connection: keep-alive" } else { "connection: close" };
+    assert_eq!(head.iter().filter(|line| *line == connection).count(), 1, "{head:?}");
+    let lengths: Vec<_> = head.iter().filter(|line| line.starts_with("content-length")).collect();
     if head[0].contains(" 204") {
         assert!(lengths.is_empty());
     } else if !body.is_empty() {
@@ -64,10 +45,7 @@ fn a_forwarded_request_is_answered_in_bytes() {
          Content-Type: application/json\r\nContent-Length: 25\r\n\r\n",
         r#"{"roomId":"r","name":"R"}"#,
     );
-    assert_eq!(
-        (head[0].as_str(), keep_alive),
-        ("http/1.1 201 created", true)
-    );
+    assert_eq!((head[0].as_str(), keep_alive), ("http/1.1 201 created", true));
     assert!(body.starts_with(r#"{"success":true,"#), "{body}");
     assert!(head.contains(&"content-type: application/json".to_owned()));
 
@@ -77,10 +55,7 @@ fn a_forwarded_request_is_answered_in_bytes() {
          Content-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n",
         r#"{"roomId":"r","name":"R"}"#,
     );
-    assert_eq!(
-        head[0], "http/1.1 200 ok",
-        "the coding has been taken off before"
-    );
+    assert_eq!(head[0], "http/1.1 200 ok", "the coding has been taken off before");
 }
 
 #[test]
@@ -90,59 +65,28 @@ fn forwarded_requests_of_every_kind_get_a_whole_answer() {
         admin.cors_origins = vec!["https://a.example".into()];
     });
     for (request, status, lives) in [
-        (
-            "GET /socket/stats HTTP/1.1\r\nHost: x\r\n\r\n",
-            "401 unauthorized",
-            true,
-        ),
+        ("GET /socket/stats HTTP/1.1\r\nHost: x\r\n\r\n", "401 unauthorized", true),
         (
             "GET /socket/stats HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n",
             "401 unauthorized",
             false,
         ),
         ("GET /socket/health HTTP/1.0\r\n\r\n", "200 ok", false),
-        (
-            "GET /socket/health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
-            "200 ok",
-            true,
-        ),
-        (
-            "GET http://x/socket/health HTTP/1.1\r\nHost: x\r\n\r\n",
-            "200 ok",
-            true,
-        ),
-        (
-            "OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
-            "404 not found",
-            true,
-        ),
-        (
-            "GET /socket/users/%zz%/connected HTTP/1.1\r\nHost: x\r\n\r\n",
-            "401 unauthorized",
-            true,
-        ),
+        ("GET /socket/health HTTP/1.0\r\nConnection: keep-alive\r\n\r\n", "200 ok", true),
+        ("GET http://x/socket/health HTTP/1.1\r\nHost: x\r\n\r\n", "200 ok", true),
+        ("OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n", "404 not found", true),
+        ("GET /socket/users/%zz%/connected HTTP/1.1\r\nHost: x\r\n\r\n", "401 unauthorized", true),
         (
             "OPTIONS /socket/rooms HTTP/1.1\r\nHost: x\r\nOrigin: https://a.example\r\n\r\n",
             "204 no content",
             true,
         ),
-        (
-            "BREW /socket/rooms HTTP/1.1\r\nHost: x\r\n\r\n",
-            "405 method not allowed",
-            true,
-        ),
+        ("BREW /socket/rooms HTTP/1.1\r\nHost: x\r\n\r\n", "405 method not allowed", true),
         ("not a request\r\n\r\n", "400 bad request", false),
-        (
-            "GET /socket/stats HTTP/1.1\r\nHost: x\r\n",
-            "400 bad request",
-            false,
-        ),
+        ("GET /socket/stats HTTP/1.1\r\nHost: x\r\n", "400 bad request", false),
     ] {
         let (head, _, keep_alive) = forward(&world, request, "");
-        assert_eq!(
-            (head[0].as_str(), keep_alive),
-            (format!("http/1.1 {status}").as_str(), lives)
-        );
+        assert_eq!((head[0].as_str(), keep_alive), (format!("http/1.1 {status}").as_str(), lives));
     }
 }
 
@@ -152,10 +96,7 @@ fn the_answer_to_head_has_the_length_of_the_one_to_get() {
     let get = "GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
     let (_, whole, _) = forward(&world, get, "");
     let (head, body, _) = forward(&world, &get.replace("GET", "HEAD"), "");
-    assert!(
-        head.contains(&format!("content-length: {}", whole.len())),
-        "{head:?}"
-    );
+    assert!(head.contains(&format!("content-length: {}", whole.len())), "{head:?}");
     assert_eq!(body, "");
 }
 
@@ -175,11 +116,7 @@ fn noise_from_outside_is_answered_and_never_panics() {
         let len = rng.below(40);
         let body = rng.bytes(len);
         let (bytes, _) = world.run(call(&router, &head, body, PEER.into()));
-        assert!(
-            bytes.starts_with(b"HTTP/1.1 4"),
-            "{}",
-            String::from_utf8_lossy(&bytes)
-        );
+        assert!(bytes.starts_with(b"HTTP/1.1 4"), "{}", String::from_utf8_lossy(&bytes));
     }
 }
 
@@ -208,9 +145,7 @@ fn with_server<T: Send + 'static>(
 
 fn talk(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream
-        .set_read_timeout(Some(Duration::from_secs(10)))
-        .unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
     stream.write_all(bytes).unwrap();
     let mut answer = Vec::new();
     // A reset behind a refusal is an end too.
@@ -220,9 +155,7 @@ fn talk(address: SocketAddr, bytes: &[u8]) -> Vec<u8> {
 
 #[test]
 fn the_admin_listener_serves_http_and_bounds_it() {
-    let world = World::new(1, |admin| {
-        admin.request_timeout = Duration::from_millis(300)
-    });
+    let world = World::new(1, |admin| admin.request_timeout = Duration::from_millis(300));
     let answers = with_server(&world, |address| {
         let host = format!("Host: {address}\r\n");
         let two = format!(
@@ -239,20 +172,11 @@ fn the_admin_listener_serves_http_and_bounds_it() {
              Content-Length: 25\r\n\r\n{{"
         );
         let slow_body = talk(address, slow_body.as_bytes());
-        assert!(
-            began.elapsed() < Duration::from_secs(5),
-            "nobody is waited for"
-        );
+        assert!(began.elapsed() < Duration::from_secs(5), "nobody is waited for");
         [
             talk(address, two.as_bytes()),
-            talk(
-                address,
-                format!("GET / HTTP/1.1\r\n{host}{headers}\r\n").as_bytes(),
-            ),
-            talk(
-                address,
-                format!("GET / HTTP/1.1\r\n{host}x: {long}\r\n\r\n").as_bytes(),
-            ),
+            talk(address, format!("GET / HTTP/1.1\r\n{host}{headers}\r\n").as_bytes()),
+            talk(address, format!("GET / HTTP/1.1\r\n{host}x: {long}\r\n\r\n").as_bytes()),
             slow_head,
             slow_body,
         ]

@@ -2,7 +2,7 @@
 //! clients that are bytes.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
@@ -18,14 +18,12 @@ use crate::ws;
 pub(super) const EPOCH_MS: u64 = 1_767_225_600_000;
 
 #[derive(Default)]
-struct Table(RefCell<HashMap<u32, CoreMask>>);
+struct Table(RefCell<BTreeMap<u32, CoreMask>>);
 
 impl Interest for Table {
     fn bucket(&self, namespace: &str, room: &str) -> u32 {
         let bytes = namespace.bytes().chain([0]).chain(room.bytes());
-        bytes.fold(7, |hash: u32, byte| {
-            hash.wrapping_mul(31).wrapping_add(u32::from(byte))
-        })
+        bytes.fold(7, |hash: u32, byte| hash.wrapping_mul(31).wrapping_add(u32::from(byte)))
     }
 
     fn set(&self, bucket: u32, core: CoreId) {
@@ -64,7 +62,7 @@ pub(super) struct Cluster {
     cores: Vec<Rc<Core>>,
     clock: Rc<Cell<Micros>>,
     /// What came out for each connection and was not read yet.
-    outputs: HashMap<(usize, Key), Vec<u8>>,
+    outputs: BTreeMap<(usize, Key), Vec<u8>>,
     rng: Rng,
 }
 
@@ -77,15 +75,9 @@ pub(super) struct Client {
 
 impl Cluster {
     pub(super) fn new(cores: usize, settings: GatewaySettings) -> Self {
-        let limits = Limits {
-            name_bytes_max: ROOM_BYTES_MAX,
-            rooms_per_socket_max: 6,
-            ..Limits::DEFAULT
-        };
-        let shard_settings = Rc::new(Settings {
-            limits,
-            ..Settings::default()
-        });
+        let limits =
+            Limits { name_bytes_max: ROOM_BYTES_MAX, rooms_per_socket_max: 6, ..Limits::DEFAULT };
+        let shard_settings = Rc::new(Settings { limits, ..Settings::default() });
         let settings = Arc::new(settings);
         let (interest, clock) = (Rc::new(Table::default()), Rc::new(Cell::new(0)));
         let build = |core| {
@@ -108,12 +100,7 @@ impl Cluster {
             core
         };
         let cores = (0..cores).map(build).collect();
-        Self {
-            cores,
-            clock,
-            outputs: HashMap::new(),
-            rng: Rng::new(5, 5),
-        }
+        Self { cores, clock, outputs: BTreeMap::new(), rng: Rng::new(5, 5) }
     }
 
     pub(super) fn io(&self, core: usize) -> Io {
@@ -158,11 +145,7 @@ impl Cluster {
 
     /// Until nothing is left to do, in an order that is different each time.
     pub(super) fn settle(&mut self) {
-        while self
-            .cores
-            .iter()
-            .any(|core| core.with(|shard| shard.has_output()))
-        {
+        while self.cores.iter().any(|core| core.with(|shard| shard.has_output())) {
             let core = self.rng.below(self.cores.len());
             self.tick(core);
             for core in &self.cores {
@@ -193,9 +176,7 @@ impl Cluster {
     /// Opens a WebSocket without a namespace.
     pub(super) fn open(&mut self, core: usize, query: &str) -> Client {
         let peer = "127.0.0.1:9".parse().expect("an address");
-        let conn = self.cores[core]
-            .with(|shard| shard.open_conn(peer))
-            .expect("there is room");
+        let conn = self.cores[core].with(|shard| shard.open_conn(peer)).expect("there is room");
         let client = Client { core, conn };
         let request = format!(
             "GET /socket.io/?EIO=4&transport=websocket{query} HTTP/1.1\r\nHost: a\r\n\
@@ -205,15 +186,8 @@ impl Cluster {
         self.feed(client, request.as_bytes());
         self.settle();
         let out = self.outputs.get_mut(&(core, conn)).expect("an answer");
-        let head = out
-            .windows(4)
-            .position(|end| end == b"\r\n\r\n")
-            .expect("a head");
-        assert!(
-            out.starts_with(b"HTTP/1.1 101"),
-            "{}",
-            String::from_utf8_lossy(out)
-        );
+        let head = out.windows(4).position(|end| end == b"\r\n\r\n").expect("a head");
+        assert!(out.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(out));
         out.drain(..head + 4);
         assert!(self.packets(client)[0].starts_with("0{"), "the handshake");
         client
@@ -241,13 +215,7 @@ impl Cluster {
     /// The client sends an engine packet, and nothing else happens yet.
     pub(super) fn whisper(&mut self, client: Client, packet: &str) {
         let mut frame = Vec::new();
-        ws::write_client_frame(
-            &mut frame,
-            ws::Kind::Text,
-            true,
-            [1, 2, 3, 4],
-            packet.as_bytes(),
-        );
+        ws::write_client_frame(&mut frame, ws::Kind::Text, true, [1, 2, 3, 4], packet.as_bytes());
         self.feed(client, &frame);
     }
 
@@ -289,9 +257,7 @@ impl Cluster {
         packets
             .iter()
             .map(|packet| {
-                let event = packet
-                    .strip_prefix("42")
-                    .unwrap_or_else(|| panic!("{packet}"));
+                let event = packet.strip_prefix("42").unwrap_or_else(|| panic!("{packet}"));
                 serde_json::from_str(event).expect("JSON")
             })
             .collect()
@@ -336,11 +302,7 @@ impl Cluster {
         if settle {
             self.settle();
         }
-        answer
-            .lock()
-            .expect("one thread")
-            .take()
-            .expect("every verb answers")
+        answer.lock().expect("one thread").take().expect("every verb answers")
     }
 
     /// Every invariant of every shard.

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::base::Rng;
@@ -17,10 +17,7 @@ fn names_are_spread_over_all_cores_and_always_alike() {
             assert_eq!(home(&name, cores), home(&name, cores));
             counts[home(&name, cores).index()] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (100..400).contains(count)),
-            "{cores}: {counts:?}"
-        );
+        assert!(counts.iter().all(|count| (100..400).contains(count)), "{cores}: {counts:?}");
     }
     assert_eq!(home("", 1).index(), 0);
 }
@@ -29,7 +26,9 @@ fn names_are_spread_over_all_cores_and_always_alike() {
 fn a_room_counts_users_and_sockets_and_goes_with_its_last() {
     let mut space = Space::new(1, 10, 1_000);
     let (alice, bob) = (arc("alice"), arc("bob"));
-    assert_eq!(space.enter("r", &alice, 2, 5).users, 1);
+    assert_eq!(space.enter("r", &alice, 4, 5).users, 1);
+    assert_eq!(space.exit("r", "alice", 2, 5), 1);
+    assert_eq!(space.page(None, 10, false).0[0].sockets, 2);
     assert_eq!(space.enter("r", &bob, 1, 6).users, 2);
     let room = &space.page(None, 10, false).0[0];
     assert_eq!((room.user_count, room.sockets, &*room.name), (2, 3, "r"));
@@ -37,22 +36,12 @@ fn a_room_counts_users_and_sockets_and_goes_with_its_last() {
     assert_eq!(room.last_activity, "1970-01-01T00:00:00.006Z");
     assert_eq!(space.exit("r", "alice", 1, 7), 2);
     assert_eq!(space.exit("r", "alice", 1, 8), 1);
-    assert_eq!(
-        space.exit("r", "nobody", 1, 8),
-        1,
-        "who never came cannot leave"
-    );
+    assert_eq!(space.exit("r", "nobody", 1, 8), 1, "who never came cannot leave");
     space.touch("r", 20);
     space.touch("nowhere", 20);
-    assert_eq!(
-        space.page(None, 10, false).0[0].last_activity,
-        "1970-01-01T00:00:00.020Z"
-    );
+    assert_eq!(space.page(None, 10, false).0[0].last_activity, "1970-01-01T00:00:00.020Z");
     assert_eq!(space.exit("r", "bob", 5, 9), 0);
-    assert_eq!(
-        (space.page(None, 10, true).0.len(), space.sizes()),
-        (0, (0, 0))
-    );
+    assert_eq!((space.page(None, 10, true).0.len(), space.sizes()), (0, (0, 0)));
 }
 
 #[test]
@@ -65,11 +54,7 @@ fn a_room_made_by_rest_expires_when_it_was_empty_for_long_enough() {
         assert_eq!(!space.page(None, 10, false).0.is_empty(), lives, "{now}");
         let mut space = Space::new(1, 10, 10_000);
         space.create("r", "R", 1_000).expect("there is room");
-        assert_eq!(
-            space.create("r", "new", now).expect("there is room").1,
-            !lives,
-            "{now}"
-        );
+        assert_eq!(space.create("r", "new", now).expect("there is room").1, !lives, "{now}");
     }
     let mut space = Space::new(1, 10, 10_000);
     space.create("r", "R", 0).expect("there is room");
@@ -93,11 +78,7 @@ fn creating_what_exists_keeps_it() {
     let (room, created) = space.create("r", "other", 6).expect("it exists");
     assert_eq!((created, &*room.name), (false, "R"));
     space.exit("r", "u", 1, 7);
-    assert_eq!(
-        space.page(None, 10, false).0.len(),
-        1,
-        "it is REST's by now and stays"
-    );
+    assert_eq!(space.page(None, 10, false).0.len(), 1, "it is REST's by now and stays");
 }
 
 #[test]
@@ -106,17 +87,10 @@ fn the_limit_refuses_rooms_but_the_sums_stay_right() {
     let user = arc("u");
     assert!(space.enter("a", &user, 1, 0).accepted);
     assert!(!space.enter("b", &user, 1, 0).accepted);
-    assert!(
-        space.enter("session:s", &user, 1, 0).accepted,
-        "automatic rooms do not count"
-    );
+    assert!(space.enter("session:s", &user, 1, 0).accepted, "automatic rooms do not count");
     assert_eq!(space.create("c", "C", 0), Err(Full));
     assert_eq!(space.hold("c", 0), Err(Full));
-    assert_eq!(
-        space.page(None, 10, false).0.len(),
-        1,
-        "what is refused is not shown"
-    );
+    assert_eq!(space.page(None, 10, false).0.len(), 1, "what is refused is not shown");
     // A place becomes free before the refused one has left again: the next one makes it count.
     space.exit("a", "u", 1, 0);
     assert!(space.enter("b", &arc("v"), 1, 0).accepted);
@@ -200,7 +174,7 @@ fn sums_agree_with_a_list_of_memberships() {
     for seed in 0..200 {
         let mut rng = Rng::new(seed, 0x6B);
         let mut space = Space::new(seed, 100, 1_000);
-        let mut naive: HashMap<(usize, usize), u32> = HashMap::new();
+        let mut naive: BTreeMap<(usize, usize), u32> = BTreeMap::new();
         let leave_weight = rng.below(10);
         for step in 0..150 {
             let (room, user) = (rng.below(4), rng.below(4));
@@ -213,22 +187,10 @@ fn sums_agree_with_a_list_of_memberships() {
                 *count += 2;
                 space.enter(&room_name, &arc(&user_name), 2, step);
             }
-            let of_room = || {
-                naive
-                    .iter()
-                    .filter(|((of, _), count)| *of == room && **count > 0)
-            };
-            assert_eq!(
-                space.users_in(&room_name, step),
-                of_room().count(),
-                "seed {seed}"
-            );
+            let of_room = || naive.iter().filter(|((of, _), count)| *of == room && **count > 0);
+            assert_eq!(space.users_in(&room_name, step), of_room().count(), "seed {seed}");
             let sockets: u64 = of_room().map(|(_, count)| u64::from(*count)).sum();
-            let shown = space
-                .page(None, 10, false)
-                .0
-                .into_iter()
-                .find(|one| one.id == room_name);
+            let shown = space.page(None, 10, false).0.into_iter().find(|one| one.id == room_name);
             assert_eq!(shown.map_or(0, |room| room.sockets), sockets, "seed {seed}");
         }
     }

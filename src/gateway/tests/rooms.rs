@@ -7,10 +7,7 @@ use crate::gateway::verbs::{Page, home_of_room, rooms};
 use crate::gateway::{GatewaySettings, RoomView, sweep};
 
 fn open() -> GatewaySettings {
-    GatewaySettings {
-        rooms_open: true,
-        ..GatewaySettings::default()
-    }
+    GatewaySettings { rooms_open: true, ..GatewaySettings::default() }
 }
 
 fn room(name: &str) -> Value {
@@ -19,10 +16,7 @@ fn room(name: &str) -> Value {
 
 fn list(cluster: &mut Cluster, auto: bool) -> Vec<RoomView> {
     let page = Page::new(None, None, 8).expect("no cursor");
-    let mut found = cluster
-        .call(0, |io, done| rooms(io, page, auto, done))
-        .expect("a list")
-        .data;
+    let mut found = cluster.call(0, |io, done| rooms(io, page, auto, done)).expect("a list").data;
     found.sort_by(|one, other| one.id.cmp(&other.id));
     found
 }
@@ -92,11 +86,7 @@ fn what_only_the_gateway_says_no_client_may_say() {
         "pong",
     ] {
         let message = json!({"roomId": "r", "event": event, "data": 1});
-        assert_eq!(
-            code(&cluster.ask(sender, "room:message", &message)),
-            "FORBIDDEN",
-            "{event}"
-        );
+        assert_eq!(code(&cluster.ask(sender, "room:message", &message)), "FORBIDDEN", "{event}");
     }
     assert!(cluster.events(other).is_empty());
 }
@@ -109,25 +99,13 @@ fn rooms_of_users_sessions_and_sockets_are_never_open() {
     let id = cluster.io(1).sockets_here("/")[0].id();
     for name in ["user:bob", "session:s", "user:", &id] {
         for event in ["room:join", "room:leave"] {
-            assert_eq!(
-                code(&cluster.ask(alice, event, &room(name))),
-                "FORBIDDEN",
-                "{name}"
-            );
+            assert_eq!(code(&cluster.ask(alice, event, &room(name))), "FORBIDDEN", "{name}");
         }
         let message = json!({"roomId": name, "event": "chat", "data": 1});
-        assert_eq!(
-            code(&cluster.ask(alice, "room:message", &message)),
-            "FORBIDDEN",
-            "{name}"
-        );
+        assert_eq!(code(&cluster.ask(alice, "room:message", &message)), "FORBIDDEN", "{name}");
     }
     for name in ["user:bob", "session:s", &id] {
-        assert_eq!(
-            code(&cluster.ask(victim, "room:leave", &room(name))),
-            "FORBIDDEN",
-            "{name}"
-        );
+        assert_eq!(code(&cluster.ask(victim, "room:leave", &room(name))), "FORBIDDEN", "{name}");
     }
     assert!(cluster.events(victim).is_empty());
 }
@@ -137,77 +115,35 @@ fn without_rules_nothing_is_open_and_rules_open_what_they_say() {
     let mut cluster = Cluster::new(1, GatewaySettings::default());
     let alice = cluster.user(0, "alice");
     let message = json!({"roomId": "team", "event": "chat", "data": 1});
-    assert_eq!(
-        code(&cluster.ask(alice, "room:join", &room("team"))),
-        "FORBIDDEN"
-    );
-    assert_eq!(
-        code(&cluster.ask(alice, "room:leave", &room("team"))),
-        "FORBIDDEN"
-    );
-    assert_eq!(
-        code(&cluster.ask(alice, "room:message", &message)),
-        "FORBIDDEN"
-    );
+    assert_eq!(code(&cluster.ask(alice, "room:join", &room("team"))), "FORBIDDEN");
+    assert_eq!(code(&cluster.ask(alice, "room:leave", &room("team"))), "FORBIDDEN");
+    assert_eq!(code(&cluster.ask(alice, "room:message", &message)), "FORBIDDEN");
     let rule = Rule {
         namespace: "/".into(),
         users: vec!["alice".into()],
         rooms: vec!["team*".into()],
         allow: vec![Verb::Join],
     };
-    let settings = GatewaySettings {
-        rules: vec![rule],
-        ..GatewaySettings::default()
-    };
+    let settings = GatewaySettings { rules: vec![rule], ..GatewaySettings::default() };
     let mut cluster = Cluster::new(1, settings);
     let (alice, bob) = (cluster.user(0, "alice"), cluster.user(0, "bob"));
-    assert_eq!(
-        cluster.ask(alice, "room:join", &room("team"))["userCount"],
-        1
-    );
-    assert_eq!(
-        code(&cluster.ask(bob, "room:join", &room("team"))),
-        "FORBIDDEN"
-    );
-    assert_eq!(
-        code(&cluster.ask(alice, "room:message", &message)),
-        "FORBIDDEN"
-    );
-    assert_eq!(
-        cluster.ask(alice, "room:leave", &room("team"))["userCount"],
-        0
-    );
+    assert_eq!(cluster.ask(alice, "room:join", &room("team"))["userCount"], 1);
+    assert_eq!(code(&cluster.ask(bob, "room:join", &room("team"))), "FORBIDDEN");
+    assert_eq!(code(&cluster.ask(alice, "room:message", &message)), "FORBIDDEN");
+    assert_eq!(cluster.ask(alice, "room:leave", &room("team"))["userCount"], 0);
 }
 
 #[test]
 fn a_room_too_many_is_refused_and_left_again() {
-    let mut cluster = Cluster::new(
-        2,
-        GatewaySettings {
-            rooms_max: 2,
-            ..open()
-        },
-    );
+    let mut cluster = Cluster::new(2, GatewaySettings { rooms_max: 2, ..open() });
     let alice = cluster.user(0, "alice");
     let limited = |answer: &Value| code(answer) == "LIMIT_REACHED";
     let names: Vec<String> = (0..5).map(|number| format!("r{number}")).collect();
-    let answers: Vec<Value> = names
-        .iter()
-        .map(|name| cluster.ask(alice, "room:join", &room(name)))
-        .collect();
+    let answers: Vec<Value> =
+        names.iter().map(|name| cluster.ask(alice, "room:join", &room(name))).collect();
     // Each of the two cores has a share of one.
-    assert_eq!(
-        answers.iter().filter(|answer| limited(answer)).count(),
-        3,
-        "{answers:?}"
-    );
-    assert_eq!(
-        answers
-            .iter()
-            .filter(|answer| answer["userCount"] == 1)
-            .count(),
-        2
-    );
+    assert_eq!(answers.iter().filter(|answer| limited(answer)).count(), 3, "{answers:?}");
+    assert_eq!(answers.iter().filter(|answer| answer["userCount"] == 1).count(), 2);
     let refused: Vec<&Value> = answers.iter().filter(|answer| limited(answer)).collect();
     assert_eq!(refused[0]["error"]["retryable"], true);
     for (name, answer) in names.iter().zip(&answers) {
@@ -230,13 +166,7 @@ fn a_room_too_many_is_refused_and_left_again() {
 
 #[test]
 fn a_join_without_an_ack_that_fails_says_so() {
-    let mut cluster = Cluster::new(
-        1,
-        GatewaySettings {
-            rooms_max: 1,
-            ..open()
-        },
-    );
+    let mut cluster = Cluster::new(1, GatewaySettings { rooms_max: 1, ..open() });
     let alice = cluster.user(0, "alice");
     cluster.say(alice, r#"42["room:join",{"roomId":"a"}]"#);
     assert!(cluster.events(alice).is_empty());
@@ -248,13 +178,7 @@ fn a_join_without_an_ack_that_fails_says_so() {
 #[test]
 fn a_silent_keeper_makes_the_answer_partial_and_its_own_comes_too_late() {
     for (rooms_max, over) in [(2, false), (0, true)] {
-        let mut cluster = Cluster::new(
-            2,
-            GatewaySettings {
-                rooms_max,
-                ..open()
-            },
-        );
+        let mut cluster = Cluster::new(2, GatewaySettings { rooms_max, ..open() });
         let mut names = (0..).map(|number| format!("r{number}"));
         let name = names.find(|name| home_of_room(name, 2).index() == 1);
         let name = name.expect("half of all rooms are kept there");
@@ -267,11 +191,7 @@ fn a_silent_keeper_makes_the_answer_partial_and_its_own_comes_too_late() {
             let ack = json!([{
                 "success": true, "roomId": name, "userCount": 1, "partial": true,
             }]);
-            let expected = if answered {
-                vec![format!("433{ack}")]
-            } else {
-                Vec::new()
-            };
+            let expected = if answered { vec![format!("433{ack}")] } else { Vec::new() };
             let packets = cluster.packets(alice);
             assert_eq!(sorted(&packets), sorted(&expected));
         }
@@ -297,27 +217,14 @@ fn automatic_rooms_are_listed_only_if_asked_for() {
     cluster.user(2, "bob");
     cluster.ask(alice, "room:join", &room("r"));
     let view = |rooms: Vec<RoomView>| -> Vec<(String, u64, u64)> {
-        rooms
-            .into_iter()
-            .map(|room| (room.id, room.user_count, room.sockets))
-            .collect()
+        rooms.into_iter().map(|room| (room.id, room.user_count, room.sockets)).collect()
     };
     assert_eq!(view(list(&mut cluster, false)), [("r".into(), 1, 1)]);
-    let expected = [
-        ("r", 1, 1),
-        ("session:s", 2, 2),
-        ("user:alice", 1, 1),
-        ("user:bob", 1, 2),
-    ];
-    let expected: Vec<_> = expected
-        .map(|(id, users, sockets)| (id.into(), users, sockets))
-        .into();
+    let expected = [("r", 1, 1), ("session:s", 2, 2), ("user:alice", 1, 1), ("user:bob", 1, 2)];
+    let expected: Vec<_> = expected.map(|(id, users, sockets)| (id.into(), users, sockets)).into();
     assert_eq!(view(list(&mut cluster, true)), expected);
     cluster.vanish(alice);
-    let left: Vec<String> = list(&mut cluster, true)
-        .into_iter()
-        .map(|room| room.id)
-        .collect();
+    let left: Vec<String> = list(&mut cluster, true).into_iter().map(|room| room.id).collect();
     assert_eq!(left, ["session:s", "user:bob"]);
 }
 
@@ -342,13 +249,7 @@ fn what_is_said_in_a_room_shows_after_a_sweep() {
 #[test]
 fn rooms_of_another_namespace_are_its_own() {
     let namespaces = vec![String::from("/"), String::from("/ops")];
-    let mut cluster = Cluster::new(
-        2,
-        GatewaySettings {
-            namespaces,
-            ..open()
-        },
-    );
+    let mut cluster = Cluster::new(2, GatewaySettings { namespaces, ..open() });
     let alice = cluster.user(0, "alice");
     cluster.ask(alice, "room:join", &room("r"));
     cluster.say(alice, r#"40/ops,{"userId":"alice"}"#);
@@ -356,10 +257,7 @@ fn rooms_of_another_namespace_are_its_own() {
     cluster.say(alice, r#"42/ops,3["room:join",{"roomId":"s"}]"#);
     let ack = r#"43/ops,3[{"success":true,"roomId":"s","userCount":1}]"#;
     assert_eq!(cluster.packets(alice), [ack]);
-    let ids: Vec<String> = list(&mut cluster, true)
-        .into_iter()
-        .map(|room| room.id)
-        .collect();
+    let ids: Vec<String> = list(&mut cluster, true).into_iter().map(|room| room.id).collect();
     assert_eq!(ids, ["r", "user:alice"]);
     cluster.vanish(alice);
     assert!(list(&mut cluster, true).is_empty());
@@ -373,13 +271,7 @@ fn whatever_happens_the_keepers_agree_with_the_rooms_in_the_end() {
         let mut rng = Rng::new(seed, 0x600);
         let cores = 1 + rng.below(3);
         let rooms_max = if rng.below(2) == 0 { 3 } else { 100 };
-        let mut cluster = Cluster::new(
-            cores,
-            GatewaySettings {
-                rooms_max,
-                ..open()
-            },
-        );
+        let mut cluster = Cluster::new(cores, GatewaySettings { rooms_max, ..open() });
         let mut clients: Vec<Client> = Vec::new();
         for _ in 0..80 {
             let names = ["a", "b", "c", "d", "e"];
@@ -409,26 +301,11 @@ fn whatever_happens_the_keepers_agree_with_the_rooms_in_the_end() {
         cluster.settle();
         cluster.check();
         let sockets = |cluster: &Cluster, name: &str| -> u64 {
-            (0..cores)
-                .map(|core| cluster.io(core).room_size_here("/", name) as u64)
-                .sum()
+            (0..cores).map(|core| cluster.io(core).room_size_here("/", name) as u64).sum()
         };
         let shown = list(&mut cluster, true);
-        for name in [
-            "a",
-            "b",
-            "c",
-            "d",
-            "e",
-            "session:s",
-            "session:t",
-            "user:u",
-            "user:v",
-        ] {
-            let kept = shown
-                .iter()
-                .find(|room| room.id == name)
-                .map_or(0, |room| room.sockets);
+        for name in ["a", "b", "c", "d", "e", "session:s", "session:t", "user:u", "user:v"] {
+            let kept = shown.iter().find(|room| room.id == name).map_or(0, |room| room.sockets);
             assert_eq!(kept, sockets(&cluster, name), "seed {seed}, room {name}");
         }
         for client in clients {

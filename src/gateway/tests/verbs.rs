@@ -11,13 +11,7 @@ use crate::gateway::verbs::{
 use crate::gateway::{GatewaySettings, Payload, VerbError, request, sweep};
 
 fn cluster(cores: usize) -> Cluster {
-    Cluster::new(
-        cores,
-        GatewaySettings {
-            rooms_open: true,
-            ..GatewaySettings::default()
-        },
-    )
+    Cluster::new(cores, GatewaySettings { rooms_open: true, ..GatewaySettings::default() })
 }
 
 fn membership(user: &str, room: &str) -> Membership {
@@ -45,9 +39,7 @@ fn a_notification_carries_exactly_what_was_asked_for() {
     let bob = cluster.user(1, "bob");
     let text = r#"{"userId":"alice","type":"info","title":"t","message":"m","z":1.0,"a":"\u00e9"}"#;
     let body: Notification = serde_json::from_str(text).expect("JSON");
-    let told = cluster
-        .call(1, |io, done| notify(io, &body, done))
-        .expect("sent");
+    let told = cluster.call(1, |io, done| notify(io, &body, done)).expect("sent");
     assert_eq!((told.recipients, told.partial), (2, false));
     let packet = format!(r#"42["notification",{text}]"#);
     assert_eq!(cluster.packets(first), vec![packet.clone()]);
@@ -55,13 +47,8 @@ fn a_notification_carries_exactly_what_was_asked_for() {
     assert!(cluster.packets(bob).is_empty());
     let body = json!({"userId": "nobody", "type": "error", "title": "t", "message": "m"});
     let body: Notification = request(Payload::Notification, &body).expect("it has its shape");
-    let told = cluster
-        .call(1, |io, done| notify(io, &body, done))
-        .expect("sent");
-    assert_eq!(
-        serde_json::to_value(told).expect("JSON"),
-        json!({"recipients": 0})
-    );
+    let told = cluster.call(1, |io, done| notify(io, &body, done)).expect("sent");
+    assert_eq!(serde_json::to_value(told).expect("JSON"), json!({"recipients": 0}));
 }
 
 #[test]
@@ -73,34 +60,21 @@ fn a_message_to_a_room_reaches_all_its_sockets() {
     }
     for (body, packet) in [
         (json!({"roomId": "r", "event": "e"}), r#"42["e"]"#),
-        (
-            json!({"roomId": "r", "event": "e", "data": null}),
-            r#"42["e",null]"#,
-        ),
-        (
-            json!({"roomId": "r", "event": "error", "data": [1]}),
-            r#"42["error",[1]]"#,
-        ),
+        (json!({"roomId": "r", "event": "e", "data": null}), r#"42["e",null]"#),
+        (json!({"roomId": "r", "event": "error", "data": [1]}), r#"42["error",[1]]"#),
     ] {
         let body = message(&body);
-        let told = cluster
-            .call(1, |io, done| room_message(io, body, done))
-            .expect("sent");
+        let told = cluster.call(1, |io, done| room_message(io, body, done)).expect("sent");
         assert_eq!(told.recipients, 2);
         assert_eq!(cluster.packets(near), [packet]);
         assert_eq!(cluster.packets(far), [packet]);
     }
     let body = message(&json!({"roomId": "empty", "event": "e"}));
-    let told = cluster
-        .call(1, |io, done| room_message(io, body, done))
-        .expect("sent");
+    let told = cluster.call(1, |io, done| room_message(io, body, done)).expect("sent");
     assert_eq!(told.recipients, 0);
     let body = json!({"roomId": "r", "event": "connect_error"});
     let refused = request::<RoomMessage>(Payload::SendToRoom, &body).expect_err("reserved");
-    assert_eq!(
-        (refused.status(), refused.details()[0].member),
-        (422, "event")
-    );
+    assert_eq!((refused.status(), refused.details()[0].member), (422, "event"));
 }
 
 #[test]
@@ -111,32 +85,20 @@ fn rest_moves_all_sockets_of_a_user_and_the_keeper_knows() {
     let bob = cluster.user(1, "bob");
     cluster.ask(second, "room:join", &json!({"roomId": "r"}));
     let request = membership("alice", "r");
-    let joined = cluster
-        .call(2, |io, done| join_user(io, &request, done))
-        .expect("joined");
+    let joined = cluster.call(2, |io, done| join_user(io, &request, done)).expect("joined");
     let expected = json!({"userId": "alice", "roomId": "r", "sockets": 2});
     assert_eq!(serde_json::to_value(joined).expect("JSON"), expected);
     let count = cluster.ask(bob, "room:join", &json!({"roomId": "r"}));
     assert_eq!(count["userCount"], 2);
-    let shown = cluster
-        .call(0, |io, done| rooms(io, all(), false, done))
-        .expect("a list")
-        .data;
+    let shown = cluster.call(0, |io, done| rooms(io, all(), false, done)).expect("a list").data;
     assert_eq!((shown[0].user_count, shown[0].sockets), (2, 3));
     // A socket that goes is no longer counted, although REST had put it in.
     cluster.vanish(first);
-    let shown = cluster
-        .call(0, |io, done| rooms(io, all(), false, done))
-        .expect("a list")
-        .data;
+    let shown = cluster.call(0, |io, done| rooms(io, all(), false, done)).expect("a list").data;
     assert_eq!((shown[0].user_count, shown[0].sockets), (2, 2));
-    let left = cluster
-        .call(2, |io, done| leave_user(io, &request, done))
-        .expect("left");
+    let left = cluster.call(2, |io, done| leave_user(io, &request, done)).expect("left");
     assert_eq!(left.sockets, 1);
-    let left = cluster
-        .call(2, |io, done| leave_user(io, &request, done))
-        .expect("left");
+    let left = cluster.call(2, |io, done| leave_user(io, &request, done)).expect("left");
     assert_eq!(left.sockets, 0, "nobody is left of that user");
     let count = cluster.ask(bob, "room:leave", &json!({"roomId": "r"}));
     assert_eq!(count["userCount"], 0);
@@ -150,30 +112,19 @@ fn who_is_not_there_cannot_join_and_leaves_no_room_behind() {
     let refused = cluster.call(1, |io, done| join_user(io, &request, done));
     let error = refused.expect_err("nobody is there");
     assert_eq!((error.code(), error.status()), ("USER_NOT_CONNECTED", 404));
-    let left = cluster
-        .call(1, |io, done| leave_user(io, &request, done))
-        .expect("0 is an answer");
+    let left = cluster.call(1, |io, done| leave_user(io, &request, done)).expect("0 is an answer");
     assert_eq!(left.sockets, 0);
     assert!(
-        cluster
-            .call(0, |io, done| rooms(io, all(), true, done))
-            .expect("a list")
-            .data
-            .is_empty()
+        cluster.call(0, |io, done| rooms(io, all(), true, done)).expect("a list").data.is_empty()
     );
 }
 
 #[test]
 fn the_limits_hold_for_rest_too() {
-    let settings = GatewaySettings {
-        rooms_max: 1,
-        ..GatewaySettings::default()
-    };
+    let settings = GatewaySettings { rooms_max: 1, ..GatewaySettings::default() };
     let mut cluster = Cluster::new(1, settings);
     cluster.user(0, "alice");
-    cluster
-        .call(0, |io, done| create_room(io, create("a", "A"), done))
-        .expect("there is a place");
+    cluster.call(0, |io, done| create_room(io, create("a", "A"), done)).expect("there is a place");
     let refused = cluster.call(0, |io, done| create_room(io, create("b", "B"), done));
     assert_eq!(refused.expect_err("full"), VerbError::LimitReached);
     let request = membership("alice", "b");
@@ -181,18 +132,13 @@ fn the_limits_hold_for_rest_too() {
     assert_eq!(refused.expect_err("full"), VerbError::LimitReached);
     assert_eq!(cluster.io(0).room_size_here("/", "b"), 0);
     let request = membership("alice", "a");
-    let joined = cluster
-        .call(0, |io, done| join_user(io, &request, done))
-        .expect("it exists");
+    let joined = cluster.call(0, |io, done| join_user(io, &request, done)).expect("it exists");
     assert_eq!(joined.sockets, 1);
 }
 
 #[test]
 fn a_room_made_by_rest_lives_until_it_was_empty_for_long_enough() {
-    let settings = GatewaySettings {
-        room_idle_ttl_ms: 10_000,
-        ..GatewaySettings::default()
-    };
+    let settings = GatewaySettings { room_idle_ttl_ms: 10_000, ..GatewaySettings::default() };
     let mut cluster = Cluster::new(2, settings);
     let made = cluster.call(1, |io, done| create_room(io, create("r", "Room"), done));
     let (view, created) = made.expect("there is a place");
@@ -200,9 +146,7 @@ fn a_room_made_by_rest_lives_until_it_was_empty_for_long_enough() {
     assert_eq!((&*view.id, &*view.name, view.user_count), ("r", "Room", 0));
     let alice = cluster.user(0, "alice");
     let request = membership("alice", "r");
-    cluster
-        .call(0, |io, done| join_user(io, &request, done))
-        .expect("joined");
+    cluster.call(0, |io, done| join_user(io, &request, done)).expect("joined");
     cluster.pass(15_000);
     let made = cluster.call(0, |io, done| create_room(io, create("r", "Other"), done));
     let (view, created) = made.expect("it exists");
@@ -215,9 +159,7 @@ fn a_room_made_by_rest_lives_until_it_was_empty_for_long_enough() {
             sweep(&cluster.io(core));
         }
         cluster.settle();
-        let found = cluster
-            .call(0, |io, done| rooms(io, all(), false, done))
-            .expect("a list");
+        let found = cluster.call(0, |io, done| rooms(io, all(), false, done)).expect("a list");
         shown.push(found.data.len());
     }
     assert_eq!(shown, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0, 0, 0]);
@@ -228,19 +170,13 @@ fn whether_a_user_is_connected_is_asked_of_the_keeper() {
     let mut cluster = cluster(3);
     let first = cluster.user(0, "alice");
     cluster.user(1, "alice");
-    let view = cluster
-        .call(2, |io, done| user_connected(io, "alice", done))
-        .expect("an answer");
+    let view = cluster.call(2, |io, done| user_connected(io, "alice", done)).expect("an answer");
     let expected = json!({"userId": "alice", "connected": true, "sockets": 2});
     assert_eq!(serde_json::to_value(view).expect("JSON"), expected);
     cluster.vanish(first);
-    let view = cluster
-        .call(0, |io, done| user_connected(io, "alice", done))
-        .expect("an answer");
+    let view = cluster.call(0, |io, done| user_connected(io, "alice", done)).expect("an answer");
     assert_eq!((view.connected, view.sockets), (true, 1));
-    let view = cluster
-        .call(0, |io, done| user_connected(io, "bob", done))
-        .expect("an answer");
+    let view = cluster.call(0, |io, done| user_connected(io, "bob", done)).expect("an answer");
     assert_eq!((view.connected, view.sockets), (false, 0));
 }
 
@@ -286,14 +222,8 @@ fn filter_fits(expected: usize, user: &str) -> bool {
 #[test]
 fn seats_are_given_back() {
     let mut cluster = cluster(1);
-    let clients: Vec<_> = (0..20)
-        .map(|number| cluster.user(0, ["a", "b"][number % 2]))
-        .collect();
-    for (number, client) in clients
-        .iter()
-        .enumerate()
-        .filter(|(number, _)| number % 3 != 0)
-    {
+    let clients: Vec<_> = (0..20).map(|number| cluster.user(0, ["a", "b"][number % 2])).collect();
+    for (number, client) in clients.iter().enumerate().filter(|(number, _)| number % 3 != 0) {
         cluster.vanish(*client);
         let (left, _) = users_here(&cluster.io(0), None, 100, None);
         let of_a = users_here(&cluster.io(0), None, 100, Some("a")).0.len();
@@ -334,37 +264,22 @@ fn the_largest_rooms_of_a_core_are_found() {
     }
     let top = rooms_top_here(&cluster.io(0), 2);
     assert_eq!(top, [("a".into(), 3), ("b".into(), 2)]);
-    assert_eq!(
-        (
-            kept_here(&cluster.io(0)).rooms,
-            kept_here(&cluster.io(0)).users
-        ),
-        (3, 4)
-    );
+    assert_eq!((kept_here(&cluster.io(0)).rooms, kept_here(&cluster.io(0)).users), (3, 4));
 }
 
 #[test]
 fn pages_are_read_with_care() {
     for limit in ["0", "10001", "-1", "x", "", "1.5"] {
         let refused = Page::new(Some(limit), None, 4).expect_err(limit);
-        assert_eq!(
-            (refused.code(), refused.details()[0].member),
-            ("VALIDATION_FAILED", "limit")
-        );
+        assert_eq!((refused.code(), refused.details()[0].member), ("VALIDATION_FAILED", "limit"));
     }
     for cursor in ["", "x", "4.", "1", "1.x", "-1.0", "256.0", "1.4294967296"] {
         let refused = Page::new(None, Some(cursor), 4).expect_err(cursor);
         assert_eq!(refused.details()[0].member, "cursor", "{cursor}");
     }
     let page = Page::new(Some("10000"), Some("3.17"), 4).expect("it is one");
-    assert_eq!(
-        (page.limit(), page.start().0.index(), page.start().1),
-        (10_000, 3, Some(17))
-    );
-    assert_eq!(
-        Page::new(None, Some("0."), 4).expect("it is one").limit(),
-        1_000
-    );
+    assert_eq!((page.limit(), page.start().0.index(), page.start().1), (10_000, 3, Some(17)));
+    assert_eq!(Page::new(None, Some("0."), 4).expect("it is one").limit(), 1_000);
 }
 
 #[test]
@@ -374,24 +289,17 @@ fn an_overloaded_server_takes_nothing_on() {
     let io = cluster.io(0);
     // More waits for the other core than may; volatile, so that the client survives it.
     while !io.is_overloaded() {
-        io.to("user:alice")
-            .volatile()
-            .emit("e", &"x".repeat(900_000));
+        io.to("user:alice").volatile().emit("e", &"x".repeat(900_000));
     }
     let request = membership("alice", "r");
     let refused = cluster.call_now(0, |io, done| join_user(io, &request, done));
     let error = refused.expect_err("overloaded");
-    assert_eq!(
-        (error.code(), error.status(), error.retryable()),
-        ("OVERLOADED", 503, true)
-    );
+    assert_eq!((error.code(), error.status(), error.retryable()), ("OVERLOADED", 503, true));
     assert!(error.retry_after_ms().is_some());
     let refused = cluster.call_now(0, |io, done| create_room(io, create("r", "R"), done));
     assert_eq!(refused.expect_err("overloaded"), VerbError::Overloaded);
     cluster.settle();
-    let joined = cluster
-        .call(0, |io, done| join_user(io, &request, done))
-        .expect("it is over");
+    let joined = cluster.call(0, |io, done| join_user(io, &request, done)).expect("it is over");
     assert_eq!(joined.sockets, 1);
 }
 
