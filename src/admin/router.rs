@@ -173,15 +173,37 @@ async fn read_body(admin: &Admin, parts: &Parts, body: Body) -> Result<Vec<u8>, 
     let bytes_max = admin.settings.body_bytes_max;
     let announced = parts.headers.get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    let mut body = body;
     if announced.is_some_and(|length| length > bytes_max) {
+        read_past(&mut body).await;
         return Err(Failure::too_large(bytes_max));
     }
-    let whole = Limited::new(body, bytes_max).collect();
+    let whole = Limited::new(&mut body, bytes_max).collect();
     match tokio::time::timeout(admin.settings.request_timeout, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Failure::too_large(bytes_max)),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            read_past(&mut body).await;
+            Err(Failure::too_large(bytes_max))
+        }
         Ok(Err(_)) => Err(Failure::new(400, "BAD_REQUEST", "The body did not arrive whole")),
         Err(_) => Err(Failure::new(408, "REQUEST_TIMEOUT", "The body did not arrive in time")),
+    }
+}
+
+/// Time between two parts of a body that is read past.
+const READ_PAST_PAUSE: Duration = Duration::from_millis(200);
+/// Bytes of a body that are read past at the most.
+const READ_PAST_BYTES: usize = 64 << 20;
+
+/// Reads what is on its way of a body that is refused: closing a connection with bytes unread
+/// resets it, and the answer would be lost on the client.
+async fn read_past(body: &mut Body) {
+    let mut read = 0;
+    while read < READ_PAST_BYTES {
+        match tokio::time::timeout(READ_PAST_PAUSE, body.frame()).await {
+            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, |data| data.len()),
+            Ok(Some(Err(_)) | None) | Err(_) => return,
+        }
     }
 }
 

@@ -426,6 +426,10 @@ impl Client {
         if !self.user.excused && self.stage != Stage::Leaving {
             self.wrong(why);
         }
+        if self.polling {
+            // An answer that makes no sense need not mean that the session is gone.
+            self.user.vanishes(ctx.desk.ledger);
+        }
         self.end(ctx);
     }
 
