@@ -63,11 +63,7 @@ impl Core {
                         self.guarded(None, || handler(&disconnected));
                     }
                 }
-                Completion::App { message, sent_at, .. } => {
-                    self.with(|shard| {
-                        let hop = shard.now().saturating_sub(sent_at);
-                        shard.record(Stage::MeshHop, hop);
-                    });
+                Completion::App { message } => {
                     if let Ok(errand) = message.downcast::<Errand>() {
                         let io = Io::new(Rc::clone(self));
                         self.guarded(None, || errand(&io));

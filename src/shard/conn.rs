@@ -99,6 +99,7 @@ pub(crate) struct Asking {
     pub(crate) handshake: Arc<Handshake>,
     pub(crate) endpoint: u8,
     pub(crate) head: Vec<u8>,
+    pub(crate) asked_at: crate::base::Micros,
     /// Set once the hook has spoken; `next` goes on from there.
     pub(crate) verdict: Option<Result<(), String>>,
 }

@@ -9,10 +9,9 @@ use super::outbox::Outbox;
 use super::session::{Parser, Session, Transport, Upgrade};
 use super::settings::Service;
 use super::{Ending, Handshake, LogEvent, Shard};
-use crate::base::{Id20, Key, Millis};
+use crate::base::{Id20, Key, Micros, Millis};
 use crate::engineio::{self, Heartbeat, Piece, Revision};
 use crate::http::{self, Body, EngineError, EngineQuery, Head, Response};
-use crate::telemetry::Stage;
 use crate::ws;
 
 /// What a request asks for, once its head has been read and judged.
@@ -151,12 +150,14 @@ impl Shard {
                         handshake: Arc::clone(&handshake),
                         endpoint,
                         head: raw.to_vec(),
+                        asked_at: self.now,
                         verdict: None,
                     };
                     self.set_phase(key, Phase::Asking(Box::new(asking)));
                     return HeadOutcome::Run(len, Dispatch::AllowRequest { conn: key, handshake });
                 }
-                if let Some(dispatch) = self.open_session(key, &head, handshake, endpoint) {
+                if let Some(dispatch) = self.open_session(key, &head, handshake, endpoint, self.now)
+                {
                     return HeadOutcome::Run(len, dispatch);
                 }
             }
@@ -623,7 +624,7 @@ impl Shard {
         let conn = self.conns.get_mut(key)?;
         let old = std::mem::replace(&mut conn.speaks, Speaks::Http(Phase::Head));
         let Speaks::Http(Phase::Asking(asking)) = old else { return None };
-        let Asking { handshake, endpoint, head, verdict } = *asking;
+        let Asking { handshake, endpoint, head, asked_at, verdict } = *asking;
         let Ok(Some((head, _))) = http::parse_head(&head, usize::MAX) else { return None };
         if let Some(Err(message)) = verdict {
             let origin = http::origin_of(&head).unwrap_or_default();
@@ -634,7 +635,7 @@ impl Shard {
             self.respond(key, &refusal.with_first(cors), head.keep_alive);
             return None;
         }
-        self.open_session(key, &head, handshake, endpoint)
+        self.open_session(key, &head, handshake, endpoint, asked_at)
     }
 
     /// Rule: engine.io-protocol v4, "Handshake".
@@ -644,6 +645,7 @@ impl Shard {
         head: &Head<'_>,
         handshake: Arc<Handshake>,
         endpoint: u8,
+        arrived_at: Micros,
     ) -> Option<Dispatch> {
         let query = EngineQuery::parse(head.query().unwrap_or_default());
         let revision = match revision_of(&query) {
@@ -664,7 +666,9 @@ impl Shard {
             self.forget_session(session);
             return None;
         }
-        let sid = self.sessions.get(session)?.sid.text();
+        let opened = self.sessions.get_mut(session)?;
+        opened.opened_at = arrived_at;
+        let sid = opened.sid.text();
         let settings = std::rc::Rc::clone(&self.settings);
         let open = engineio::open_packet(
             sid.as_str(),
@@ -685,7 +689,6 @@ impl Shard {
         }
         self.arm_session(session);
         self.counters.sessions_opened += 1;
-        self.hists.record(Stage::Handshake, 0);
         let service = settings.endpoints[usize::from(endpoint)].service;
         if revision == Revision::V3 && service == Service::SocketIo {
             // Rule: Socket.IO before v3: the server joins `/` by itself.
@@ -727,6 +730,7 @@ impl Shard {
             partial: None,
             handshake,
             timer_at: Millis(u64::MAX),
+            opened_at: self.now,
             tasks: 0,
         });
         self.sids.insert(sid, key);

@@ -4,7 +4,7 @@ use std::rc::Rc;
 
 use super::message::{MeshMsg, Part};
 use super::{Completion, Shard};
-use crate::base::{CoreId, Key, Micros};
+use crate::base::{CoreId, Key};
 
 /// A set of cores.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -130,8 +130,7 @@ impl Shard {
     /// Sends something to the application's instance on another core, or to this one.
     pub fn send_app(&mut self, to: CoreId, message: Box<dyn std::any::Any + Send>) {
         if to == self.core {
-            let (from, sent_at) = (self.core, self.now);
-            self.completions.push_back(Completion::App { from, message, sent_at });
+            self.completions.push_back(Completion::App { message });
         } else {
             self.send_mesh(to, MeshMsg::App(message));
         }
@@ -170,7 +169,7 @@ impl Shard {
     }
 
     /// A message arrived from another core.
-    pub fn handle_mesh(&mut self, from: CoreId, sent_at: Micros, message: MeshMsg) {
+    pub fn handle_mesh(&mut self, message: MeshMsg) {
         self.counters.mesh_messages_in += 1;
         match message {
             MeshMsg::Broadcast { namespace, target, wire, volatile, ask, gather } => {
@@ -192,7 +191,7 @@ impl Shard {
             }
             MeshMsg::Answer { gather, part } => self.gather_part(gather, part),
             MeshMsg::App(message) => {
-                self.completions.push_back(Completion::App { from, message, sent_at });
+                self.completions.push_back(Completion::App { message });
             }
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::Handshake;
 use super::frame::Wire;
-use crate::base::{CoreId, Key, Micros};
+use crate::base::{CoreId, Key};
 
 /// Whom a broadcast or a command is for.
 ///
@@ -344,13 +344,9 @@ pub enum Completion {
     Gather(Box<dyn FnOnce(Gathered)>, Gathered),
     /// A joined socket is gone.
     Gone(Gone),
-    /// A message between instances of the application, and how long it was under way.
+    /// A message between instances of the application.
     App {
-        /// The core it came from.
-        from: CoreId,
         /// The message.
         message: Box<dyn Any + Send>,
-        /// When its batch was sent.
-        sent_at: Micros,
     },
 }

@@ -83,6 +83,8 @@ pub(crate) struct Session {
     pub(crate) handshake: Arc<Handshake>,
     /// The earliest entry it has in the timer queue.
     pub(crate) timer_at: Millis,
+    /// When its handshake arrived; a latency once the first namespace is joined.
+    pub(crate) opened_at: Micros,
     /// Async handlers at work for its sockets.
     pub(crate) tasks: u32,
 }

@@ -11,6 +11,7 @@ use super::{Ending, Handshake, LogEvent, Shard};
 use crate::base::{Id20, Key, Micros, Millis};
 use crate::engineio::Revision;
 use crate::socketio::{self, Joined};
+use crate::telemetry::Stage;
 
 /// Whether a socket has joined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -108,7 +109,9 @@ impl Shard {
         let name = self.namespace_name(namespace);
         self.interest.add(&name, "");
         if let Some(session) = self.sessions.get_mut(session) {
-            session.connect_due = None;
+            if session.connect_due.take().is_some() {
+                self.hists.record(Stage::Handshake, self.now - session.opened_at);
+            }
             if session.parser == Parser::Unknown {
                 session.parser = Parser::Default;
             }

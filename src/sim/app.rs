@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::rc::Rc;
 
 use crate::api::{App, Broadcast, Event, NamespaceBuilder, OwnedEvent, Socket, promise};
-use crate::base::Key;
+use crate::base::{CoreId, Key};
 use crate::shard::Verb;
 
 /// The namespaces served. The second one lets sockets in after a question to all cores.
@@ -108,6 +108,18 @@ fn serve(namespace: &mut NamespaceBuilder, presence: &Rc<Presence>) {
     // Unwinds without a word on the error stream.
     namespace.on("boom", |_| std::panic::resume_unwind(Box::new("boom")));
     asks(namespace, &began);
+    namespace.on_args("purge", |socket, (room, close): (String, bool), _| {
+        socket.io().of(&socket.namespace()).to(&room).disconnect_sockets(close);
+    });
+    namespace.on_args("errand", |socket, (nonce, core): (u64, u8), _| {
+        let (home, key) = (socket.io().core(), socket.key());
+        socket.io().run_on(CoreId(core), move |there| {
+            let seen = there.core().0;
+            there.run_on(home, move |here| {
+                here.socket(key).emit("back", &(nonce, seen));
+            });
+        });
+    });
     namespace.on_args("mass", |socket, args: (u64, String, String, bool), ack| {
         let (_, from, to, join) = args;
         let to = vec![to.into()];

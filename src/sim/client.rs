@@ -91,6 +91,8 @@ pub(super) struct Ctx<'a> {
     pub(super) cores: usize,
     pub(super) faults: &'a mut Rng,
     pub(super) ping_interval_ms: u64,
+    /// The server may cut anybody.
+    pub(super) tight: bool,
 }
 
 impl Client {
@@ -178,6 +180,9 @@ impl Client {
         self.user.lazy = naughty && ctx.desk.work.below(2) == 0;
         self.stage = Stage::Opening;
         self.user.begin(ctx.desk.ledger);
+        if ctx.tight {
+            self.user.doubt(ctx.desk.ledger);
+        }
         let request = self.request(!self.polling).bytes();
         if self.polling {
             self.get = Some(self.ask(ctx, None, Asked::Open, &request));
@@ -565,10 +570,11 @@ impl Client {
         }
         match ctx.desk.work.below(60) {
             0 => self.leave(ctx),
-            1..=3 if self.habits.naughty => self.sin(ctx),
-            4 => self.stall(ctx),
+            1..=4 if self.habits.naughty => self.sin(ctx),
+            5 => self.stall(ctx),
+            6..=8 if self.habits.naughty => self.stall(ctx),
             _ => {
-                self.user.act(&mut ctx.desk);
+                self.user.act(&mut ctx.desk, ctx.tight, ctx.cores);
                 self.out.extend(std::mem::take(&mut self.user.out));
             }
         }

@@ -263,7 +263,7 @@ impl Node {
         self.desk.stir();
         self.core.with(|shard| {
             for message in messages {
-                shard.handle_mesh(CoreId::from_index(from), sent_at, message);
+                shard.handle_mesh(message);
             }
         });
     }

@@ -25,7 +25,7 @@ pub(super) struct Plan {
     pub(super) weights: [usize; STEPS],
     /// The server ends first, with everybody there.
     pub(super) drains: bool,
-    /// Outboxes so small that anybody may be cut.
+    /// Limits so low that anybody may be cut.
     pub(super) tight: bool,
 }
 
@@ -41,7 +41,7 @@ impl Plan {
             clients: (0..clients).map(|_| habits(chance, rascals)).collect(),
             settings: settings(chance, tight),
             rounds: 2 + chance.below(3),
-            acts: 20 + chance.below(16 * clients),
+            acts: 30 + chance.below(40 * clients),
             weights: std::array::from_fn(|_| [1, 4, 16][chance.below(3)]),
             drains: chance.below(5) == 0,
             tight,
@@ -67,18 +67,34 @@ fn habits(chance: &mut Rng, rascals: usize) -> Habits {
     }
 }
 
+/// One limit or another becomes so low that it is met.
+fn tightened(limits: Limits, chance: &mut Rng) -> Limits {
+    let mut limits = Limits { outbox_bytes_max: 12_000, outbox_soft_bytes: 2_000, ..limits };
+    match chance.below(7) {
+        0 => limits.outboxes_bytes_max = 15_000,
+        1 => limits.outbox_frames_max = 12,
+        2 => limits.partials_bytes_max = 1_500,
+        3 => limits.conns_max = 6,
+        4 => limits.gathers_max = 1,
+        5 => limits.acks_pending_max = 1,
+        _ => limits.message_bytes_max = 600,
+    }
+    limits
+}
+
 fn settings(chance: &mut Rng, tight: bool) -> Settings {
     let limits = Limits {
         request_timeout_ms: 2_500,
         keep_alive_ms: 20_000,
-        outbox_bytes_max: if tight { 12_000 } else { 2 << 20 },
-        outbox_soft_bytes: if tight { 2_000 } else { 20_000 },
+        outbox_bytes_max: 2 << 20,
+        outbox_soft_bytes: 20_000,
         outbox_age_ms: 1_500,
         gather_timeout_ms: 700,
         handler_tasks_max: if chance.below(2) == 0 { 2 } else { 100 },
         mesh_soft_bytes: if chance.below(2) == 0 { 2_000 } else { 1 << 20 },
         ..Limits::DEFAULT
     };
+    let limits = if tight { tightened(limits, chance) } else { limits };
     Settings {
         limits,
         ping_interval_ms: 2_000,

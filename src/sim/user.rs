@@ -56,6 +56,8 @@ pub(super) struct User {
     pub(super) dialect: Dialect,
     pub(super) seats: [Seat; NAMESPACES.len()],
     waiting: BTreeMap<u64, Waiting>,
+    /// Numbers sent to a core and back to us.
+    errands: Vec<(u64, usize, SeatId)>,
     next_ack: u64,
     parted: Option<Parted>,
     /// It leaves questions unanswered now and then.
@@ -90,6 +92,7 @@ impl User {
             dialect,
             seats: [Seat::Out; NAMESPACES.len()],
             waiting: BTreeMap::new(),
+            errands: Vec::new(),
             next_ack: 0,
             parted: None,
             lazy,
@@ -198,12 +201,14 @@ impl User {
         let present =
             |waiting: &&Waiting| self.seats[waiting.namespace] == Seat::In(waiting.seat);
         let owed = self.waiting.values().find(present);
+        let away = self.errands.iter().find(|(.., seat)| self.seats.contains(&Seat::In(*seat)));
         match (asked, owed) {
             _ if self.closes => Some(String::from("it should have been closed")),
             _ if self.excused => None,
             _ if self.quits => Some(String::from("it was not sent away")),
             (Some(seat), _) => Some(format!("{seat:?} was never answered")),
             (_, Some(waiting)) => Some(format!("no answer came: {waiting:?}")),
+            _ if away.is_some() => Some(format!("{away:?} did not come back")),
             _ => None,
         }
     }
@@ -336,6 +341,19 @@ impl User {
                 seat.0 as u64
             }
             "you" => number + 1,
+            "back" => {
+                let core = args.get(2).and_then(Value::as_u64).unwrap_or(u64::MAX);
+                let same = |errand: &&(u64, usize, SeatId)| {
+                    errand.1 as u64 == core && errand.2 == seat
+                };
+                // From core to core and back nothing overtakes anything.
+                let errand = self.errands.iter().find(same).copied();
+                self.errands.retain(|errand| errand.0 != number);
+                if errand.is_none_or(|(nonce, ..)| nonce != number) {
+                    return Err(format!("{errand:?} came back as {args:?}"));
+                }
+                return Ok(());
+            }
             _ => return Err(format!("an event nobody sends: {name}")),
         };
         let ack = ack.ok_or("a question without an ack id")?;
@@ -383,7 +401,7 @@ impl User {
             }
             Expect::Echo(ref said) if said.as_array().is_some_and(|said| said == args) => {}
             Expect::Asked(emit, wait_ms) if number(0) == emit => {
-                let late = desk.now + 1_000 >= waiting.since + wait_ms * 1_000;
+                let late = self.excused || desk.now + 1_000 >= waiting.since + wait_ms * 1_000;
                 return answered(ledger, emit, late, args);
             }
             Expect::Me(nonce, _) if args == [json!("ok"), json!(nonce + 1)] => {}
@@ -426,7 +444,7 @@ impl User {
     }
 
     /// Does something, if it is in a namespace.
-    pub(super) fn act(&mut self, desk: &mut Desk<'_>) {
+    pub(super) fn act(&mut self, desk: &mut Desk<'_>, tight: bool, cores: usize) {
         if self.quits || self.closes {
             return;
         }
@@ -437,7 +455,7 @@ impl User {
             Seat::Asked(..) => return,
         };
         let now = desk.now;
-        match desk.work.below(21) {
+        match desk.work.below(23) {
             0..=4 => {
                 let (room, member) = (desk.work.below(ROOMS), desk.work.below(3) > 0);
                 desk.ledger.room_asked(seat, room);
@@ -477,6 +495,17 @@ impl User {
                 self.ask(namespace, seat, now, &args, Expect::Mass(mass));
             }
             19 => self.disconnect(namespace, desk.ledger),
+            20 | 21 if tight => {
+                let (room, close) = (desk.work.below(ROOMS), desk.work.below(2) == 0);
+                let args = json!(["purge", room_name(room), close]);
+                self.send(&format!("2{}{args}", Self::prefix(namespace)), &[]);
+            }
+            20 | 21 => {
+                let (nonce, core) = (desk.work.draw() >> 20, desk.work.below(cores));
+                self.errands.push((nonce, core, seat));
+                let args = json!(["errand", nonce, core]);
+                self.send(&format!("2{}{args}", Self::prefix(namespace)), &[]);
+            }
             _ => self.quit(namespace, seat, desk),
         }
     }

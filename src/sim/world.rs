@@ -385,13 +385,7 @@ impl World {
                 None
             }
             Choice::Act(at) => {
-                let tight = self.plan.tight;
-                self.with_client(at, |client, ctx| {
-                    if tight {
-                        client.user.doubt(ctx.desk.ledger);
-                    }
-                    client.act(ctx);
-                });
+                self.with_client(at, Client::act);
                 None
             }
         }
@@ -450,6 +444,7 @@ impl World {
             cores: self.plan.cores,
             faults: &mut self.faults,
             ping_interval_ms: self.plan.settings.ping_interval_ms,
+            tight: self.plan.tight,
         };
         let client = &mut self.clients[at];
         act(client, &mut ctx);

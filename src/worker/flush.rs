@@ -40,7 +40,8 @@ impl Worker {
         self.core.begin_flush();
         if self.mesh_is_stuck() {
             // Another core's inbox is full. It is emptied without us; try again shortly.
-            monoio::time::sleep(std::time::Duration::from_millis(1)).await;
+            // Boxed: it is rare, and would make every flush's future larger.
+            Box::pin(monoio::time::sleep(std::time::Duration::from_millis(1))).await;
             self.core.with(|_| ());
         }
     }
@@ -68,7 +69,7 @@ impl Worker {
                 continue;
             }
             let sent_at = self.core.now_us();
-            let batch = Item::Batch { from: me, sent_at, messages };
+            let batch = Item::Batch { sent_at, messages };
             if let Err(Item::Batch { messages, .. }) = self.outlets[to.index()].try_send(batch) {
                 self.core.with(|shard| shard.return_mesh(to, messages));
                 self.stuck.set(true);

@@ -15,8 +15,6 @@ use crate::shard::MeshMsg;
 pub enum Item {
     /// What another core has to say, a tick's worth.
     Batch {
-        /// Which core.
-        from: CoreId,
         /// When it was sent.
         sent_at: Micros,
         /// The messages, in order.
@@ -91,11 +89,11 @@ pub(super) async fn serve(worker: Rc<Worker>, inbox: Inbox<Item>) -> std::io::Re
 impl Worker {
     fn take(self: &Rc<Self>, item: Item) {
         match item {
-            Item::Batch { from, sent_at, messages } => self.core.with(|shard| {
+            Item::Batch { sent_at, messages } => self.core.with(|shard| {
                 let hop = shard.now().saturating_sub(sent_at);
                 shard.record(crate::telemetry::Stage::MeshHop, hop);
                 for message in messages {
-                    shard.handle_mesh(from, sent_at, message);
+                    shard.handle_mesh(message);
                 }
             }),
             Item::Moved { fd, peer, bytes } => {

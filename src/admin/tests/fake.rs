@@ -173,7 +173,7 @@ impl World {
                     busy |= !batch.is_empty();
                     for message in batch {
                         let from = CoreId::from_index(from);
-                        target.with(|shard| shard.handle_mesh(from, shard.now(), message));
+                        target.with(|shard| shard.handle_mesh(message));
                     }
                 }
             }

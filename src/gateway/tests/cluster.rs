@@ -134,7 +134,7 @@ impl Cluster {
             let to_id = CoreId::from_index(to);
             for message in core.with(|shard| shard.take_mesh(to_id)) {
                 let from = CoreId::from_index(from);
-                self.cores[to].with(|shard| shard.handle_mesh(from, shard.now(), message));
+                self.cores[to].with(|shard| shard.handle_mesh(message));
             }
         }
         while let Some(conn) = core.with(Shard::take_dirty) {
