@@ -165,14 +165,13 @@ impl World {
                 errand(&Io::new(Rc::clone(&self.cores[core.index()])));
                 busy = true;
             }
-            for (from, core) in self.cores.iter().enumerate() {
+            for core in &self.cores {
                 core.begin_flush();
                 core.pump();
                 for (to, target) in self.cores.iter().enumerate() {
                     let batch = core.with(|shard| shard.take_mesh(CoreId::from_index(to)));
                     busy |= !batch.is_empty();
                     for message in batch {
-                        let from = CoreId::from_index(from);
                         target.with(|shard| shard.handle_mesh(message));
                     }
                 }

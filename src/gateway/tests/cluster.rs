@@ -133,7 +133,6 @@ impl Cluster {
         for to in (0..self.cores.len()).filter(|to| *to != from) {
             let to_id = CoreId::from_index(to);
             for message in core.with(|shard| shard.take_mesh(to_id)) {
-                let from = CoreId::from_index(from);
                 self.cores[to].with(|shard| shard.handle_mesh(message));
             }
         }

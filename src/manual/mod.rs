@@ -1,0 +1,38 @@
+//! # manual: the pages that are about more than one file
+//!
+//! Each page is a Markdown file beside this one, compiled as the documentation of an empty module,
+//! so that its links are checked with those of the code. `failure`, `configuration` and `metrics`
+//! are generated from tables in the code; `tests/manual.rs` fails when one of them is out of
+//! step, and `UPDATE_PAGES=1 cargo test --test manual` writes them anew.
+//!
+//! Owns: nothing at run time.
+//! Imports: nothing.
+//!
+//! Holds at all times: what a page says is so at the commit that holds it; what is planned is no
+//! part of it.
+//!
+//! Read first: [`architecture`].
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("protocol.md")]
+pub mod protocol {}
+
+#[doc = include_str!("gateway.md")]
+pub mod gateway {}
+
+#[doc = include_str!("failure.md")]
+pub mod failure {}
+
+#[doc = include_str!("configuration.md")]
+pub mod configuration {}
+
+#[doc = include_str!("metrics.md")]
+pub mod metrics {}
+
+#[doc = include_str!("testing.md")]
+pub mod testing {}
+
+#[doc = include_str!("changelog.md")]
+pub mod changelog {}

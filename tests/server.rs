@@ -1,0 +1,25 @@
+//! The whole server: real workers on loopback, plain sockets for clients.
+//!
+//! Most cases start a server in this process on a port of the kernel's choice; what ends a process
+//! or counts its descriptors runs the built program. No case waits for time to pass where it can
+//! wait for an event, and no read waits for ever.
+#![expect(clippy::disallowed_methods, reason = "tests measure time and drive real sockets")]
+
+#[path = "server/fixture.rs"]
+mod fixture;
+#[path = "server/input.rs"]
+mod input;
+#[path = "server/library.rs"]
+mod library;
+#[path = "server/load.rs"]
+mod load;
+#[path = "server/once.rs"]
+mod once;
+#[path = "server/process.rs"]
+mod process;
+#[path = "server/program.rs"]
+mod program;
+#[path = "server/transports.rs"]
+mod transports;
+#[path = "server/wire.rs"]
+mod wire;

@@ -1,0 +1,204 @@
+//! Start, stop and succession of the built program.
+
+use std::net::TcpListener;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+
+use crate::program::{Program, command, command_after, outcome};
+use crate::wire::{Heard, POLLING, Polling, Wire, Ws, fetch, get};
+
+/// A start that fails says so in one line, which holds all of `words`.
+fn assert_refused(command: Command, words: &[&str]) {
+    let shown = format!("{command:?}");
+    let (code, said) = outcome(command);
+    assert!(code > 0, "exit code {code} of {shown}");
+    assert_eq!(said.lines().count(), 1, "{shown} says {said}");
+    for word in words {
+        assert!(said.contains(word), "{word:?} is missing: {said}");
+    }
+}
+
+#[test]
+fn what_keeps_it_from_starting_is_said_in_one_line() {
+    let holder = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let taken = holder.local_addr().expect("it is bound").to_string();
+    let free = ["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0"];
+    let with = |arg: &str| command(&[free[0], free[1], arg]);
+    let on_taken = command(&["--listen", &taken, free[1]]);
+    assert_refused(on_taken, &[&taken, "is taken", "--takeover"]);
+    let admin_taken = command(&[free[0], "--admin-listen", &taken]);
+    assert_refused(admin_taken, &[&taken, "is taken", "--admin-listen"]);
+    assert_refused(with("--config=/does/not/exist.toml"), &["/does/not/exist.toml", "read"]);
+    assert_refused(with("--config=/proc"), &["/proc", "read"]);
+    assert_refused(with("--recovery"), &["recovery", "not built yet"]);
+    assert_refused(with("--deflate"), &["deflate", "not built yet"]);
+    assert_refused(with("--workrs=2"), &["--workrs", "--workers"]);
+    assert_refused(with("--workers=many"), &["--workers", "allowed is"]);
+    let few = "ulimit -n 50; exec \"$0\" \"$@\"";
+    assert_refused(command_after(few, &free), &["50", "ulimit -n"]);
+    let outside = command(&[free[0], "--admin-listen=0.0.0.0:0"]);
+    assert_refused(outside, &["API key"]);
+}
+
+#[test]
+fn an_unknown_variable_is_only_warned_of() {
+    let mut check = command(&["check-config"]);
+    check.env("COREWIRE_WORKRS", "2");
+    let (code, said) = outcome(check);
+    assert_eq!(code, 0, "{said}");
+    assert!(said.contains("COREWIRE_WORKRS") && said.contains("COREWIRE_WORKERS"), "{said}");
+}
+
+#[test]
+fn an_unknown_key_of_the_file_stops_the_start() {
+    let path = std::env::temp_dir().join(format!("corewire-test-{}.toml", std::process::id()));
+    std::fs::write(&path, "listen = [\"127.0.0.1:0\"]\nworkrs = 2\n").expect("a place to write");
+    let path_text = path.to_str().expect("a plain name");
+    assert_refused(command(&["--config", path_text]), &["workrs", "workers"]);
+    std::fs::remove_file(&path).expect("it is there");
+}
+
+#[test]
+fn without_a_ring_the_start_line_says_epoll() {
+    let program = Program::start(&["--driver=epoll", "--workers=2"]);
+    let line = program.logged("worker(s) on");
+    assert!(line.contains("2 worker(s) on epoll"), "{line}");
+    let reply = fetch(program.address, &get("/healthz"));
+    assert_eq!(reply.status, 200);
+    let mut client = Ws::open(program.address);
+    assert!(client.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
+}
+
+#[test]
+fn the_first_sigterm_drains_and_ends_well() {
+    let mut program = Program::start(&["--workers=2", "--drain=8000"]);
+    let mut clients: Vec<Ws> = (0..20).map(|_| Ws::open(program.address)).collect();
+    for client in &mut clients {
+        assert!(client.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
+    }
+    let polling = Polling::open(program.address);
+    let mut waiting = Wire::connect(program.address);
+    waiting.send(&get(&polling.target()));
+    // A request that is half here keeps the drain from being over before anybody looked.
+    let mut half = Wire::connect(program.address);
+    let target = Polling::open(program.address).target();
+    let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n4");
+    half.send(head.as_bytes());
+    assert_eq!(fetch(program.admin, &get("/readyz")).status, 200);
+    let began = Instant::now();
+    program.signal(Signal::TERM);
+    while fetch(program.admin, &get("/readyz")).status != 503 {
+        assert!(began.elapsed() < Duration::from_secs(2), "it still says that it is ready");
+    }
+    assert_eq!(fetch(program.admin, &get("/healthz")).status, 200);
+    for client in &mut clients {
+        assert_eq!(client.ending(), Some(1012), "a client is told why");
+    }
+    assert_eq!(waiting.reply().text(), "1");
+    let refused = Wire::try_connect(program.address);
+    assert!(refused.is_err(), "it takes new connections");
+    half.send(b"0");
+    half.reply();
+    assert_eq!(program.exit_code(), 0);
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+#[test]
+fn sigterm_ends_within_its_bound_whatever_clients_do() {
+    let mut program = Program::start(&["--workers=1", "--drain=1000"]);
+    let target = Polling::open(program.address).target();
+    let mut half = Wire::connect(program.address);
+    let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n4");
+    half.send(head.as_bytes());
+    // The request is being read before the signal comes.
+    assert_eq!(fetch(program.address, &get("/healthz")).status, 200);
+    let began = Instant::now();
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(), 0);
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+}
+
+#[test]
+fn the_second_sigterm_ends_at_once() {
+    let mut program = Program::start(&["--workers=1", "--drain=60000", "--request-timeout=60000"]);
+    let target = Polling::open(program.address).target();
+    let mut half = Wire::connect(program.address);
+    let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n4");
+    half.send(head.as_bytes());
+    assert_eq!(fetch(program.address, &get("/healthz")).status, 200);
+    program.signal(Signal::TERM);
+    let began = Instant::now();
+    while fetch(program.admin, &get("/readyz")).status != 503 {
+        assert!(began.elapsed() < Duration::from_secs(2), "it still says that it is ready");
+    }
+    let began = Instant::now();
+    program.signal(Signal::TERM);
+    assert_ne!(program.exit_code(), 0);
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_successor_takes_the_port_over_without_losing_a_connection() {
+    let mut old = Program::start(&["--workers=2", "--drain=3000"]);
+    let address = old.address;
+    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let mut session = Ws::open(address);
+    assert!(session.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let (stop, answered) = (&stop, &answered);
+            scope.spawn(move || {
+                let mut number = thread;
+                while !stop.load(Ordering::Relaxed) {
+                    let target = if number % 10 == 0 { POLLING } else { "/nothing" };
+                    number += 1;
+                    let reply = Wire::try_connect(address).and_then(|mut wire| {
+                        wire.try_send(&get(target))?;
+                        wire.try_reply()
+                    });
+                    match reply {
+                        Ok(reply) => assert!([200, 404].contains(&reply.status), "{reply:?}"),
+                        Err(error) => {
+                            stop.store(true, Ordering::Relaxed);
+                            panic!("after {} answers: {error}", answered.load(Ordering::Relaxed));
+                        }
+                    }
+                    answered.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // However this closure ends, the loops above must end too.
+        let _stop = StopAtEnd(&stop);
+        let more = |count: u64| {
+            let wanted = answered.load(Ordering::Relaxed) + count;
+            let began = Instant::now();
+            while answered.load(Ordering::Relaxed) < wanted && !stop.load(Ordering::Relaxed) {
+                assert!(began.elapsed() < Duration::from_secs(20), "nothing is answered");
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
+        more(200);
+        let new = Program::start_on(&address.to_string(), &["--workers=2", "--takeover"]);
+        assert_eq!(new.address, address);
+        more(200);
+        old.signal(Signal::TERM);
+        assert_eq!(session.heard(), Heard::Closed(Some(1012)));
+        assert_eq!(old.exit_code(), 0);
+        more(200);
+        let mut session = Ws::open(address);
+        assert!(session.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
+        assert_eq!(fetch(new.admin, &get("/readyz")).status, 200);
+        more(200);
+    });
+}
+
+struct StopAtEnd<'a>(&'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
