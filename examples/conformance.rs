@@ -18,6 +18,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Limit of `/ws-echo`.
 const PLAIN_BYTES_MAX: usize = 16 << 20;
+/// What one `burst` may ask for: the application, too, has limits.
+const BURST_MAX: u32 = 100_000;
+const BURST_PAD_MAX: usize = 1 << 20;
 /// Time clients have to answer `question`.
 const ASK_MS: u64 = 10_000;
 
@@ -110,9 +113,11 @@ fn verbs(root: &mut NamespaceBuilder) {
         });
     });
     root.on_args("burst", |socket, (count, pad): (u32, usize), _ack| {
-        let pad = "x".repeat(pad);
-        for index in 0..count {
-            socket.emit("seq", &(index, &pad));
+        let pad = "x".repeat(pad.min(BURST_PAD_MAX));
+        for index in 0..count.min(BURST_MAX) {
+            if !socket.emit("seq", &(index, &pad)) {
+                break;
+            }
         }
     });
     root.on_args("bytes", |_socket, (count,): (usize,), ack| {

@@ -73,7 +73,7 @@ pub mod mesh;
 #[cfg(feature = "runtime")]
 pub mod server;
 pub mod shard;
-pub mod sim;
+
 pub mod socketio;
 pub mod telemetry;
 #[cfg(feature = "runtime")]

@@ -8,10 +8,15 @@
 pub struct Limits {
     /// TCP connections of one core; the next one is closed at once.
     pub conns_max: usize,
+    /// Engine.IO sessions of one core; a handshake beyond is answered 503. A polling session
+    /// outlives its connections, so connections alone do not bound them.
+    pub sessions_max: usize,
     /// Bytes of one message, in either direction of a polling body or in one WebSocket message.
     pub message_bytes_max: usize,
     /// Fragments of one WebSocket message, empty ones counted.
     pub fragments_max: u32,
+    /// Bytes of one packet with all its attachments.
+    pub packet_bytes_max: usize,
     /// Bytes of all messages that have arrived in part, on one core.
     pub partials_bytes_max: usize,
     /// Binary attachments of one packet.
@@ -58,8 +63,10 @@ impl Limits {
     /// The ceilings of a server nobody configured.
     pub const DEFAULT: Self = Self {
         conns_max: 50_000,
+        sessions_max: 50_000,
         message_bytes_max: 1_000_000,
         fragments_max: 16_384,
+        packet_bytes_max: 4_000_000,
         partials_bytes_max: 256 << 20,
         attachments_max: 10,
         head_bytes_max: 16 << 10,
@@ -89,6 +96,7 @@ impl Limits {
     pub const fn core_bytes_max(&self, cores: usize) -> usize {
         let per_conn = CONN_BYTES + self.head_bytes_max;
         self.conns_max * per_conn
+            + self.sessions_max * per_conn
             + self.partials_bytes_max
             + self.outboxes_bytes_max
             + self.gathers_max * GATHER_BYTES

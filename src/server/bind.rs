@@ -44,9 +44,13 @@ pub(super) fn listeners(
     Ok(all)
 }
 
-/// The listener of the admin core.
-pub(super) fn admin(address: SocketAddr) -> Result<TcpListener, StartError> {
-    open(reachable(address), false).map_err(|error| match error.kind() {
+/// The listener of the admin core. It can be shared like the others: a process that takes over
+/// answers there beside the old one until that has drained.
+pub(super) fn admin(address: SocketAddr, sharing: Sharing) -> Result<TcpListener, StartError> {
+    let address = reachable(address);
+    let alone = sharing == Sharing::Alone && address.port() != 0;
+    let free = if alone { open(address, false).map(drop) } else { Ok(()) };
+    free.and_then(|()| open(address, true)).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::AddressTaken { option: "admin_listen", address },
         _ => StartError::Address { option: "admin_listen", address, error },
     })

@@ -164,7 +164,9 @@ impl Server {
         let options = &self.options;
         Limits {
             conns_max: options.conns_max,
+            sessions_max: options.conns_max,
             message_bytes_max: options.max_payload_bytes,
+            packet_bytes_max: options.max_payload_bytes.saturating_mul(4),
             attachments_max: u32::try_from(options.attachments_max).unwrap_or(u32::MAX),
             head_bytes_max: options.http_head_bytes_max,
             request_timeout_ms: options.request_timeout_ms,

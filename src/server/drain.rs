@@ -19,17 +19,12 @@ const STEP_SESSIONS: usize = 100;
 /// Time in which handshakes that the kernel has begun for us come to an end.
 const SUCCESSION_MS: u64 = 1_000;
 
-/// Waits for the first signal.
-pub(super) fn wait_for_signal() {
-    if let Ok(mut signals) = Signals::new([SIGTERM, SIGINT]) {
+/// Waits for the first signal. The next one ends the process at once.
+pub(super) fn wait_for_signals() {
+    let Ok(mut signals) = Signals::new([SIGTERM, SIGINT]) else { return };
+    signals.forever().next();
+    let watch = move || {
         signals.forever().next();
-    }
-}
-
-/// The next signal ends the process at once.
-pub(super) fn end_at_second_signal() {
-    let watch = || {
-        wait_for_signal();
         std::process::exit(1);
     };
     // Without the thread a second signal is merely not special.
@@ -71,15 +66,20 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
 /// that wait for us are taken in before the listeners close: none is reset.
 fn hand_port_over(server: &Running, listeners: Vec<TcpListener>) {
     let ours = server.outlets.len();
-    let shared = server.addresses.iter().any(|address| listening_on(address.port()) > ours);
+    let mut shared = false;
+    for (listener, address) in listeners.iter().zip(&server.addresses) {
+        let theirs = listening_on(address.port()).saturating_sub(ours);
+        if theirs > 0 {
+            shared = true;
+            let count = |count: usize| u32::try_from(count).unwrap_or(1);
+            // Where filters are refused, the kernel goes on sharing: a connection may be reset.
+            let _shared = attach_successor_filter(listener.as_fd(), count(ours), count(theirs));
+        }
+    }
+    drop(listeners);
     if !shared {
         return;
     }
-    for listener in &listeners {
-        // Where filters are refused, the kernel goes on sharing: a connection may be reset.
-        let _shared = attach_successor_filter(listener.as_fd(), u32::try_from(ours).unwrap_or(1));
-    }
-    drop(listeners);
     std::thread::sleep(Duration::from_millis(SUCCESSION_MS));
 }
 

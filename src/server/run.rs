@@ -44,7 +44,7 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
     let _kept = rustix::thread::disable_transparent_huge_pages(true);
     let allowed = files::raise(workers, options.listen.len())?;
     let mut by_address = listeners(server, workers)?;
-    let admin_listener = bind::admin(options.admin_listen)?;
+    let admin_listener = bind::admin(options.admin_listen, sharing(server))?;
     let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
     let log = Log::start(options.log_level, options.log_format)
         .map_err(resource("a thread for the log"))?;
@@ -117,9 +117,12 @@ fn listeners(
     server: &Server,
     workers: usize,
 ) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
-    let sharing = if server.options.takeover { Sharing::Takeover } else { Sharing::Alone };
     let addresses = server.options.listen.iter();
-    addresses.map(|address| bind::listeners(*address, workers, sharing)).collect()
+    addresses.map(|address| bind::listeners(*address, workers, sharing(server))).collect()
+}
+
+const fn sharing(server: &Server) -> Sharing {
+    if server.options.takeover { Sharing::Takeover } else { Sharing::Alone }
 }
 
 /// What all workers are given alike.
@@ -214,8 +217,7 @@ fn unix_ms() -> u64 {
 impl Running {
     /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
     pub fn wait_for_signal(self) {
-        drain::wait_for_signal();
-        drain::end_at_second_signal();
+        drain::wait_for_signals();
         self.stop();
     }
 

@@ -19,8 +19,8 @@ pub(crate) struct Conn {
     pub(crate) dirty: bool,
     /// Ending: what remains is written, then the sending side is shut.
     pub(crate) closing: bool,
-    /// The sending side is shut.
-    pub(crate) shut: bool,
+    /// Given up: the descriptor is shut without waiting for what remains.
+    pub(crate) aborted: bool,
     /// When something is due.
     pub(crate) due: Option<Millis>,
     /// Since when the kernel takes nothing more.
@@ -86,11 +86,31 @@ pub(crate) enum Then {
 #[derive(Debug)]
 pub(crate) struct Payload {
     pub(crate) session: Key,
-    pub(crate) bytes: Vec<u8>,
+    pub(crate) body: PostBody,
     pub(crate) at: usize,
-    pub(crate) binary: bool,
+    /// A packet could not be read.
+    pub(crate) bad: bool,
     pub(crate) keep_alive: bool,
     pub(crate) origin: Option<Box<str>>,
+}
+
+/// The body of a post, judged once: text is UTF-8.
+#[derive(Debug)]
+pub(crate) enum PostBody {
+    Text(String),
+    Binary(Vec<u8>),
+    /// Text that is not UTF-8.
+    Unreadable,
+}
+
+impl PostBody {
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Text(text) => text.len(),
+            Self::Binary(bytes) => bytes.len(),
+            Self::Unreadable => 0,
+        }
+    }
 }
 
 /// A handshake that waits for the application's verdict.
@@ -130,7 +150,7 @@ impl Shard {
             out: Vec::new(),
             dirty: false,
             closing: false,
-            shut: false,
+            aborted: false,
             due: None,
             blocked_at: None,
             partial_bytes: 0,
@@ -176,9 +196,40 @@ impl Shard {
         self.partial_bytes -= conn.partial_bytes;
         conn.partial_bytes = bytes + kept;
         self.partial_bytes += conn.partial_bytes;
-        if self.partial_bytes > self.settings.limits.partials_bytes_max && bytes + kept > 0 {
+        self.shed_partials();
+    }
+
+    /// Memory for what has arrived in part is used up: whoever holds most of it ends, not
+    /// whoever comes next.
+    pub(super) fn shed_partials(&mut self) {
+        while self.partial_bytes > self.settings.limits.partials_bytes_max {
             self.counters.limits_hit += 1;
-            self.conn_ends(key, Ending::PartialsFull);
+            let by_conn = self.conns.iter().max_by_key(|(_, conn)| conn.partial_bytes);
+            let by_conn = by_conn.map(|(key, conn)| (conn.partial_bytes, key));
+            let bytes = |session: &super::session::Session| {
+                session.partial.as_ref().map_or(0, |partial| partial.bytes)
+            };
+            let by_session = self.sessions.iter().max_by_key(|(_, session)| bytes(session));
+            let by_session = by_session.map(|(key, session)| (bytes(session), key));
+            let before = self.partial_bytes;
+            match (by_conn, by_session) {
+                (Some((conn, key)), Some((session, _))) if conn >= session => self.end_partial(key),
+                (_, Some((_, key))) => self.end_session(key, Ending::PartialsFull),
+                (Some((_, key)), None) => self.end_partial(key),
+                (None, None) => return,
+            }
+            if self.partial_bytes >= before {
+                return;
+            }
+        }
+    }
+
+    fn end_partial(&mut self, key: Key) {
+        self.conn_ends(key, Ending::PartialsFull);
+        if let Some(conn) = self.conns.get_mut(key) {
+            self.partial_bytes -= conn.partial_bytes;
+            conn.partial_bytes = 0;
+            self.abort_conn(key);
         }
     }
 
@@ -214,11 +265,21 @@ impl Shard {
     /// Whether input of this connection must wait for an answer to an earlier request.
     #[must_use]
     pub fn is_busy(&self, key: Key) -> bool {
+        let soft = self.settings.limits.outbox_soft_bytes;
         self.conns.get(key).is_some_and(|conn| match &conn.speaks {
-            Speaks::Http(phase) => {
-                conn.moving
-                    || matches!(phase, Phase::Poll { .. } | Phase::Asking(_) | Phase::Forwarded)
-            }
+            Speaks::Http(Phase::Head | Phase::Body(_)) => conn.moving || conn.out.len() > soft,
+            Speaks::Http(_) => true,
+            Speaks::WebSocket { .. } => false,
+        })
+    }
+
+    /// Whether a peer that sends no more is still to be answered: a REST request is with the
+    /// admin core, or its answer has not been written. A poll is not an answer that is owed.
+    #[must_use]
+    pub fn owes_answer(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| match &conn.speaks {
+            Speaks::Http(Phase::Forwarded) => !conn.aborted,
+            Speaks::Http(_) => !conn.aborted && conn.dirty && !conn.out.is_empty(),
             Speaks::WebSocket { .. } => false,
         })
     }
@@ -261,7 +322,6 @@ impl Shard {
             conn.out.extend_from_slice(&ws::close_frame(code));
         }
         conn.closing = true;
-        self.set_conn_due(key, LINGER_MS);
         self.mark_dirty(key);
         self.resumed.push(key);
     }
@@ -272,5 +332,5 @@ impl Shard {
     }
 }
 
-/// Time a closing connection has to take what remains and to close its side.
-const LINGER_MS: u64 = 2_000;
+/// Time a peer has to close its side once all was said and ours is shut.
+pub(super) const LINGER_MS: u64 = 2_000;

@@ -308,10 +308,13 @@ impl Shard {
         ask: Option<(Ask, GatherRef)>,
     ) -> u64 {
         let chosen = self.select(namespace, target);
+        let mut reached = 0;
         for key in &chosen {
+            // An earlier push may have cut a client whose sockets come later.
             let Some(session) = self.sockets.get(*key).map(|socket| socket.session) else {
                 continue;
             };
+            reached += 1;
             if let Some((ask, gather)) = ask {
                 let waiter = Waiter::Gather(gather);
                 let owed = self.expect_ack(*key, ask.id, ask.timeout_ms, waiter);
@@ -321,8 +324,8 @@ impl Shard {
             }
             self.push(session, frame, volatile);
         }
-        self.counters.deliveries += chosen.len() as u64;
-        chosen.len() as u64
+        self.counters.deliveries += reached;
+        reached
     }
 
     /// Queues a frame for one session. The session ends here if a limit of its outbox is hit.
@@ -339,11 +342,21 @@ impl Shard {
         if session.outbox.is_empty() {
             session.queued_at = self.now;
         }
-        let pushed = if dropped {
-            Push::Dropped
-        } else {
-            session.outbox.push(frame, volatile, &self.settings.limits)
-        };
+        let limits = &self.settings.limits;
+        let mut pushed =
+            if dropped { Push::Dropped } else { session.outbox.push(frame, volatile, limits) };
+        if matches!(pushed, Push::BytesExceeded | Push::FramesExceeded) {
+            // A client that reads is not slow because much was said to it in one tick.
+            let reads = conn
+                .and_then(|conn| self.conns.get(conn))
+                .is_some_and(|conn| conn.blocked_at.is_none());
+            let room = session.outbox.bytes() < limits.outbox_bytes_max * AT_ONCE
+                && session.outbox.len() < limits.outbox_frames_max * AT_ONCE;
+            if reads && room {
+                session.outbox.push_anyway(frame);
+                pushed = Push::Queued;
+            }
+        }
         match pushed {
             Push::Queued => {
                 self.outbox_bytes += frame.cost();
@@ -433,6 +446,9 @@ impl Shard {
         self.write_raw(conn, &bytes);
     }
 }
+
+/// How many times its limits a client that is not behind may be given between two writes.
+const AT_ONCE: usize = 16;
 
 /// Media type of a polling answer that is text.
 pub(super) const TEXT: &str = "text/plain; charset=UTF-8";

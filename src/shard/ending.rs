@@ -127,6 +127,8 @@ endings! {
     CoreFull: Policy, 1013, "transport error", "core_full", true;
     /// This core has as many connections as it may.
     ConnsFull: Policy, 1013, "transport error", "conns_full", true;
+    /// This core has as many sessions as it may.
+    SessionsFull: Policy, 1013, "transport error", "sessions_full", true;
     /// Memory for messages that arrived in part was used up.
     PartialsFull: Policy, 1013, "transport error", "partials_full", true;
     /// The process is draining.

@@ -129,6 +129,9 @@ struct Inner {
     msgpack: OnceCell<Option<Wire>>,
 }
 
+/// Bytes that a frame takes beside its own: two allocations and a place in a queue.
+const KEEPING_BYTES: usize = 128;
+
 #[derive(Debug)]
 enum Store {
     Own(Wire),
@@ -155,9 +158,9 @@ impl Frame {
         }
     }
 
-    /// What this frame counts for in an outbox: its bytes in the common form.
+    /// What this frame counts for in an outbox: its bytes in the common form, and its keeping.
     pub(crate) fn cost(&self) -> usize {
-        self.wire().bytes.len()
+        self.wire().bytes.len() + KEEPING_BYTES
     }
 
     /// The bytes in the form a session wants, or `None` if its parser cannot take them.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::conn::{Asking, Payload, Phase, Reading, Role, Speaks, Then};
+use super::conn::{Asking, Payload, Phase, PostBody, Reading, Role, Speaks, Then};
 use super::emit::OCTETS;
 use super::message::{Dispatch, Forwarded, Step, Text};
 use super::outbox::Outbox;
@@ -55,6 +55,10 @@ impl Shard {
             };
             match phase {
                 Phase::Poll { .. } | Phase::Forwarded => return Step::Wait { consumed },
+                // A client that sends requests and reads no answers waits for its own.
+                Phase::Head if conn.out.len() > self.settings.limits.outbox_soft_bytes => {
+                    return Step::Wait { consumed };
+                }
                 Phase::Head => match self.read_head(key, &bytes[consumed..]) {
                     HeadOutcome::More => return Step::Wait { consumed },
                     HeadOutcome::Took(len) => consumed += len,
@@ -74,6 +78,9 @@ impl Shard {
                     }
                 }
                 Phase::Payload(_) => {
+                    if self.post_waits(key) {
+                        return Step::Wait { consumed };
+                    }
                     if let Some(dispatch) = self.next_packet(key) {
                         return Step::Run { consumed, dispatch };
                     }
@@ -123,6 +130,17 @@ impl Shard {
         let limit_ms = self.settings.limits.request_timeout_ms;
         self.set_conn_due(key, limit_ms);
         let route = self.route(&head);
+        let bodiless = matches!(head.body, http::BodyLength::None | http::BodyLength::Length(0));
+        let takes_none = !matches!(
+            route,
+            Route::Answer(_) | Route::Forward | Route::Post { .. } | Route::Handover(_)
+        );
+        if takes_none && !bodiless {
+            // Rule: RFC 9110 section 9.3.1: a body of a GET has no meaning. Left unread it would
+            // be taken for the next request.
+            self.refuse_request(key, 400, "a body where none belongs");
+            return HeadOutcome::Took(bytes.len());
+        }
         let raw = &bytes[..len];
         match route {
             Route::Handover(core) => return HeadOutcome::Handover(core),
@@ -285,7 +303,11 @@ impl Shard {
                 let media = head.header("content-type").unwrap_or_default();
                 Route::Post { session: key, binary: media.starts_with(OCTETS) }
             }
-            _ => Route::Answer(Response::empty(405).with("Allow", "GET, POST, OPTIONS")),
+            _ => {
+                let cors = self.settings.cors.headers(http::origin_of(head).unwrap_or_default());
+                let allow = Response::empty(405).with("Allow", "GET, POST, OPTIONS");
+                Route::Answer(allow.with_first(cors))
+            }
         }
     }
 
@@ -369,13 +391,18 @@ impl Shard {
 
     /// Answers a request whose head says already what it gets; its body is read past.
     fn answer_request(&mut self, key: Key, head: &Head<'_>, response: &Response) {
-        if matches!(head.body, http::BodyLength::None) {
-            self.respond(key, response, head.keep_alive);
-            return;
-        }
+        let keep_alive = head.keep_alive && !self.draining;
         let mut out = Vec::new();
-        response.write(&mut out, head.keep_alive);
-        self.begin_body(key, head, Then::Answer(out));
+        response.write(&mut out, keep_alive);
+        if head.method == "HEAD" {
+            // Rule: RFC 9110 section 9.3.2: the same head, and no body.
+            out.truncate(out.len() - response.body.len());
+        }
+        if matches!(head.body, http::BodyLength::None) {
+            self.respond_bytes(key, &out, keep_alive);
+        } else {
+            self.begin_body(key, head, Then::Answer(out));
+        }
     }
 
     /// The connection cannot be used again: nobody knows where the next request would start.
@@ -444,7 +471,13 @@ impl Shard {
                 return (taken, Some(Forwarded { conn: key, head, body: bytes }));
             }
             Then::Post { session, binary, origin } => {
-                let payload = Payload { session, bytes, at: 0, binary, keep_alive, origin };
+                let body = match (binary, String::from_utf8(bytes)) {
+                    (false, Ok(text)) => PostBody::Text(text),
+                    (false, Err(_)) => PostBody::Unreadable,
+                    (true, Ok(text)) => PostBody::Binary(text.into_bytes()),
+                    (true, Err(error)) => PostBody::Binary(error.into_bytes()),
+                };
+                let payload = Payload { session, body, at: 0, bad: false, keep_alive, origin };
                 self.set_phase(key, Phase::Payload(Box::new(payload)));
             }
         }
@@ -527,19 +560,15 @@ impl Shard {
             let conn = self.conns.get_mut(key)?;
             let Speaks::Http(Phase::Payload(payload)) = &mut conn.speaks else { return None };
             let session_key = payload.session;
-            // What follows a packet that ended the session is not looked at.
-            let session = self.sessions.get(session_key).filter(|session| !session.is_over());
+            let session = self.sessions.get(session_key);
+            let session = session.filter(|_| payload.at <= payload.body.len() && !payload.bad);
             let Some(session) = session else {
-                self.finish_post(key, false);
+                self.finish_post(key);
                 return None;
             };
-            if payload.at > payload.bytes.len() {
-                self.finish_post(key, true);
-                return None;
-            }
-            let rest = &payload.bytes[payload.at..];
-            let split = split_packet(rest, session.revision, payload.binary);
-            let Some((piece, used)) = split else {
+            let Some((piece, used)) = split_packet(&payload.body, payload.at, session.revision)
+            else {
+                payload.bad = true;
                 self.counters.parse_errors += 1;
                 self.end_session(session_key, Ending::EnginePacket);
                 continue;
@@ -555,19 +584,27 @@ impl Shard {
         }
     }
 
-    /// Answers a post. `ok` unless a packet could not be read; Node says `ok` even then.
-    fn finish_post(&mut self, key: Key, alive: bool) {
+    /// Answers a post: 400 if a packet could not be read (Node says `ok` even then), else `ok`.
+    fn finish_post(&mut self, key: Key) {
         let Some(conn) = self.conns.get_mut(key) else { return };
         let old = std::mem::replace(&mut conn.speaks, Speaks::Http(Phase::Head));
         let Speaks::Http(Phase::Payload(payload)) = old else { return };
-        let session = self.sessions.get_mut(payload.session);
-        if let Some(session) = session {
+        if let Some(session) = self.sessions.get_mut(payload.session) {
             session.post = None;
         }
-        let whole = payload.at > payload.bytes.len();
-        let response = if alive || whole { Response::posted() } else { Response::empty(400) };
+        let response = if payload.bad { Response::empty(400) } else { Response::posted() };
         let cors = self.settings.cors.headers(payload.origin.as_deref());
         self.respond(key, &response.with_first(cors), payload.keep_alive);
+    }
+
+    /// Whether a post must wait because its session has as many async handlers as it may.
+    fn post_waits(&self, key: Key) -> bool {
+        let Some(Speaks::Http(Phase::Payload(payload))) = self.conns.get(key).map(|c| &c.speaks)
+        else {
+            return false;
+        };
+        let tasks_max = self.settings.limits.handler_tasks_max;
+        self.sessions.get(payload.session).is_some_and(|session| session.tasks >= tasks_max)
     }
 
     fn begin_upgrade(&mut self, key: Key, session_key: Key, head: &Head<'_>) {
@@ -605,8 +642,10 @@ impl Shard {
     /// Whether the host must call `next` although no bytes arrived: a hook has spoken.
     #[must_use]
     pub fn needs_step(&self, key: Key) -> bool {
-        self.conns.get(key).is_some_and(|conn| {
-            matches!(&conn.speaks, Speaks::Http(Phase::Asking(asking)) if asking.verdict.is_some())
+        self.conns.get(key).is_some_and(|conn| match &conn.speaks {
+            Speaks::Http(Phase::Asking(asking)) => asking.verdict.is_some(),
+            Speaks::Http(Phase::Payload(_)) => !self.post_waits(key),
+            _ => false,
         })
     }
 
@@ -660,6 +699,13 @@ impl Shard {
             }
             return None;
         };
+        if self.sessions.len() >= self.settings.limits.sessions_max {
+            self.counters.limits_hit += 1;
+            self.count_ending(Ending::SessionsFull);
+            let full = Response::text(503, "Too many sessions").with("Retry-After", "5");
+            self.respond(key, &full, false);
+            return None;
+        }
         let websocket = query.transport.as_deref() == Some("websocket");
         let session = self.new_session(handshake, endpoint, revision, !query.b64);
         if websocket && !self.become_websocket(key, head, Role::Session(session)) {
@@ -789,33 +835,30 @@ enum Owned {
     Binary(Vec<u8>),
 }
 
-/// Takes the first packet of a body and how many bytes it took; one more than there are if it
-/// was the last one.
-fn split_packet(rest: &[u8], revision: Revision, binary: bool) -> Option<(Owned, usize)> {
+/// Takes the packet of a body that begins at `at` and how many bytes it took; one more than there
+/// are if it was the last one. Cost: one copy of the packet.
+fn split_packet(body: &PostBody, at: usize, revision: Revision) -> Option<(Owned, usize)> {
     let own = |piece: Piece<'_>| match piece {
         Piece::Text(text) => Owned::Text(text.to_owned()),
         Piece::Binary(data) => Owned::Binary(data),
     };
-    if binary {
-        let (piece, after) = engineio::next_v3_binary(rest).ok()?;
-        let used = after.map_or(rest.len() + 1, |after| rest.len() - after.len());
-        return Some((own(piece), used));
-    }
-    let end = if revision == Revision::V4 {
-        rest.iter().position(|byte| *byte == 0x1e).unwrap_or(rest.len())
-    } else {
-        rest.len()
-    };
-    let text = simdutf8::basic::from_utf8(&rest[..end]).ok()?;
-    let (piece, after) = match revision {
-        Revision::V4 => {
-            let (piece, _) = engineio::next_v4(text).ok()?;
-            return Some((own(piece), end + 1));
+    let used = |rest: usize, after: Option<usize>| after.map_or(rest + 1, |after| rest - after);
+    match body {
+        PostBody::Unreadable => None,
+        PostBody::Binary(bytes) => {
+            let rest = bytes.get(at..)?;
+            let (piece, after) = engineio::next_v3_binary(rest).ok()?;
+            Some((own(piece), used(rest.len(), after.map(<[u8]>::len))))
         }
-        Revision::V3 => engineio::next_v3(text).ok()?,
-    };
-    let used = after.map_or(rest.len() + 1, |after| rest.len() - after.len());
-    Some((own(piece), used))
+        PostBody::Text(text) => {
+            let rest = text.get(at..)?;
+            let (piece, after) = match revision {
+                Revision::V4 => engineio::next_v4(rest).ok()?,
+                Revision::V3 => engineio::next_v3(rest).ok()?,
+            };
+            Some((own(piece), used(rest.len(), after.map(str::len))))
+        }
+    }
 }
 
 fn revision_of(query: &EngineQuery<'_>) -> Option<Revision> {

@@ -124,16 +124,18 @@ impl Shard {
         self.partial_bytes += data.len();
         partial.attachments.push(data);
         partial.missing -= 1;
-        let room = self.settings.limits.partials_bytes_max;
-        if self.partial_bytes > room {
+        let too_large = partial.bytes > self.settings.limits.packet_bytes_max;
+        let missing = partial.missing;
+        if too_large {
             self.counters.limits_hit += 1;
-            self.end_session(key, Ending::PartialsFull);
+            self.end_session(key, Ending::MessageTooBig);
             return None;
         }
-        if partial.missing > 0 {
+        self.shed_partials();
+        if missing > 0 {
             return None;
         }
-        let partial = *session.partial.take()?;
+        let partial = *self.sessions.get_mut(key)?.partial.take()?;
         self.partial_bytes -= partial.bytes;
         let text = Text::Owned(partial.text);
         self.packet(key, text, &[], partial.attachments)
@@ -218,15 +220,18 @@ impl Shard {
         if let Err(error) = judged {
             return self.unreadable(key, error);
         }
+        let (now, wait_ms) = (self.now, self.settings.limits.request_timeout_ms);
         let session = self.sessions.get_mut(key)?;
         let partial = PartialPacket {
             text: source.to_owned(),
             missing: packet.attachments as usize,
             attachments: Vec::new(),
             bytes: source.len(),
+            due: Millis::of(now).plus(wait_ms),
         };
         self.partial_bytes += partial.bytes;
         session.partial = Some(Box::new(partial));
+        self.arm_session(key);
         None
     }
 

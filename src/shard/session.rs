@@ -55,6 +55,8 @@ pub(crate) struct PartialPacket {
     pub(crate) missing: usize,
     pub(crate) attachments: Vec<Vec<u8>>,
     pub(crate) bytes: usize,
+    /// When the last of them must be here.
+    pub(crate) due: Millis,
 }
 
 /// One session.
@@ -111,6 +113,9 @@ impl Session {
         let mut due = self.heartbeat.due();
         for other in [self.connect_due, self.hushed_until].into_iter().flatten() {
             due = due.min(other);
+        }
+        if let Some(partial) = &self.partial {
+            due = due.min(partial.due);
         }
         if let Some(upgrade) = &self.upgrade {
             due = due.min(upgrade.until).min(upgrade.noop_due.unwrap_or(upgrade.until));

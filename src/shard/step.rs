@@ -38,6 +38,9 @@ impl Shard {
             if conn.closing {
                 return Step::Wait { consumed: bytes.len() };
             }
+            if self.handlers_are_behind(key) {
+                return Step::Wait { consumed };
+            }
             let Some((taken, message)) = self.next_message(key, bytes, consumed) else {
                 let gone = self.conns.get(key).is_none_or(|conn| conn.closing);
                 return Step::Wait { consumed: if gone { bytes.len() } else { consumed } };
@@ -104,6 +107,17 @@ impl Shard {
             }
         };
         Some((taken, message))
+    }
+
+    /// Whether a session has as many async handlers as it may: its next frame waits.
+    fn handlers_are_behind(&self, key: Key) -> bool {
+        let Some(Speaks::WebSocket { role: Role::Session(session), .. }) =
+            self.conns.get(key).map(|conn| &conn.speaks)
+        else {
+            return false;
+        };
+        let tasks_max = self.settings.limits.handler_tasks_max;
+        self.sessions.get(*session).is_some_and(|session| session.tasks >= tasks_max)
     }
 
     fn frame_limits(&self, key: Key) -> ws::Limits {

@@ -108,14 +108,21 @@ impl Shard {
         }
         conn.due = None;
         if conn.closing {
-            self.abort_conn(key);
+            if conn.blocked_at.is_some() {
+                // What remains is still being taken, however slowly; age cuts it if it stops.
+                self.set_conn_due(key, super::conn::LINGER_MS);
+            } else {
+                self.abort_conn(key);
+            }
             return;
         }
         match &conn.speaks {
             Speaks::Http(Phase::Head) if conn.partial_bytes == 0 => {
                 self.conn_ends(key, Ending::HttpIdle);
             }
-            Speaks::Http(Phase::Head | Phase::Body(_)) => self.conn_ends(key, Ending::HttpRule),
+            Speaks::Http(Phase::Head | Phase::Body(_) | Phase::Asking(_)) => {
+                self.conn_ends(key, Ending::HttpRule)
+            }
             _ => {}
         }
     }
@@ -124,7 +131,7 @@ impl Shard {
     pub(super) fn abort_conn(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.closing = true;
-            conn.shut = true;
+            conn.aborted = true;
             conn.due = None;
             conn.blocked_at = None;
             conn.out = Vec::new();
@@ -153,6 +160,10 @@ impl Shard {
         let Some(session) = self.sessions.get_mut(key) else { return };
         if session.connect_due.is_some_and(|due| due <= now) {
             self.end_session(key, Ending::ConnectTimeout);
+            return;
+        }
+        if session.partial.as_ref().is_some_and(|partial| partial.due <= now) {
+            self.end_session(key, Ending::SocketPacket);
             return;
         }
         match session.heartbeat.handle_due(now) {

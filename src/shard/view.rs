@@ -161,8 +161,10 @@ impl Shard {
         self.counters.async_handlers_running -= 1;
         let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else { return };
         session.tasks -= 1;
-        if let super::session::Transport::WebSocket { conn } = session.transport {
+        let (transport, post) = (session.transport, session.post);
+        if let super::session::Transport::WebSocket { conn } = transport {
             self.resume_if_paused(conn);
         }
+        self.resumed.extend(post);
     }
 }

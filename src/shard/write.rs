@@ -50,6 +50,9 @@ impl Shard {
         let attachments_max = self.settings.limits.attachments_max;
         let Some(conn) = self.conns.get_mut(key) else { return Fill::default() };
         if !conn.out.is_empty() {
+            if conn.out.len() > self.settings.limits.outbox_soft_bytes {
+                self.resumed.push(key);
+            }
             out.append(&mut conn.out);
             conn.out = Vec::new();
         }
@@ -79,10 +82,12 @@ impl Shard {
             self.counters.bytes_out += (out.len() - before) as u64;
         }
         let shut = conn.closing && !more;
-        conn.shut |= shut;
         if (conn.paused && !more) || conn.moving {
             conn.moving = false;
             self.resumed.push(key);
+        }
+        if shut {
+            self.set_conn_due(key, super::conn::LINGER_MS);
         }
         Fill { more, shut }
     }
@@ -120,9 +125,7 @@ impl Shard {
     /// Whether the host should close the descriptor without waiting for what remains.
     #[must_use]
     pub fn is_aborted(&self, key: Key) -> bool {
-        self.conns
-            .get(key)
-            .is_none_or(|conn| conn.shut && conn.out.is_empty() && conn.due.is_none())
+        self.conns.get(key).is_none_or(|conn| conn.aborted)
     }
 
     /// Whether a session's transport is a WebSocket by now.

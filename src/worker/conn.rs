@@ -87,6 +87,10 @@ impl Worker {
                 Err(()) => break,
             }
         }
+        // A peer that has said all it wants may still be waiting for the answer.
+        while self.core.with(|shard| shard.owes_answer(key)) || !io.unsent.borrow().is_empty() {
+            io.resume.wait().await;
+        }
         io.ended.set(true);
         self.core.with(|shard| shard.handle_eof(key));
         self.conns.borrow_mut().take(key);

@@ -45,20 +45,19 @@ pub(super) fn take(stream: TcpStream) -> OwnedFd {
 }
 
 /// Steers new connections of a port that several listeners share to those behind the first
-/// `ours`: the listeners of a process that took over. While there are none, the kernel falls
-/// back to its own choice.
+/// `ours`: the `theirs` listeners of a process that took over.
 ///
 /// With it an old process can empty its accept queues and close its listeners without a
 /// connection being reset.
 ///
 /// # Errors
 /// The kernel refuses filters on this socket.
-pub fn attach_successor_filter(listener: BorrowedFd<'_>, ours: u32) -> io::Result<()> {
-    // Classic BPF: A = hash of the packet; A %= ours; A += ours; return A.
+pub fn attach_successor_filter(listener: BorrowedFd<'_>, ours: u32, theirs: u32) -> io::Result<()> {
+    // Classic BPF: A = hash of the packet; A %= theirs; A += ours; return A.
     const RXHASH: u32 = 0xffff_f000 + 32;
     let program = [
         libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: RXHASH },
-        libc::sock_filter { code: 0x94, jt: 0, jf: 0, k: ours },
+        libc::sock_filter { code: 0x94, jt: 0, jf: 0, k: theirs },
         libc::sock_filter { code: 0x04, jt: 0, jf: 0, k: ours },
         libc::sock_filter { code: 0x16, jt: 0, jf: 0, k: 0 },
     ];

@@ -147,7 +147,8 @@ fn a_successor_takes_the_port_over_without_losing_a_connection() {
     let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut session = Ws::open(address);
     assert!(session.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
-    std::thread::scope(|scope| {
+    // The successor outlives the loops.
+    let _new = std::thread::scope(|scope| {
         for thread in 0..3 {
             let (stop, answered) = (&stop, &answered);
             scope.spawn(move || {
@@ -192,6 +193,7 @@ fn a_successor_takes_the_port_over_without_losing_a_connection() {
         assert!(session.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
         assert_eq!(fetch(new.admin, &get("/readyz")).status, 200);
         more(200);
+        new
     });
 }
 
