@@ -74,6 +74,7 @@ pub mod mesh;
 pub mod server;
 pub mod shard;
 
+pub mod sim;
 pub mod socketio;
 pub mod telemetry;
 #[cfg(feature = "runtime")]

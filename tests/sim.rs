@@ -1,5 +1,9 @@
 //! Many seeds through the simulator. `SIM_SEED=n cargo test --test sim replay` runs one again;
 //! `SIM_COUNT=n` sets how many follow it.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "fresh seeds come from the clock, and from whoever replays one"
+)]
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -275,13 +275,18 @@ impl Shard {
 
     /// Whether a peer that sends no more is still to be answered: a REST request is with the
     /// admin core, or its answer has not been written. A poll is not an answer that is owed.
+    ///
+    /// The connection is resumed when that may have changed, which may be a write later.
     #[must_use]
-    pub fn owes_answer(&self, key: Key) -> bool {
-        self.conns.get(key).is_some_and(|conn| match &conn.speaks {
+    pub fn owes_answer(&mut self, key: Key) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        let owed = match &conn.speaks {
             Speaks::Http(Phase::Forwarded) => !conn.aborted,
             Speaks::Http(_) => !conn.aborted && conn.dirty && !conn.out.is_empty(),
             Speaks::WebSocket { .. } => false,
-        })
+        };
+        conn.paused |= owed;
+        owed
     }
 
     /// Whether this connection is a WebSocket by now.

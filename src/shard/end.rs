@@ -149,6 +149,8 @@ impl Shard {
         let Some(session) = self.sessions.remove(key) else { return };
         self.sids.remove(&session.sid);
         self.outbox_bytes -= session.outbox.bytes();
+        // A post that waits for the session's handlers waits for nothing any more.
+        self.resumed.extend(session.post);
         if let Some(post) = session.post
             && let Some(conn) = self.conns.get_mut(post)
             && let Speaks::Http(Phase::Body(reading)) = &mut conn.speaks

@@ -136,6 +136,7 @@ impl Shard {
             conn.blocked_at = None;
             conn.out = Vec::new();
             self.mark_dirty(key);
+            self.resumed.push(key);
         }
     }
 

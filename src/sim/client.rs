@@ -281,11 +281,10 @@ impl Client {
     }
 
     fn answer(&mut self, id: usize, asked: Asked, answer: &Answer, ctx: &mut Ctx<'_>) {
-        if !answer.keep_alive && answer.status != 101 || ctx.faults.below(12) == 0 {
-            if ctx.links[id].asked.is_empty() && asked != Asked::Socket {
-                ctx.links[id].close();
-                self.forget_line(id);
-            }
+        let done = !answer.keep_alive && answer.status != 101 || ctx.faults.below(12) == 0;
+        if done && ctx.links[id].asked.is_empty() && asked != Asked::Socket {
+            ctx.links[id].close();
+            self.forget_line(id);
         }
         match (asked, answer.status) {
             (Asked::Nothing, 400 | 404) | (Asked::Socket, 101) => {
@@ -366,6 +365,7 @@ impl Client {
                 }
                 self.over(&format!("a close frame: {payload:?}"), ctx);
             }
+            _ if self.doomed => {}
             _ => self.wrong(&format!("a frame of kind {kind:?}")),
         }
         true

@@ -109,7 +109,8 @@ pub(super) struct TableOf(pub(super) Rc<Table>);
 impl Interest for TableOf {
     fn bucket(&self, namespace: &str, room: &str) -> u32 {
         let bytes = namespace.bytes().chain([0]).chain(room.bytes());
-        let hash = bytes.fold(0_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
+        let hash =
+            bytes.fold(0_u32, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(16_777_619));
         let buckets = u32::try_from(self.0.buckets.len()).expect("a handful");
         (hash >> 8) % buckets
     }

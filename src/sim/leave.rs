@@ -8,9 +8,30 @@ use crate::ws;
 
 /// Packets that no rule allows, or that come at the wrong time.
 const NONSENSE: [&str; 24] = [
-    "", "9", "4", "2", "0", "4x", "42", "42[", "42{}", "42[\"connect\"]", "43", "43abc[]", "4399[1]",
-    "44{\"message\":\"no\"}", "40", "40/b,", "40{", "41/nowhere,", "42/nowhere,[\"x\"]", "40/nowhere,",
-    "45", "451-[\"x\",{\"_placeholder\":true,\"num\":7}]", "b!!", "1",
+    "",
+    "9",
+    "4",
+    "2",
+    "0",
+    "4x",
+    "42",
+    "42[",
+    "42{}",
+    "42[\"connect\"]",
+    "43",
+    "43abc[]",
+    "4399[1]",
+    "44{\"message\":\"no\"}",
+    "40",
+    "40/b,",
+    "40{",
+    "41/nowhere,",
+    "42/nowhere,[\"x\"]",
+    "40/nowhere,",
+    "45",
+    "451-[\"x\",{\"_placeholder\":true,\"num\":7}]",
+    "b!!",
+    "1",
 ];
 
 impl Client {
@@ -85,8 +106,7 @@ impl Client {
     fn half_a_post(&self) -> Vec<u8> {
         let body = Some((b"42[\"never\"]".as_slice(), false));
         let (dialect, sid) = (self.habits.dialect, &*self.sid);
-        let mut bytes =
-            Request { dialect, sid, websocket: false, body, chunked: false }.bytes();
+        let mut bytes = Request { dialect, sid, websocket: false, body, chunked: false }.bytes();
         bytes.truncate(bytes.len() - 4);
         bytes
     }

@@ -374,7 +374,8 @@ impl Ledger {
     pub(super) fn owed(&self) -> Option<String> {
         self.emits.iter().find_map(|(id, emit)| {
             let must = |(_, holds): &(&SeatId, &Holds)| **holds == Holds::Yes;
-            let missing = emit.status.iter().filter(must).find(|(seat, _)| !emit.got.contains(seat));
+            let missing =
+                emit.status.iter().filter(must).find(|(seat, _)| !emit.got.contains(seat));
             let (seat, _) = missing.filter(|_| emit.kind == Kind::Sure)?;
             Some(format!("emit {id} has not reached {seat:?}: {emit:?}"))
         })

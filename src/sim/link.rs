@@ -28,6 +28,8 @@ pub(super) enum Waits {
     Resume,
     /// The kernel to take what is left, before it moves to another core.
     Handover(CoreId),
+    /// Input has ended: that what is owed is out.
+    End,
 }
 
 /// A core's end.
@@ -48,7 +50,9 @@ pub(super) struct Served {
 #[derive(Debug)]
 pub(super) enum Place {
     /// In the accept queue of a core.
-    Queued { core: usize },
+    Queued {
+        core: usize,
+    },
     Served(Served),
     /// On its way from core to core.
     Moving,

@@ -12,7 +12,7 @@ use crate::shard::{MeshMsg, Shard, Step};
 
 /// What goes from core to core.
 pub(super) enum Item {
-    Batch { sent_at: Micros, messages: Vec<MeshMsg> },
+    Batch { messages: Vec<MeshMsg> },
     Moved { link: usize, bytes: Vec<u8> },
 }
 
@@ -84,22 +84,13 @@ impl Node {
     }
 
     /// The connection's task reads `count` of the bytes that are there, or their end.
-    pub(super) fn read(
-        &mut self,
-        links: &mut [Link],
-        id: usize,
-        count: usize,
-        lanes: &mut Lanes,
-    ) {
+    pub(super) fn read(&mut self, links: &mut [Link], id: usize, count: usize, lanes: &mut Lanes) {
         self.desk.stir();
         let bytes: Vec<u8> = links[id].up.drain(..count).collect();
         let served = served(&mut links[id]);
         if count == 0 {
-            let key = served.key;
-            self.core.with(|shard| shard.handle_eof(key));
-            self.links.remove(&key);
-            links[id].place = Place::Closed;
-            links[id].down_ended = true;
+            served.waits = Waits::End;
+            self.end(links, id);
             return;
         }
         served.unread.extend_from_slice(&bytes);
@@ -109,8 +100,26 @@ impl Node {
     /// The shard has said that the input may be looked at again.
     pub(super) fn resume(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
         self.desk.stir();
-        served(&mut links[id]).resume = false;
-        self.go_on(links, id, lanes);
+        let served = served(&mut links[id]);
+        served.resume = false;
+        if served.waits == Waits::End {
+            self.end(links, id);
+        } else {
+            self.go_on(links, id, lanes);
+        }
+    }
+
+    /// The peer has said all it wants; it may still be waiting for the answer.
+    fn end(&mut self, links: &mut [Link], id: usize) {
+        let served = served(&mut links[id]);
+        let key = served.key;
+        if self.core.with(|shard| shard.owes_answer(key)) || !served.unsent.is_empty() {
+            return;
+        }
+        self.core.with(|shard| shard.handle_eof(key));
+        self.links.remove(&key);
+        links[id].place = Place::Closed;
+        links[id].down_ended = true;
     }
 
     /// Feeds what is unread, then decides what to wait for.
@@ -189,7 +198,7 @@ impl Node {
         self.desk.flush.set(false);
         loop {
             self.core.pump();
-            while let Some(log) = self.core.with(Shard::take_log) { if option_env!("SIM_TRACE").is_some() { eprintln!("   log {log:?}"); } }
+            while self.core.with(Shard::take_log).is_some() {}
             self.send_batches(lanes);
             while let Some(key) = self.core.with(Shard::take_dirty) {
                 if let Some(id) = self.links.get(&key) {
@@ -214,7 +223,7 @@ impl Node {
 
     fn send_batches(&mut self, lanes: &mut Lanes) {
         self.retry_at = None;
-        let (me, sent_at) = (self.me(), self.clock.get());
+        let (me, now) = (self.me(), self.clock.get());
         for (to, lane) in lanes.to.iter_mut().enumerate().filter(|(to, _)| *to != me) {
             let to = CoreId::from_index(to);
             let messages = self.core.with(|shard| shard.take_mesh(to));
@@ -223,9 +232,9 @@ impl Node {
             }
             if lane.len() >= lanes.room {
                 self.core.with(|shard| shard.return_mesh(to, messages));
-                self.retry_at = Some(sent_at + RETRY_US);
+                self.retry_at = Some(now + RETRY_US);
             } else {
-                lane.push_back(Item::Batch { sent_at, messages });
+                lane.push_back(Item::Batch { messages });
             }
         }
     }
@@ -233,7 +242,13 @@ impl Node {
     fn write(&self, links: &mut [Link], id: usize, key: Key) {
         let now = self.clock.get();
         if self.core.with(|shard| shard.is_aborted(key)) {
-            served(&mut links[id]).unsent.clear();
+            let served = served(&mut links[id]);
+            if !served.unsent.is_empty() {
+                // The task that waits to send the rest wakes up, finds nothing, and says so.
+                served.unsent.clear();
+                served.resume = true;
+                self.core.with(|shard| shard.handle_written(key));
+            }
             links[id].abort();
             return;
         }
@@ -259,7 +274,7 @@ impl Node {
     }
 
     /// Messages from another core.
-    pub(super) fn take(&mut self, from: usize, sent_at: Micros, messages: Vec<MeshMsg>) {
+    pub(super) fn take(&mut self, messages: Vec<MeshMsg>) {
         self.desk.stir();
         self.core.with(|shard| {
             for message in messages {

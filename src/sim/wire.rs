@@ -84,7 +84,12 @@ impl Dialect {
             Piece::Text(text) => Pkt::Text(text.to_owned()),
             Piece::Binary(data) => Pkt::Binary(data),
         };
-        let bad = |error| format!("an unreadable answer to a poll: {error:?} in {:?}", String::from_utf8_lossy(body));
+        let bad = |error| {
+            format!(
+                "an unreadable answer to a poll: {error:?} in {:?}",
+                String::from_utf8_lossy(body)
+            )
+        };
         if octets {
             let mut rest = Some(body);
             while let Some(bytes) = rest {

@@ -86,7 +86,6 @@ pub(super) struct World {
     answers: u64,
 }
 
-const TRACE: bool = option_env!("SIM_TRACE").is_some();
 /// Steps after which a world that does not come to rest is given up.
 const STEPS_MAX: u64 = 2_000_000;
 /// Time after which it must be quiet when nobody does anything more.
@@ -149,14 +148,12 @@ impl World {
     /// Runs everything, to the rest at the end.
     pub(super) fn run(mut self) -> Report {
         for _ in 0..self.plan.rounds {
-            let mut acts = self.plan.acts;
+            let (mut acts, until) = (self.plan.acts, self.now() + QUIET_US);
             while acts > 0 && self.clients.iter().any(|client| client.stage != Stage::Retired) {
                 match self.step(true) {
                     Some(Choice::Act(_)) => acts -= 1,
                     Some(_) => {}
-                    None => {
-                        self.advance();
-                    }
+                    None => assert!(self.advance() && self.now() < until, "nobody can go on"),
                 }
             }
             self.come_to_quiet();
@@ -198,10 +195,12 @@ impl World {
     fn unsettled(&self) -> Option<String> {
         let stalled = self.links.iter().any(|link| self.now() < link.slow_until && !link.deaf);
         let running = self.presence.running.get();
+        let stuck = self.nodes.iter().any(|node| node.desk.flush.get());
         self.clients
             .iter()
             .find_map(Client::unsettled)
             .or_else(|| stalled.then(|| String::from("somebody does not read")))
+            .or_else(|| stuck.then(|| String::from("an inbox is full")))
             .or_else(|| self.ledger.owed())
             .or_else(|| (running > 0).then(|| format!("{running} handlers wait for something")))
     }
@@ -268,7 +267,7 @@ impl World {
                     if waits == Waits::Input && link.readable_by_core() {
                         all.push(Choice::Read(id));
                     }
-                    if waits == Waits::Resume && served.resume {
+                    if matches!(waits, Waits::Resume | Waits::End) && served.resume {
                         all.push(Choice::Resume(id));
                     }
                     if !served.unsent.is_empty() && link.room(now) > 0 {
@@ -326,7 +325,6 @@ impl World {
         self.steps += 1;
         assert!(self.steps < STEPS_MAX, "it never ends; next would be {choice:?}");
         let (kind, one, two) = choice.numbers();
-        if TRACE { eprintln!("{} {} {choice:?}", self.steps, self.now()); }
         self.fold((kind << 32 | one << 8 | two) as u64);
         if let Some(core) = self.perform(choice) {
             self.nodes[core].check();
@@ -353,7 +351,6 @@ impl World {
                 let here = self.links[id].up.len();
                 let count = if here == 0 { 0 } else { self.cut(here) };
                 let core = self.core_of(id)?;
-                if TRACE { eprintln!("   c{} > {}", self.links[id].client, String::from_utf8_lossy(&self.links[id].up[..count]).escape_debug()); }
                 self.serve(core, |node, links, lanes| node.read(links, id, count, lanes))
             }
             Choice::Resume(id) => {
@@ -364,15 +361,13 @@ impl World {
                 let core = self.core_of(id)?;
                 self.serve(core, |node, links, lanes| node.send_rest(links, id, lanes))
             }
-            Choice::Flush(core) => {
-                self.serve(core, |node, links, lanes| node.flush(links, lanes))
-            }
+            Choice::Flush(core) => self.serve(core, |node, links, lanes| node.flush(links, lanes)),
             Choice::Timeout(core) => self.serve(core, |node, _, _| node.handle_timeout()),
             Choice::Task(core, task) => self.serve(core, |node, _, _| node.desk.poll(task)),
             Choice::Lane(from, to) => {
                 let item = self.lanes[from].to[to].pop_front()?;
                 self.serve(to, |node, links, lanes| match item {
-                    Item::Batch { sent_at, messages } => node.take(from, sent_at, messages),
+                    Item::Batch { messages } => node.take(messages),
                     Item::Moved { link, bytes } => node.adopt(links, link, bytes, lanes),
                 })
             }
@@ -424,7 +419,6 @@ impl World {
         }
         let count = self.cut(self.links[id].down.len());
         let bytes: Vec<u8> = self.links[id].down.drain(..count).collect();
-        if TRACE { eprintln!("   c{} < {}", self.links[id].client, String::from_utf8_lossy(&bytes).escape_debug()); }
         for byte in &bytes {
             self.fold(u64::from(*byte));
         }
@@ -433,11 +427,8 @@ impl World {
     }
 
     fn with_client(&mut self, at: usize, act: impl FnOnce(&mut Client, &mut Ctx<'_>)) {
-        let desk = Desk {
-            now: self.clock.get(),
-            ledger: &mut self.ledger,
-            work: &mut self.workload,
-        };
+        let desk =
+            Desk { now: self.clock.get(), ledger: &mut self.ledger, work: &mut self.workload };
         let mut ctx = Ctx {
             desk,
             links: &mut self.links,
@@ -459,7 +450,6 @@ impl World {
         let retries = self.nodes.iter().filter_map(|node| node.retry_at);
         let now = self.now();
         let next = cores.chain(clients).chain(readers).chain(retries).filter(|at| *at > now).min();
-        if TRACE { eprintln!("advance {now} -> {next:?}"); }
         if let Some(next) = next {
             self.clock.set(next);
         }

@@ -44,21 +44,22 @@ pub(super) fn take(stream: TcpStream) -> OwnedFd {
     unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) }
 }
 
-/// Steers new connections of a port that several listeners share to those behind the first
-/// `ours`: the `theirs` listeners of a process that took over.
+/// Steers new connections of a port that several listeners share to `count` of them from `first`
+/// on, in the kernel's list: those of a process that took over. While there is none at such a
+/// place, the kernel falls back to its own choice among all.
 ///
 /// With it an old process can empty its accept queues and close its listeners without a
 /// connection being reset.
 ///
 /// # Errors
 /// The kernel refuses filters on this socket.
-pub fn attach_successor_filter(listener: BorrowedFd<'_>, ours: u32, theirs: u32) -> io::Result<()> {
-    // Classic BPF: A = hash of the packet; A %= theirs; A += ours; return A.
+pub fn attach_successor_filter(listener: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<()> {
+    // Classic BPF: A = hash of the packet; A %= count; A += first; return A.
     const RXHASH: u32 = 0xffff_f000 + 32;
     let program = [
         libc::sock_filter { code: 0x20, jt: 0, jf: 0, k: RXHASH },
-        libc::sock_filter { code: 0x94, jt: 0, jf: 0, k: theirs },
-        libc::sock_filter { code: 0x04, jt: 0, jf: 0, k: ours },
+        libc::sock_filter { code: 0x94, jt: 0, jf: 0, k: count },
+        libc::sock_filter { code: 0x04, jt: 0, jf: 0, k: first },
         libc::sock_filter { code: 0x16, jt: 0, jf: 0, k: 0 },
     ];
     let filter = libc::sock_fprog { len: 4, filter: program.as_ptr().cast_mut() };

@@ -241,3 +241,33 @@ fn the_admin_core_answers_while_a_worker_is_flooded() {
     assert!(echoes > 1_000, "only {echoes} echoes: that is no flood");
     assert!(worst < Duration::from_secs(1), "{worst:?} beside {echoes} echoes");
 }
+
+#[test]
+fn timers_run_while_a_worker_always_has_something_to_read() {
+    let limits = Options { ping_interval_ms: 100, ping_timeout_ms: 10_000, ..options(1) };
+    let fixture = start_with(limits);
+    let mut quiet = Ws::connect(fixture.address);
+    let stop = AtomicBool::new(false);
+    // Frames that nobody answers: the clients only write.
+    let batch = frame(Kind::Text, br#"42["nobody listens to this"]"#).repeat(2_000);
+    let worst = std::thread::scope(|scope| {
+        for _ in 0..3 {
+            scope.spawn(|| {
+                let mut client = Ws::connect(fixture.address);
+                while !stop.load(Ordering::Relaxed) {
+                    client.wire.send(&batch);
+                }
+            });
+        }
+        let (began, mut worst) = (Instant::now(), Duration::ZERO);
+        while began.elapsed() < Duration::from_secs(2) {
+            let asked = Instant::now();
+            assert_eq!(quiet.message(), "2");
+            quiet.text("3");
+            worst = worst.max(asked.elapsed());
+        }
+        stop.store(true, Ordering::Relaxed);
+        worst
+    });
+    assert!(worst < Duration::from_secs(1), "a ping came after {worst:?} instead of 100 ms");
+}

@@ -66,10 +66,19 @@ fn without_a_ring_the_start_line_says_epoll() {
     let program = Program::start(&["--driver=epoll", "--workers=2"]);
     let line = program.logged("worker(s) on");
     assert!(line.contains("2 worker(s) on epoll"), "{line}");
-    let reply = fetch(program.address, &get("/healthz"));
-    assert_eq!(reply.status, 200);
     let mut client = Ws::open(program.address);
     assert!(client.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
+}
+
+#[test]
+fn who_says_where_it_listens_is_ready() {
+    let program = Program::start(&["--workers=2"]);
+    for address in [program.address, program.admin] {
+        for target in ["/healthz", "/readyz"] {
+            let reply = fetch(address, &get(target));
+            assert_eq!(reply.status, 200, "{target} {}", reply.text());
+        }
+    }
 }
 
 #[test]
@@ -113,8 +122,8 @@ fn sigterm_ends_within_its_bound_whatever_clients_do() {
     let mut half = Wire::connect(program.address);
     let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n4");
     half.send(head.as_bytes());
-    // The request is being read before the signal comes.
-    assert_eq!(fetch(program.address, &get("/healthz")).status, 200);
+    // What came before this answer has been read.
+    assert_eq!(fetch(program.address, &get("/nothing")).status, 404);
     let began = Instant::now();
     program.signal(Signal::TERM);
     assert_eq!(program.exit_code(), 0);
@@ -128,7 +137,7 @@ fn the_second_sigterm_ends_at_once() {
     let mut half = Wire::connect(program.address);
     let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n4");
     half.send(head.as_bytes());
-    assert_eq!(fetch(program.address, &get("/healthz")).status, 200);
+    assert_eq!(fetch(program.address, &get("/nothing")).status, 404);
     program.signal(Signal::TERM);
     let began = Instant::now();
     while fetch(program.admin, &get("/readyz")).status != 503 {
@@ -142,7 +151,17 @@ fn the_second_sigterm_ends_at_once() {
 
 #[test]
 fn a_successor_takes_the_port_over_without_losing_a_connection() {
-    let mut old = Program::start(&["--workers=2", "--drain=3000"]);
+    take_over("--workers=2", "--workers=2");
+}
+
+#[test]
+fn a_successor_may_have_more_workers_or_fewer() {
+    take_over("--workers=1", "--workers=3");
+    take_over("--workers=3", "--workers=1");
+}
+
+fn take_over(ours: &str, theirs: &str) {
+    let mut old = Program::start(&[ours, "--drain=3000"]);
     let address = old.address;
     let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut session = Ws::open(address);
@@ -182,7 +201,7 @@ fn a_successor_takes_the_port_over_without_losing_a_connection() {
             }
         };
         more(200);
-        let new = Program::start_on(&address.to_string(), &["--workers=2", "--takeover"]);
+        let new = Program::start_on(&address.to_string(), &[theirs, "--takeover"]);
         assert_eq!(new.address, address);
         more(200);
         old.signal(Signal::TERM);
