@@ -99,9 +99,7 @@ fn the_first_sigterm_drains_and_ends_well() {
     assert_eq!(fetch(program.admin, &get("/readyz")).status, 200);
     let began = Instant::now();
     program.signal(Signal::TERM);
-    while fetch(program.admin, &get("/readyz")).status != 503 {
-        assert!(began.elapsed() < Duration::from_secs(2), "it still says that it is ready");
-    }
+    await_draining(&program, began);
     assert_eq!(fetch(program.admin, &get("/healthz")).status, 200);
     for client in &mut clients {
         assert_eq!(client.ending(), Some(1012), "a client is told why");
@@ -113,6 +111,13 @@ fn the_first_sigterm_drains_and_ends_well() {
     half.reply();
     assert_eq!(program.exit_code(), 0);
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+}
+
+/// Waits until it says that it is about to end.
+fn await_draining(program: &Program, signalled: Instant) {
+    while !fetch(program.admin, &get("/readyz")).text().contains("DRAINING") {
+        assert!(signalled.elapsed() < Duration::from_secs(2), "it still says that it is ready");
+    }
 }
 
 #[test]
@@ -140,9 +145,7 @@ fn the_second_sigterm_ends_at_once() {
     assert_eq!(fetch(program.address, &get("/nothing")).status, 404);
     program.signal(Signal::TERM);
     let began = Instant::now();
-    while fetch(program.admin, &get("/readyz")).status != 503 {
-        assert!(began.elapsed() < Duration::from_secs(2), "it still says that it is ready");
-    }
+    await_draining(&program, began);
     let began = Instant::now();
     program.signal(Signal::TERM);
     assert_ne!(program.exit_code(), 0);

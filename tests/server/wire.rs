@@ -92,7 +92,12 @@ impl Wire {
     /// Reads more; 0 at the end.
     fn more(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 16 << 10];
-        let count = self.stream.read(&mut chunk)?;
+        let count = loop {
+            match self.stream.read(&mut chunk) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                count => break count?,
+            }
+        };
         self.bytes.extend_from_slice(&chunk[..count]);
         Ok(count)
     }

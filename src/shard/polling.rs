@@ -1,0 +1,170 @@
+//! Polls and posts of a polling session.
+
+use super::conn::{Phase, PostBody, Speaks, Then};
+use super::emit::OCTETS;
+use super::message::{Dispatch, Text};
+use super::session::Transport;
+use super::{Ending, Shard};
+use crate::base::Key;
+use crate::engineio::{self, Piece, Revision};
+use crate::http::{self, Head, Response};
+
+impl Shard {
+    /// Rule: engine.io-protocol v4: one poll at a time; a second one ends the session, the first
+    /// getting a close packet.
+    pub(super) fn begin_poll(&mut self, key: Key, session_key: Key, head: &Head<'_>) {
+        let origin: Option<Box<str>> = http::origin_of(head).unwrap_or_default().map(Box::from);
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let phase = Phase::Poll { session: session_key, keep_alive: head.keep_alive, origin };
+        match session.transport {
+            Transport::Polling { poll: Some(_) } => {
+                self.counters.polls_duplicate += 1;
+                let cors = self.settings.cors.headers(http::origin_of(head).unwrap_or_default());
+                self.respond(key, &Response::empty(400).with_first(cors), head.keep_alive);
+                self.end_session(session_key, Ending::RequestDuplicated);
+            }
+            Transport::LastWords { packet, .. } => {
+                // What waits comes first; the close packet has an answer of its own.
+                let says_something = !session.outbox.is_empty();
+                self.set_phase(key, phase);
+                self.answer_poll(session_key, key, (!says_something).then_some(packet));
+                if !says_something {
+                    self.forget_session(session_key);
+                }
+            }
+            _ => {
+                session.transport = Transport::Polling { poll: Some(key) };
+                self.set_phase(key, phase);
+                let waiting = self.sessions.get(session_key).is_some_and(|s| !s.outbox.is_empty());
+                if waiting {
+                    self.answer_poll(session_key, key, None);
+                }
+            }
+        }
+    }
+
+    /// Answers a poll with packets.
+    pub(super) fn respond_payload(
+        &mut self,
+        key: Key,
+        origin: Option<&str>,
+        media: &str,
+        body: &[u8],
+        keep_alive: bool,
+    ) {
+        let response = if media == OCTETS {
+            Response::payload_binary(body.to_vec())
+        } else {
+            Response::payload(body.to_vec())
+        };
+        let cors = self.settings.cors.headers(origin);
+        self.respond(key, &response.with_first(cors), keep_alive);
+    }
+
+    pub(super) fn begin_post(&mut self, key: Key, session_key: Key, head: &Head<'_>, binary: bool) {
+        let origin: Option<Box<str>> = http::origin_of(head).unwrap_or_default().map(Box::from);
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        let v4 = session.revision == Revision::V4;
+        if let Some(first) = session.post {
+            // Rule: a second post while one is being received: 400, the first is destroyed.
+            let cors = self.settings.cors.headers(origin.as_deref());
+            self.respond(key, &Response::empty(400).with_first(cors), false);
+            self.end_session(session_key, Ending::RequestDuplicated);
+            self.conn_ends(first, Ending::RequestDuplicated);
+            return;
+        }
+        if binary && v4 {
+            // Rule: CVE-2026-59725: an octet-stream post of EIO 4 is answered, and ends the session.
+            self.end_session(session_key, Ending::EngineRule);
+            let cors = self.settings.cors.headers(origin.as_deref());
+            self.respond(key, &Response::empty(400).with_first(cors), false);
+            return;
+        }
+        session.post = Some(key);
+        self.begin_body(key, head, Then::Post { session: session_key, binary, origin });
+    }
+
+    /// Gives out the next packet of a post; answers the post when there is none left.
+    pub(super) fn next_packet(&mut self, key: Key) -> Option<Dispatch> {
+        loop {
+            let conn = self.conns.get_mut(key)?;
+            let Speaks::Http(Phase::Payload(payload)) = &mut conn.speaks else { return None };
+            let session_key = payload.session;
+            let session = self.sessions.get(session_key);
+            let session = session.filter(|_| payload.at <= payload.body.len() && !payload.bad);
+            let Some(session) = session else {
+                self.finish_post(key);
+                return None;
+            };
+            let Some((piece, used)) = split_packet(&payload.body, payload.at, session.revision)
+            else {
+                payload.bad = true;
+                self.counters.parse_errors += 1;
+                self.end_session(session_key, Ending::EnginePacket);
+                continue;
+            };
+            payload.at += used;
+            let dispatch = match piece {
+                Owned::Text(text) => self.engine_text(session_key, Text::Owned(text), &[]),
+                Owned::Binary(data) => self.engine_binary(session_key, data),
+            };
+            if dispatch.is_some() {
+                return dispatch;
+            }
+        }
+    }
+
+    /// Answers a post: 400 if a packet could not be read (Node says `ok` even then), else `ok`.
+    pub(super) fn finish_post(&mut self, key: Key) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let old = std::mem::replace(&mut conn.speaks, Speaks::Http(Phase::Head));
+        let Speaks::Http(Phase::Payload(payload)) = old else { return };
+        if let Some(session) = self.sessions.get_mut(payload.session) {
+            session.post = None;
+        }
+        let response = if payload.bad { Response::empty(400) } else { Response::posted() };
+        let cors = self.settings.cors.headers(payload.origin.as_deref());
+        self.respond(key, &response.with_first(cors), payload.keep_alive);
+    }
+
+    /// Whether a post must wait because its session has as many async handlers as it may.
+    pub(super) fn post_waits(&self, key: Key) -> bool {
+        let Some(Speaks::Http(Phase::Payload(payload))) = self.conns.get(key).map(|c| &c.speaks)
+        else {
+            return false;
+        };
+        let tasks_max = self.settings.limits.handler_tasks_max;
+        self.sessions.get(payload.session).is_some_and(|session| session.tasks >= tasks_max)
+    }
+}
+
+enum Owned {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+/// Takes the packet of a body that begins at `at` and how many bytes it took; one more than there
+/// are if it was the last one. Cost: one copy of the packet.
+fn split_packet(body: &PostBody, at: usize, revision: Revision) -> Option<(Owned, usize)> {
+    let own = |piece: Piece<'_>| match piece {
+        Piece::Text(text) => Owned::Text(text.to_owned()),
+        Piece::Binary(data) => Owned::Binary(data),
+    };
+    let used = |rest: usize, after: Option<usize>| after.map_or(rest + 1, |after| rest - after);
+    match body {
+        PostBody::Unreadable => None,
+        PostBody::Binary(bytes) => {
+            let rest = bytes.get(at..)?;
+            let (piece, after) = engineio::next_v3_binary(rest).ok()?;
+            Some((own(piece), used(rest.len(), after.map(<[u8]>::len))))
+        }
+        PostBody::Text(text) => {
+            let rest = text.get(at..)?;
+            let (piece, after) = match revision {
+                Revision::V4 => engineio::next_v4(rest).ok()?,
+                Revision::V3 => engineio::next_v3(rest).ok()?,
+            };
+            Some((own(piece), used(rest.len(), after.map(str::len))))
+        }
+    }
+}
