@@ -74,7 +74,9 @@ pub(super) struct Link {
     pub(super) up_ended: bool,
     /// The core sends nothing more.
     pub(super) down_ended: bool,
-    /// The client knows that.
+    /// The core has closed its descriptor: nothing is read any more either.
+    pub(super) aborted: bool,
+    /// The client knows that the core sends nothing more.
     pub(super) end_seen: bool,
     /// The client has closed: what still comes is thrown away.
     pub(super) deaf: bool,
@@ -101,6 +103,7 @@ impl Link {
             down: Vec::new(),
             up_ended: false,
             down_ended: false,
+            aborted: false,
             end_seen: false,
             deaf: false,
             cut: false,
@@ -118,10 +121,8 @@ impl Link {
 
     /// The core closes its descriptor in both directions; its own read then finds the end.
     pub(super) fn abort(&mut self) {
-        self.deaf |= self.cut;
-        self.cut = false;
+        self.aborted = true;
         self.up.clear();
-        self.up_ended = true;
         self.down_ended = true;
     }
 
@@ -151,6 +152,6 @@ impl Link {
 
     /// Whether the core has something to read: bytes or their end.
     pub(super) fn readable_by_core(&self) -> bool {
-        !self.cut && (!self.up.is_empty() || self.up_ended)
+        self.aborted || (!self.cut && (!self.up.is_empty() || self.up_ended))
     }
 }

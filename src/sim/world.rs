@@ -348,7 +348,7 @@ impl World {
                 self.serve(core, |node, links, lanes| node.adopt(links, id, Vec::new(), lanes))
             }
             Choice::Read(id) => {
-                let here = self.links[id].up.len();
+                let here = if self.links[id].aborted { 0 } else { self.links[id].up.len() };
                 let count = if here == 0 { 0 } else { self.cut(here) };
                 let core = self.core_of(id)?;
                 self.serve(core, |node, links, lanes| node.read(links, id, count, lanes))
