@@ -2,6 +2,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 #![expect(clippy::disallowed_methods, reason = "the environment is read here and handed in")]
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use corewire::config::{self, Command, Loaded, Options};
@@ -80,11 +81,13 @@ fn serve(args: &[String]) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Says what is listened on, and a line to try.
+/// Says what is listened on, and a line to try. Whoever started us may have stopped reading.
 fn greet(running: &Running) {
+    let mut lines = String::new();
     for address in &running.addresses {
-        println!("listening on {address}");
+        lines.push_str(&format!("listening on {address}\n"));
     }
-    println!("admin on {}", running.admin_address);
-    println!("try: curl http://{}/socket/stats", running.admin_address);
+    let admin = running.admin_address;
+    lines.push_str(&format!("admin on {admin}\ntry: curl http://{admin}/socket/stats\n"));
+    let _unread = std::io::stdout().write_all(lines.as_bytes());
 }

@@ -111,6 +111,15 @@ impl Admin {
         book.own_hists = empty;
     }
 
+    /// Right after the start nobody has been heard yet: waits a moment for the first word, so
+    /// that a server which says where it listens also says that it is ready.
+    pub(super) async fn hear_once(&self) {
+        let silent = self.book().known.iter().any(|one| one.heard_at.is_none());
+        if silent {
+            self.refresh().await;
+        }
+    }
+
     /// Waits until every core has answered a question put after this call, for a moment at most:
     /// whoever connects and then asks finds itself counted.
     pub(super) async fn refresh(&self) {

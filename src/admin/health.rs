@@ -158,12 +158,14 @@ fn tell(status: Status, data: &impl Serialize) -> Result<Reply, Failure> {
 
 /// `GET /healthz`: whether the process should live on.
 pub(super) async fn alive(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
+    admin.hear_once().await;
     let status = admin.status();
     tell(status, &Pulse { status })
 }
 
 /// `GET /readyz`: whether new clients should be sent here.
 pub(super) async fn ready(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failure> {
+    admin.hear_once().await;
     let status = admin.status();
     let refuse = |code: &'static str, message: &str| {
         Err(Failure::new(503, code, message).with_data(&Pulse { status }))

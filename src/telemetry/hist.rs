@@ -41,7 +41,7 @@ macro_rules! stages {
 }
 
 stages! {
-    Handshake, "handshake", "From the accepted connection to the Engine.IO handshake sent.";
+    Handshake, "handshake", "From the handshake request to the answer of the first namespace joined.";
     ReceiveToDispatch, "receive_to_dispatch",
         "From the bytes received to the event given to its handler.";
     Handler, "handler", "From the event given to its handler to the handler being done.";

@@ -73,6 +73,8 @@ pub(super) async fn serve(worker: Rc<Worker>, inbox: Inbox<Item>) -> std::io::Re
             worker.take(item);
             taken += 1;
             if taken % ROUND_ITEMS == 0 {
+                // Timers of the runtime rest while any task is runnable; deadlines do not.
+                worker.run_due();
                 yield_now().await;
             }
         }

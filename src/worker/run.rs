@@ -222,16 +222,21 @@ async fn timers(worker: Rc<Worker>) {
     let slot_ms = worker.core.with(|shard| shard.settings().slot_ms());
     while !worker.has_ended() {
         monoio::time::sleep(Duration::from_millis(slot_ms)).await;
-        let now = Millis::of(worker.core.now_us());
-        worker.core.with(|shard| {
+        worker.run_due();
+    }
+}
+
+impl Worker {
+    /// Runs what is due.
+    pub(super) fn run_due(&self) {
+        let now = Millis::of(self.core.now_us());
+        self.core.with(|shard| {
             if shard.next_due().is_some_and(|due| due <= now) {
                 shard.handle_timeout();
             }
         });
     }
-}
 
-impl Worker {
     pub(super) fn has_ended(&self) -> bool {
         self.ended.get()
     }

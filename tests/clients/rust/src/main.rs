@@ -39,17 +39,12 @@ impl Session {
             .on("seq", hear(to_sequence))
             .connect()?;
         expect(heard.recv_timeout(WAIT)?, Payload::Text(vec![auth.clone()]))?;
-        Ok(Self {
-            client,
-            back,
-            sequence,
-        })
+        Ok(Self { client, back, sequence })
     }
 
     fn ask(&self, event: &str, data: impl Into<Payload>) -> Result<Payload, Box<dyn Error>> {
         let (to_answer, answer) = channel();
-        self.client
-            .emit_with_ack(event, data, WAIT, hear(to_answer))?;
+        self.client.emit_with_ack(event, data, WAIT, hear(to_answer))?;
         Ok(answer.recv_timeout(WAIT)?)
     }
 }
@@ -62,10 +57,7 @@ fn expect(got: Payload, expected: Payload) -> Outcome {
 }
 
 fn text(session: &Session) -> Outcome {
-    for value in [
-        json!("hello"),
-        json!({"a": [1, 2.5, null], "ж": "てすと 👩‍🚀"}),
-    ] {
+    for value in [json!("hello"), json!({"a": [1, 2.5, null], "ж": "てすと 👩‍🚀"})] {
         session.client.emit("message", value.clone())?;
         expect(session.back.recv_timeout(WAIT)?, value.into())?;
     }
@@ -75,10 +67,7 @@ fn text(session: &Session) -> Outcome {
 fn acknowledgement(session: &Session) -> Outcome {
     let value = json!({"n": 1});
     // The library gives the whole list of an acknowledgement as one value.
-    expect(
-        session.ask("message-with-ack", value.clone())?,
-        json!([value]).into(),
-    )
+    expect(session.ask("message-with-ack", value.clone())?, json!([value]).into())
 }
 
 fn binary(session: &Session) -> Outcome {
@@ -106,9 +95,7 @@ fn burst(session: &Session) -> Outcome {
 }
 
 fn main() -> Outcome {
-    let url = std::env::args()
-        .nth(1)
-        .ok_or("usage: corewire-rust-client URL")?;
+    let url = std::env::args().nth(1).ok_or("usage: corewire-rust-client URL")?;
     let checks: [(&str, fn(&Session) -> Outcome); 5] = [
         ("text", text),
         ("acknowledgement", acknowledgement),
