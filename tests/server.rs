@@ -7,6 +7,8 @@
 
 #[path = "server/fixture.rs"]
 mod fixture;
+#[path = "server/golden.rs"]
+mod golden;
 #[path = "server/input.rs"]
 mod input;
 #[path = "server/library.rs"]
