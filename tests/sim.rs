@@ -6,7 +6,8 @@
 )]
 
 use std::collections::BTreeSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
+use std::sync::mpsc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use corewire::sim::{Report, run};
@@ -20,12 +21,23 @@ const FIXED: u64 = 1_000;
 const FRESH: u64 = 40;
 const FRESH_TIME: Duration = Duration::from_secs(10);
 
+/// Time one seed may take: a core that never returns must not go unnamed either.
+const SEED_TIME: Duration = Duration::from_secs(60);
+
 /// Runs a seed; a failure names it.
 fn attempt(seed: u64) -> Report {
-    match catch_unwind(AssertUnwindSafe(|| run(seed))) {
-        Ok(report) => report,
-        Err(_) => panic!("seed {seed} failed; SIM_SEED={seed} cargo test --test sim replay"),
-    }
+    let (send, receive) = mpsc::channel();
+    std::thread::spawn(move || {
+        // Whoever waits for it may have given up.
+        let _late = send.send(catch_unwind(|| run(seed)));
+    });
+    let outcome = receive.recv_timeout(SEED_TIME);
+    let what = match outcome {
+        Ok(Ok(report)) => return report,
+        Ok(Err(_)) => "failed",
+        Err(_) => "hangs",
+    };
+    panic!("seed {seed} {what}; SIM_SEED={seed} cargo test --test sim replay -- --nocapture");
 }
 
 #[test]

@@ -5,7 +5,7 @@
 //! where their bytes are cut, who runs next, what fails. So a failure is a number.
 //!
 //! Owns: nothing beyond one call of [`run`].
-//! Imports: `api`, `shard`, the codecs for the clients' side, `base`.
+//! Imports: `api`, `shard`, `telemetry`, the codecs for the clients' side, `base`.
 //!
 //! Holds at all times: no clock, no chance and no order that the seed does not give; four streams
 //! of chance (plan, schedule, workload, faults; and one of ids a core), so that drawing more from
@@ -13,13 +13,16 @@
 //!
 //! What is asserted: after each step every invariant of the core that moved; each emit reaches
 //! whom it must, once, in its sender's order, and nobody else (`ledger.rs`); answers come once and
-//! say what they should (`user.rs`); nothing follows an end (`client.rs`); at rest nothing is left
+//! say what they should (`answers.rs`); nothing follows an end (`hear.rs`); at rest nothing is left
 //! (`world.rs`).
 //!
 //! Read first: `world.rs`, then `node.rs`, whose loops are those of the worker.
 
+mod acts;
+mod answers;
 mod app;
 mod client;
+mod hear;
 mod host;
 mod leave;
 mod ledger;

@@ -1,6 +1,6 @@
 //! One core: the loops of `worker/` (`conn.rs` and `flush.rs` there), a step at a time.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
@@ -29,6 +29,8 @@ pub(super) struct Node {
     pub(super) desk: Rc<Desk>,
     clock: Rc<Cell<Micros>>,
     links: BTreeMap<Key, usize>,
+    /// Connections whose requests are with the admin core.
+    pub(super) forwarded: RefCell<Vec<Key>>,
     /// Set while another core's inbox is full: no flush before that.
     pub(super) retry_at: Option<Micros>,
 }
@@ -47,6 +49,7 @@ impl Node {
             desk,
             clock: Rc::clone(clock),
             links: BTreeMap::new(),
+            forwarded: RefCell::new(Vec::new()),
             retry_at: None,
         }
     }
@@ -157,7 +160,10 @@ impl Node {
                     used += consumed;
                 }
                 Step::Handover { core } => return (Some(core), used),
-                Step::Forward { .. } => unreachable!("no path is forwarded here"),
+                Step::Forward { consumed, request } => {
+                    used += consumed;
+                    self.forwarded.borrow_mut().push(request.conn);
+                }
             }
         }
     }
@@ -281,6 +287,15 @@ impl Node {
                 shard.handle_mesh(message);
             }
         });
+    }
+
+    /// The admin core answers one of the requests it was sent; the connection may be gone.
+    pub(super) fn answer(&mut self, at: usize) {
+        self.desk.stir();
+        let conn = self.forwarded.borrow_mut().swap_remove(at);
+        let bytes =
+            b"HTTP/1.1 202 Accepted\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}";
+        self.core.with(|shard| shard.respond_forwarded(conn, bytes, true));
     }
 
     /// Deadlines.

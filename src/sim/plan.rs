@@ -7,7 +7,7 @@ use crate::engineio::Revision;
 use crate::shard::Settings;
 
 /// Kinds of steps; a seed prefers some and starves others, so that rare orders come up.
-pub(super) const STEPS: usize = 11;
+pub(super) const STEPS: usize = 12;
 
 /// One world.
 #[derive(Debug)]
@@ -70,13 +70,15 @@ fn habits(chance: &mut Rng, rascals: usize) -> Habits {
 /// One limit or another becomes so low that it is met.
 fn tightened(limits: Limits, chance: &mut Rng) -> Limits {
     let mut limits = Limits { outbox_bytes_max: 12_000, outbox_soft_bytes: 2_000, ..limits };
-    match chance.below(7) {
+    match chance.below(9) {
         0 => limits.outboxes_bytes_max = 15_000,
         1 => limits.outbox_frames_max = 12,
         2 => limits.partials_bytes_max = 1_500,
         3 => limits.conns_max = 6,
         4 => limits.gathers_max = 1,
         5 => limits.acks_pending_max = 1,
+        6 => limits.sessions_max = 3,
+        7 => limits.head_bytes_max = 150,
         _ => limits.message_bytes_max = 600,
     }
     limits
@@ -102,6 +104,7 @@ fn settings(chance: &mut Rng, tight: bool) -> Settings {
         connect_timeout_ms: 3_000,
         upgrade_timeout_ms: 1_500,
         eio3: true,
+        forwarded: vec![String::from("/api/")],
         ask_allow_request: chance.below(4) == 0,
         ..Settings::default()
     }

@@ -30,6 +30,7 @@ enum Choice {
     Lane(usize, usize),
     Fire(usize),
     Act(usize),
+    Answer(usize, usize),
 }
 
 impl Choice {
@@ -47,6 +48,7 @@ impl Choice {
             Self::Lane(from, to) => (8, from, to),
             Self::Fire(client) => (9, client, 0),
             Self::Act(client) => (10, client, 0),
+            Self::Answer(core, at) => (11, core, at),
         }
     }
 }
@@ -283,6 +285,8 @@ impl World {
         for (at, node) in self.nodes.iter().enumerate() {
             let ready = (0..node.desk.tasks()).filter(|task| node.desk.is_ready(*task));
             all.extend(ready.map(|task| Choice::Task(at, task)));
+            let forwarded = node.forwarded.borrow().len();
+            all.extend((0..forwarded).map(|request| Choice::Answer(at, request)));
             if node.desk.flush.get() && node.retry_at.is_none_or(|retry| retry <= now) {
                 all.push(Choice::Flush(at));
             }
@@ -363,6 +367,7 @@ impl World {
             }
             Choice::Flush(core) => self.serve(core, |node, links, lanes| node.flush(links, lanes)),
             Choice::Timeout(core) => self.serve(core, |node, _, _| node.handle_timeout()),
+            Choice::Answer(core, at) => self.serve(core, |node, _, _| node.answer(at)),
             Choice::Task(core, task) => self.serve(core, |node, _, _| node.desk.poll(task)),
             Choice::Lane(from, to) => {
                 let item = self.lanes[from].to[to].pop_front()?;
