@@ -1,7 +1,7 @@
 //! The invariants, as a function anybody may call.
 
 use super::Shard;
-use super::conn::{Phase, Role, Speaks};
+use super::conn::{Phase, Role, Speaks, Then};
 use super::session::Transport;
 use super::socket::Seat;
 use super::timer::Timer;
@@ -9,7 +9,7 @@ use crate::base::Key;
 
 /// Entries of one connection or session in the timer queue; more than a few mean that each of
 /// them lives as long as its owner.
-const TIMERS_MAX: usize = 40;
+const TIMERS_MAX: usize = 12;
 
 impl Shard {
     /// Walks everything and asserts that it agrees; O(n). The simulator calls it after each step.
@@ -63,8 +63,26 @@ impl Shard {
         if self.sockets.is_empty() {
             assert_eq!(self.interest.buckets(), 0, "nobody here, so nothing of interest");
         }
+        self.check_posts();
         self.check_partials();
         self.check_timers();
+    }
+
+    /// A session whose post is forgotten takes no other one.
+    fn check_posts(&self) {
+        for (key, session) in self.sessions.iter() {
+            let Some(post) = session.post else { continue };
+            let conn = self.conns.get(post).expect("a post has its connection");
+            let owner = match &conn.speaks {
+                Speaks::Http(Phase::Body(reading)) => match &reading.then {
+                    Then::Post { session, .. } => Some(*session),
+                    Then::Forward { .. } | Then::Answer(_) => None,
+                },
+                Speaks::Http(Phase::Payload(payload)) => Some(payload.session),
+                _ => None,
+            };
+            assert_eq!(owner, Some(key), "the post is for this session");
+        }
     }
 
     fn check_partials(&self) {
@@ -77,13 +95,14 @@ impl Shard {
     /// Entries are not cancelled, so a few may be left of earlier deadlines; but whatever waits
     /// has one, and nothing has many.
     fn check_timers(&self) {
-        let (mut conns, mut sessions, mut gathers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut conns, mut sessions, mut sockets) = (Vec::new(), Vec::new(), Vec::new());
+        let mut gathers = Vec::new();
         for timer in self.timers.iter() {
             match timer {
                 Timer::Conn(key) => conns.push(*key),
                 Timer::Session(key) => sessions.push(*key),
                 Timer::Gather(key) => gathers.push(*key),
-                Timer::Acks(_) => {}
+                Timer::Acks(key) => sockets.push(*key),
             }
         }
         let entries = |all: &[Key], key: Key| all.iter().filter(|other| **other == key).count();
@@ -96,6 +115,11 @@ impl Shard {
         for (key, _) in self.sessions.iter() {
             let entries = entries(&sessions, key);
             assert!((1..=TIMERS_MAX).contains(&entries), "a session has {entries} timers");
+        }
+        for (key, socket) in self.sockets.iter() {
+            let entries = entries(&sockets, key);
+            assert!(entries > 0 || socket.acks.is_empty(), "an ack is owed and has no timer");
+            assert!(entries <= TIMERS_MAX, "a socket has {entries} timers");
         }
         for (key, _) in self.gathers.iter() {
             assert_eq!(entries(&gathers, key), 1, "a question has one deadline");

@@ -45,6 +45,8 @@ impl Client {
                 self.over("the upgrade failed", ctx);
             }
             self.upgrade = Upgrade::No;
+            let wait_ms = ctx.faults.below(300) as u64;
+            self.alarm(Alarm::Upgrade, wait_ms, ctx);
         } else if owed {
             self.over("a request was not answered", ctx);
         }

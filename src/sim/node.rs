@@ -289,6 +289,24 @@ impl Node {
         });
     }
 
+    /// Asserts that no connection waits for a word of the shard that will not come.
+    pub(super) fn check_waits(&self, links: &mut [Link]) {
+        for (key, id) in &self.links {
+            let served = served(&mut links[*id]);
+            if served.resume || !served.unsent.is_empty() {
+                continue;
+            }
+            let unread = !served.unread.is_empty();
+            let waits = self.core.with(|shard| match served.waits {
+                Waits::Input => true,
+                Waits::Resume => (shard.is_busy(*key) && unread) || shard.reads_paused(*key),
+                Waits::Handover(_) => false,
+                Waits::End => shard.owes_answer(*key),
+            });
+            assert!(waits, "connection {id} waits for nothing: {served:?}");
+        }
+    }
+
     /// The admin core answers one of the requests it was sent; the connection may be gone.
     pub(super) fn answer(&mut self, at: usize) {
         self.desk.stir();

@@ -191,6 +191,7 @@ impl World {
         self.ledger.settle();
         for node in &self.nodes {
             node.check();
+            node.check_waits(&mut self.links);
         }
     }
 
