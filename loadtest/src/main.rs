@@ -1,0 +1,5 @@
+//! The load test of Socket.IO servers.
+
+mod model;
+
+fn main() {}
