@@ -13,6 +13,19 @@ impl Key {
     pub const fn slot(self) -> u32 {
         self.slot
     }
+
+    /// As a number that the kernel keeps for us.
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// Back from [`Self::to_u64`].
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are taken apart")]
+    pub const fn from_u64(number: u64) -> Self {
+        Self { slot: number as u32, generation: (number >> 32) as u32 }
+    }
 }
 
 #[derive(Debug)]

@@ -289,6 +289,12 @@ impl Shard {
         owed
     }
 
+    /// The peer of a connection.
+    #[must_use]
+    pub fn peer(&self, key: Key) -> Option<SocketAddr> {
+        self.conns.get(key).map(|conn| conn.peer)
+    }
+
     /// Whether this connection is a WebSocket by now.
     #[must_use]
     pub fn is_websocket(&self, key: Key) -> bool {

@@ -100,7 +100,7 @@ impl Worker {
             }),
             Item::Moved { fd, peer, bytes } => {
                 self.core.with(|shard| shard.counters_mut().handovers_in += 1);
-                self.adopt(std::net::TcpStream::from(fd), peer, bytes);
+                self.adopt(fd, peer, bytes);
             }
             Item::Errand(errand) => {
                 let io = Io::new(Rc::clone(&self.core));

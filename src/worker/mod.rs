@@ -24,6 +24,8 @@ mod fd;
 mod flush;
 mod inbox;
 mod notify;
+mod ready;
+mod round;
 mod run;
 
 pub use driver::{Rung, Wanted};
