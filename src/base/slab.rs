@@ -149,6 +149,15 @@ impl<T> Slab<T> {
         }
     }
 
+    /// The keys of those that live, in the order of their slots, from the one after `after` on.
+    pub fn keys_after(&self, after: Option<u32>) -> impl Iterator<Item = Key> {
+        let from = after.map_or(0, |slot| slot.saturating_add(1));
+        let last = self.pages.last().map_or(0, Vec::len);
+        let slots = self.pages.len().saturating_sub(1) * PAGE_SLOTS + last;
+        let slots = u32::try_from(slots).unwrap_or(END);
+        (from..slots).filter_map(|slot| self.key_at(slot))
+    }
+
     /// Whatever lives in `slot` now, to change it.
     pub fn at_mut(&mut self, slot: u32) -> Option<&mut T> {
         match self.place_mut(slot)? {

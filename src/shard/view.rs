@@ -120,6 +120,37 @@ impl Shard {
         all.iter().copied().filter(|key| self.is_joined(*key)).collect()
     }
 
+    /// The joined sockets of a room here, in no particular order; a socket's own id is no room.
+    #[must_use]
+    pub fn members_of(&self, namespace: &str, room: &str) -> Vec<Key> {
+        let Some(slot) = self.namespaces.find(namespace) else { return Vec::new() };
+        let members = self.namespaces.get(slot).rooms.members(room);
+        let keys = members.filter_map(|member| self.sockets.key_at(member));
+        keys.filter(|key| self.is_joined(*key)).collect()
+    }
+
+    /// Joined sockets of a namespace here in the order of their slots, `limit` of those after
+    /// `after`, and after which one to go on.
+    #[must_use]
+    pub fn page_of(
+        &self,
+        namespace: &str,
+        after: Option<u32>,
+        limit: usize,
+    ) -> (Vec<Key>, Option<u32>) {
+        let Some(slot) = self.namespaces.find(namespace) else { return (Vec::new(), None) };
+        let is_of = |key: &Key| {
+            let socket = self.sockets.get(*key);
+            socket.is_some_and(|socket| socket.namespace == slot && self.is_joined(*key))
+        };
+        let keys = self.sockets.keys_after(after).filter(is_of);
+        let mut found: Vec<Key> = keys.take(limit.saturating_add(1)).collect();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = if more { found.last().map(|key| key.slot()).or(after) } else { None };
+        (found, next)
+    }
+
     /// Connections that are open.
     #[must_use]
     pub fn conns_len(&self) -> usize {
