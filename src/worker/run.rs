@@ -1,6 +1,7 @@
 //! A worker from its first line to its last.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
 use std::rc::Rc;
@@ -22,7 +23,7 @@ use crate::telemetry::{Sampler, Verdict};
 /// What the main thread wants of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orders {
-    /// Take no more connections.
+    /// Close the next row of listeners; a worker without listeners takes no more connections.
     StopAccepting,
     /// Close a share of the sessions: one in `of` of those that are left.
     CloseSome {
@@ -45,8 +46,8 @@ pub struct WorkerStart {
     pub settings: Settings,
     /// Builds the application on this core.
     pub build: Arc<dyn Fn(&Io) -> App + Send + Sync>,
-    /// Its listeners, one an address.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// Its listeners in rows, one an address in each. Rows close one by one.
+    pub listeners: Vec<Vec<std::net::TcpListener>>,
     /// Its inbox.
     pub inbox: Inbox<Item>,
     /// The inboxes of all workers.
@@ -90,8 +91,8 @@ pub(super) struct Worker {
     pub(super) retries: Cell<bool>,
     log: Arc<dyn Fn(CoreId, LogEvent, u64) + Send + Sync>,
     sampler: RefCell<Sampler>,
-    /// Told to stop, one a listener.
-    stops: RefCell<Vec<Rc<notify::Notify>>>,
+    /// Told to stop, one a listener, in rows as they close.
+    stops: RefCell<VecDeque<Vec<Rc<notify::Notify>>>>,
     ended: Cell<bool>,
     end: notify::Notify,
     left: Arc<std::sync::atomic::AtomicUsize>,
@@ -186,17 +187,21 @@ async fn live(start: WorkerStart, ready: Ready) {
         retries: Cell::new(false),
         log: start.log,
         sampler: RefCell::new(Sampler::new(start.log_per_second, 0)),
-        stops: RefCell::new(Vec::new()),
+        stops: RefCell::new(VecDeque::new()),
         ended: Cell::new(false),
         end: notify::Notify::default(),
         left: start.left,
     });
     *place.borrow_mut() = Rc::downgrade(&worker);
     core.install(&*start.build);
-    for listener in start.listeners {
-        let stop = Rc::new(notify::Notify::default());
-        worker.stops.borrow_mut().push(Rc::clone(&stop));
-        drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener, stop)));
+    for row in start.listeners {
+        let mut stops = Vec::new();
+        for listener in row {
+            let stop = Rc::new(notify::Notify::default());
+            stops.push(Rc::clone(&stop));
+            drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener, stop)));
+        }
+        worker.stops.borrow_mut().push_back(stops);
     }
     drop(monoio::spawn(timers(Rc::clone(&worker))));
     drop(monoio::spawn(unless_deaf(round::serve(Rc::clone(&worker)))));
@@ -238,7 +243,7 @@ impl Worker {
     pub(super) fn obey(&self, orders: Orders) {
         match orders {
             Orders::StopAccepting => {
-                for stop in self.stops.borrow().iter() {
+                for stop in self.stops.borrow_mut().pop_front().into_iter().flatten() {
                     stop.notify();
                 }
             }
