@@ -27,13 +27,17 @@ fn main() {
         }
         group.bench_function(case.unit, |bencher| {
             let mut live = (case.build)();
+            let mut sends = None;
             bencher.iter_custom(|runs| {
                 let mut spent = Duration::ZERO;
                 for _ in 0..runs {
                     live.prepare();
+                    let before = live.tally().sends;
                     let began = Instant::now();
                     live.run();
                     spent += began.elapsed();
+                    let sent = live.tally().sends - before;
+                    assert_eq!(*sends.get_or_insert(sent), sent, "a run does what the last did");
                 }
                 spent
             });

@@ -12,7 +12,11 @@
 //!
 //! Read first: this file, then `whole.rs` with `node.rs` behind it.
 
+mod codecs;
+mod mesh;
 mod node;
+mod product;
+mod rooms;
 mod whole;
 
 use std::cell::Cell;
@@ -57,6 +61,12 @@ impl Case {
         Self { name, unit, units: 1, heavy: false, build }
     }
 
+    /// One whose set-up takes long.
+    const fn heavy(mut self) -> Self {
+        self.heavy = true;
+        self
+    }
+
     /// A run holds so many units.
     const fn times(mut self, units: u32) -> Self {
         self.units = units;
@@ -66,7 +76,27 @@ impl Case {
 
 /// Every case, in the order in which they are printed.
 pub(crate) fn all() -> Vec<Case> {
-    whole::cases()
+    let files = [codecs::cases, rooms::cases, whole::cases, product::cases, mesh::cases];
+    files.iter().flat_map(|cases| cases()).collect()
+}
+
+/// 64 bytes.
+const PAYLOAD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Bytes that are handed in, and what they are before they are unmasked where they lie.
+struct Input {
+    fresh: Vec<u8>,
+    bytes: Vec<u8>,
+}
+
+impl Input {
+    fn new(fresh: Vec<u8>) -> Self {
+        Self { bytes: fresh.clone(), fresh }
+    }
+
+    fn refresh(&mut self) {
+        self.bytes.copy_from_slice(&self.fresh);
+    }
 }
 
 /// A case out of a state and two functions on it.
@@ -76,6 +106,11 @@ fn live<S: 'static>(
     run: impl FnMut(&mut S) + 'static,
 ) -> Box<dyn Live> {
     hosted(&Rc::default(), state, prepare, run)
+}
+
+/// A case that needs nothing made ready.
+fn steady<S: 'static>(state: S, run: impl FnMut(&mut S) + 'static) -> Box<dyn Live> {
+    live(state, |_| {}, run)
 }
 
 /// A case with cores in it, whose hosts keep `tally`.

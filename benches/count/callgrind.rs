@@ -52,10 +52,15 @@ fn counted_by_callgrind(live: &mut dyn Live) {
 /// # Errors
 /// Valgrind or the case failed: what it said.
 pub(crate) fn count(program: &Path, case: &str) -> Result<Run, String> {
-    let out = profile(case);
-    let folder = out.parent().ok_or("the profile has a folder")?;
-    std::fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
+    let kept = profile(case);
+    // Another run of this program may count the same case at this moment.
+    let out = kept.with_extension(std::process::id().to_string());
+    let folder = kept.parent().ok_or("the profile has a folder")?;
+    let failed = |error: std::io::Error| format!("{}: {error}", out.display());
+    std::fs::create_dir_all(folder).map_err(failed)?;
     let child = clean("valgrind")
+        // When memory goes back to the kernel the clock would decide.
+        .env("MIMALLOC_PURGE_DELAY", "-1")
         .args(["--tool=callgrind", "--collect-atstart=no", "--quiet"])
         .arg("--toggle-collect=*counted_by_callgrind*")
         .arg(format!("--callgrind-out-file={}", out.display()))
@@ -69,7 +74,8 @@ pub(crate) fn count(program: &Path, case: &str) -> Result<Run, String> {
         let said = String::from_utf8_lossy(&child.stderr);
         return Err(format!("{case} ended with {}:\n{said}", child.status));
     }
-    let text = std::fs::read_to_string(&out).map_err(|e| format!("{}: {e}", out.display()))?;
+    let text = std::fs::read_to_string(&out).map_err(failed)?;
+    std::fs::rename(&out, &kept).map_err(failed)?;
     let instructions = total(&text).ok_or_else(|| format!("{case}: no total in its profile"))?;
     let tally = tally(&child.stdout).ok_or_else(|| format!("{case} did not say its tally"))?;
     Ok(Run { instructions, tally })

@@ -78,7 +78,7 @@ impl Change {
     /// Compares two counts.
     pub(crate) fn of(count: f64, baseline: Option<f64>) -> Self {
         let Some(baseline) = baseline else { return Self::New };
-        let percent = (count / baseline - 1.0) * 100.0;
+        let percent = (count - baseline) * 100.0 / baseline;
         if percent > GROWTH_MAX {
             Self::Grown(percent)
         } else if percent < -GROWTH_MAX {
