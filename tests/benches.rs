@@ -96,10 +96,10 @@ fn a_ratio_fails_above_its_bound_whatever_made_the_counts() {
     let ratio = Ratio { what: "two against one", over: "two", under: "one", at_most: 1.15 };
     let found = |two| counts(&[("one", 100.0), ("two", two)]);
     assert_eq!(ratio.of(&found(115.0)), Some(1.15));
-    assert_eq!(ratio.failure(&found(115.0)), None);
-    let line = ratio.failure(&found(116.0)).expect("too great");
-    assert!(line.contains("two against one: 1.160, at most 1.15"), "{line}");
-    assert_eq!(ratio.failure(&counts(&[("one", 100.0)])), None, "nothing to compare");
+    assert_eq!(ratio.failure("sends", &found(115.0)), None);
+    let line = ratio.failure("sends", &found(116.0)).expect("too great");
+    assert!(line.contains("two against one: 1.160 in sends, at most 1.15"), "{line}");
+    assert_eq!(ratio.failure("sends", &counts(&[("one", 100.0)])), None, "nothing to compare");
 }
 
 /// The file in the tree is one, and is for cases that take some instructions.

@@ -155,15 +155,15 @@ pub(crate) struct Ratio {
 }
 
 impl Ratio {
-    /// The quotient, if both have been counted.
-    pub(crate) fn of(&self, counts: &BTreeMap<String, f64>) -> Option<f64> {
-        Some(counts.get(self.over)? / counts.get(self.under)?)
+    /// The quotient of what `of` says of both, if it does.
+    pub(crate) fn of(&self, of: &BTreeMap<String, f64>) -> Option<f64> {
+        Some(of.get(self.over)? / of.get(self.under)?)
     }
 
-    /// The failure, if it is too great.
-    pub(crate) fn failure(&self, counts: &BTreeMap<String, f64>) -> Option<String> {
+    /// The failure, if the quotient of so many `things` is too great.
+    pub(crate) fn failure(&self, things: &str, of: &BTreeMap<String, f64>) -> Option<String> {
         let (what, at_most) = (self.what, self.at_most);
-        let found = self.of(counts).filter(|found| *found > at_most)?;
-        Some(format!("{what}: {found:.3}, at most {at_most} is allowed"))
+        let found = self.of(of).filter(|found| *found > at_most)?;
+        Some(format!("{what}: {found:.3} in {things}, at most {at_most} is allowed"))
     }
 }
