@@ -32,6 +32,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("socketio", &["base"]),
     ("telemetry", &[]),
     ("config", &[]),
+    ("doctor", &["config"]),
     ("manual", &[]),
     ("shard", &["base", "http", "ws", "engineio", "socketio", "telemetry"]),
     ("assets", &["shard"]),
@@ -57,6 +58,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "admin",
         ],
     ),
+    ("survey", &["config", "doctor", "worker", "server"]),
 ];
 
 /// Folders that know no socket, clock, thread or environment: time and bytes are handed in.
@@ -71,6 +73,7 @@ const PURE: &[&str] = &[
     "gateway",
     "telemetry",
     "config",
+    "doctor",
     "assets",
     "sim",
     "manual",

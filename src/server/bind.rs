@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::StartError;
 
 /// Connections that may wait to be accepted, a listener.
-const BACKLOG: i32 = 4_096;
+pub const BACKLOG: i32 = 4_096;
 
 /// How an address is listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

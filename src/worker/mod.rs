@@ -28,7 +28,7 @@ mod ready;
 mod round;
 mod run;
 
-pub use driver::{Rung, Wanted};
+pub use driver::{Rung, Wanted, probe};
 pub use inbox::{AdminCall, Item};
 pub use run::{Orders, WorkerStart, run};
 
