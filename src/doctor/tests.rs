@@ -231,7 +231,7 @@ const CASES: &[Case] = &[
     (
         "memory_idle",
         |f| f.memory.limit_bytes = Some(1 << 30),
-        &["1024 MiB", "200000 idle connections take 1581", "--conns-max 32365"],
+        &["1024 MiB", "200000 idle connections take 1562", "--conns-max 32768"],
         |f| (f.memory.limit_bytes, f.wanted.worst_bytes) = (Some(2 << 30), 2 << 30),
     ),
     (
