@@ -41,7 +41,12 @@ pub struct Codec {
     /// Any window of `padding` bytes that begins in the first 64 is some message's padding.
     pattern: Vec<u8>,
     padding: usize,
+    /// The member that holds the string, as it is mostly written: `"d":"`.
+    member: &'static str,
 }
+
+/// The member that holds a token where a load may choose it.
+pub const MEMBER: &str = "\"d\":\"";
 
 fn put(out: &mut [u8; TOKEN_BYTES], from: usize, count: usize, value: u64) {
     for at in 0..count {
@@ -77,9 +82,15 @@ impl Codec {
     /// For strings of `length` bytes: at least [`TOKEN_BYTES`].
     #[must_use]
     pub fn new(length: usize) -> Self {
+        Self::in_member(length, MEMBER)
+    }
+
+    /// The same, in another member than `d`: its name in quotes, a colon and a quote.
+    #[must_use]
+    pub fn in_member(length: usize, member: &'static str) -> Self {
         let padding = length.saturating_sub(TOKEN_BYTES);
         let pattern = (0..padding + 64).map(|at| ALPHABET[(at * 11 + at / 64) % 64]).collect();
-        Self { pattern, padding }
+        Self { pattern, padding, member }
     }
 
     /// Bytes of the string.
@@ -114,12 +125,8 @@ impl Codec {
         let (sequence, bad_c) = get(fields, 7, 6);
         let (time, bad_d) = get(fields, 13, 9);
         let (sum, bad_e) = get(fields, 22, 5);
-        let token = Token {
-            room: room as u32,
-            sender: sender as u32,
-            sequence: sequence as u32,
-            time,
-        };
+        let token =
+            Token { room: room as u32, sender: sender as u32, sequence: sequence as u32, time };
         let start = (sum & 63) as usize;
         let whole = bad_a | bad_b | bad_c | bad_d | bad_e == 0
             && sum == checksum(&token)
@@ -127,26 +134,25 @@ impl Codec {
         whole.then_some(token)
     }
 
-    /// Finds the string of a message in a packet: the value of a member `d`. `hint` is where it
-    /// was found last time, and is looked at first.
+    /// Finds the string of a message in a packet. `hint` is where it was found last time, and is
+    /// looked at first.
     #[inline]
     #[must_use]
     pub fn find<'a>(&self, packet: &'a [u8], hint: &mut usize) -> Option<&'a [u8]> {
-        const MEMBER: &[u8] = b"\"d\":\"";
-        let here = packet.get(hint.wrapping_sub(MEMBER.len())..*hint) == Some(MEMBER);
-        if !here {
-            *hint = find_member(packet)?;
+        let member = self.member.as_bytes();
+        if packet.get(hint.wrapping_sub(member.len())..*hint) != Some(member) {
+            // Without the colon and the quote behind it.
+            *hint = find_member(packet, &member[..member.len() - 2])?;
         }
         let end = *hint + self.length();
         (packet.get(end) == Some(&b'"')).then(|| &packet[*hint..end])
     }
 }
 
-/// Where the value of the member `d` begins, whatever white space stands around its colon.
-fn find_member(packet: &[u8]) -> Option<usize> {
-    let finder = memchr::memmem::find_iter(packet, b"\"d\"");
-    for at in finder {
-        let mut next = at + 3;
+/// Where the value of a member begins, whatever white space stands around its colon.
+fn find_member(packet: &[u8], name: &[u8]) -> Option<usize> {
+    for at in memchr::memmem::find_iter(packet, name) {
+        let mut next = at + name.len();
         let mut colon = false;
         while let Some(byte) = packet.get(next) {
             match byte {

@@ -1,14 +1,15 @@
 //! What the main thread and the lanes share.
 
-use std::ops::Range;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::thread::Thread;
 
+use super::layout::Layout;
 use super::meter::{Counts, Hist, Second, Timing, Window};
 use crate::clock::{Clock, Nanos};
 use crate::model::Oracle;
-use crate::scenario::{Kind, Scenario};
+use crate::scenario::Scenario;
+use crate::wire::rest::Rest;
 use crate::wire::target::Target;
 
 /// A time of load.
@@ -57,98 +58,6 @@ pub(super) struct LaneBoard {
     pub(super) done: AtomicU64,
 }
 
-/// Which connections and rooms are whose.
-#[derive(Clone, Debug)]
-pub struct Layout {
-    /// Members of a room.
-    pub room_size: u32,
-    /// Rooms of a connection.
-    pub rooms_each: u32,
-    /// Rooms in all.
-    pub rooms: u32,
-    /// Senders of a room.
-    pub senders: u32,
-    /// Rooms have members on several lanes.
-    pub spans: bool,
-    /// Lanes.
-    pub lanes: u32,
-    /// Connections that are members.
-    pub members: u32,
-    /// Connections beside them that publish.
-    pub publishers: u32,
-}
-
-/// Members that take turns in publishing, at most: the oracle keeps a pair for each of them and
-/// each receiver.
-const SENDERS_MAX: u32 = 16;
-
-impl Layout {
-    /// That of a scenario.
-    #[must_use]
-    pub fn new(scenario: &Scenario) -> Self {
-        let has_rooms = scenario.kind == Kind::Rooms;
-        let room_size = if has_rooms { scenario.room_size } else { 1 };
-        let rooms_each = if has_rooms { scenario.rooms_per_connection } else { 1 };
-        let groups = scenario.connections / room_size;
-        let publishers = if has_rooms { scenario.publishers } else { 0 };
-        let spans = groups < scenario.threads;
-        let in_lane = if spans { room_size / scenario.threads } else { room_size };
-        Self {
-            room_size,
-            rooms_each,
-            rooms: groups * rooms_each,
-            senders: if publishers > 0 { 1 } else { in_lane.clamp(1, SENDERS_MAX) },
-            spans,
-            lanes: scenario.threads,
-            members: scenario.connections,
-            publishers,
-        }
-    }
-
-    /// The members of a lane, by their numbers over all lanes.
-    #[must_use]
-    pub fn members_of(&self, lane: u32) -> Range<u32> {
-        let unit = if self.spans { 1 } else { self.room_size };
-        let units = u64::from(self.members / unit);
-        let edge = |lane: u32| {
-            let share = units * u64::from(lane) / u64::from(self.lanes);
-            u32::try_from(share).unwrap_or(u32::MAX) * unit
-        };
-        edge(lane)..edge(lane + 1)
-    }
-
-    /// The rooms whose messages a lane sends.
-    #[must_use]
-    pub fn rooms_of(&self, lane: u32) -> Range<u32> {
-        if self.spans || self.publishers > 0 {
-            let edge = |lane: u32| {
-                let share = u64::from(self.rooms) * u64::from(lane) / u64::from(self.lanes);
-                u32::try_from(share).unwrap_or(u32::MAX)
-            };
-            return edge(lane)..edge(lane + 1);
-        }
-        let members = self.members_of(lane);
-        let of = |member: u32| member / self.room_size * self.rooms_each;
-        of(members.start)..of(members.end)
-    }
-
-    /// The publishers of a lane: those of its rooms.
-    #[must_use]
-    pub fn publishers_of(&self, lane: u32) -> u32 {
-        let rooms = self.rooms_of(lane);
-        let share = u64::from(self.publishers) * u64::from(lane + 1) / u64::from(self.lanes)
-            - u64::from(self.publishers) * u64::from(lane) / u64::from(self.lanes);
-        let least = u64::from(self.publishers > 0 && !rooms.is_empty());
-        u32::try_from(share.max(least)).unwrap_or(u32::MAX).min(rooms.end - rooms.start)
-    }
-
-    /// The first room of a member.
-    #[must_use]
-    pub const fn first_room(&self, member: u32) -> u32 {
-        member / self.room_size * self.rooms_each
-    }
-}
-
 /// What a lane hands over at the end of a stretch.
 #[derive(Debug)]
 pub(super) struct Outcome {
@@ -166,6 +75,8 @@ pub struct Board {
     pub scenario: Scenario,
     /// Against what.
     pub target: Target,
+    /// Where REST calls go.
+    pub rest: Rest,
     /// Who does what.
     pub layout: Layout,
     /// By room and sender: how many were sent.
@@ -185,13 +96,14 @@ pub struct Board {
 }
 
 impl Board {
-    pub(super) fn new(clock: Clock, scenario: Scenario, target: Target) -> Self {
+    pub(super) fn new(clock: Clock, scenario: Scenario, rest: Rest) -> Self {
         let layout = Layout::new(&scenario);
         let rooms = layout.rooms as usize;
         let senders = layout.senders as usize;
         Self {
             clock,
-            target,
+            target: rest.public.clone(),
+            rest,
             sent: (0..rooms * senders).map(|_| AtomicU32::new(0)).collect(),
             came: (0..rooms).map(|_| AtomicU64::new(0)).collect(),
             members: (0..rooms).map(|_| AtomicU32::new(0)).collect(),

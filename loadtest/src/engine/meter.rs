@@ -155,9 +155,13 @@ impl Meter {
         self.now >= self.window.from && self.now < self.window.to
     }
 
-    /// Counts an operation of the main kind that began at `since`.
+    /// Counts something done that began at `since`: an operation, if it is what the scenario
+    /// counts.
     #[inline]
-    pub fn operation(&mut self, since: Nanos) {
+    pub fn operation(&mut self, timing: Timing, since: Nanos) {
+        if timing != self.main {
+            return self.time(timing, since);
+        }
         self.all.operations += 1;
         let moment = if self.window.by_intent { since } else { self.now };
         if moment >= self.window.from && moment < self.window.to {
@@ -178,7 +182,7 @@ impl Meter {
     }
 
     /// Times something that is not the main operation.
-    pub fn time(&mut self, timing: Timing, since: Nanos) {
+    fn time(&mut self, timing: Timing, since: Nanos) {
         let hist = self.others[timing as usize].get_or_insert_with(|| Box::new(hist()));
         hist.saturating_record(self.now.saturating_sub(since));
     }
@@ -242,10 +246,10 @@ mod tests {
             let mut meter = Meter::new(Timing::RoundTrip);
             meter.begin(Window { from: SECOND, to: 2 * SECOND, by_intent });
             meter.now = 3 * SECOND;
-            meter.operation(SECOND + 5);
+            meter.operation(Timing::RoundTrip, SECOND + 5);
             assert_eq!(meter.counted.operations, counted);
             meter.now = SECOND + 10;
-            meter.operation(SECOND - 5);
+            meter.operation(Timing::RoundTrip, SECOND - 5);
             assert_eq!(meter.counted.operations, 1, "one of both each time");
             assert_eq!(meter.all.operations, 2);
         }
@@ -256,13 +260,13 @@ mod tests {
         let mut meter = Meter::new(Timing::Delivery);
         meter.begin(Window { from: 0, to: 2 * SECOND, by_intent: false });
         meter.now = 10;
-        meter.operation(0);
+        meter.operation(Timing::Delivery, 0);
         assert!(meter.take_second().is_none());
         meter.now = SECOND + 10;
         let first = meter.take_second().unwrap();
         assert_eq!((first.index, first.operations), (0, 1));
-        meter.operation(SECOND);
-        meter.operation(SECOND);
+        meter.operation(Timing::Delivery, SECOND);
+        meter.operation(Timing::Delivery, SECOND);
         meter.now = 2 * SECOND;
         assert_eq!(meter.take_second().unwrap().operations, 2);
         assert!(meter.take_second().is_none(), "nothing is measured any more");

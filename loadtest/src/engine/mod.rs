@@ -18,12 +18,17 @@
 //! Read first: `run.rs`, then `lane.rs`.
 
 mod board;
+mod desk;
 mod lane;
+mod layout;
 pub mod meter;
 mod report;
 mod run;
+mod steps;
+mod sweep;
 mod ticks;
 
-pub use board::{Board, Layout, Stretch};
-pub use lane::Cx;
+pub use board::{Board, Stretch};
+pub use desk::Cx;
+pub use layout::Layout;
 pub use run::{Options, run};

@@ -26,9 +26,9 @@ const fn float(count: u64) -> f64 {
 /// The figures of a histogram.
 pub(super) fn latency(hist: &Hist) -> Latency {
     let at = |quantile| micros(hist.value_at_quantile(quantile));
-    let curve = hist.iter_quantiles(5).map(|step| {
-        (step.quantile_iterated_to(), micros(step.value_iterated_to()))
-    });
+    let curve = hist
+        .iter_quantiles(5)
+        .map(|step| (step.quantile_iterated_to(), micros(step.value_iterated_to())));
     Latency {
         count: hist.len(),
         min: micros(if hist.is_empty() { 0 } else { hist.min() }),
@@ -57,9 +57,9 @@ pub(super) fn was_the_limit(found: &Found) -> bool {
     found.busy >= LIMIT_BUSY && server_had_time
 }
 
-pub(super) fn make(run: &Run, started_at: String, found: Found) -> Report {
+pub(super) fn make(run: &Run, started_at: String, found: &Found) -> Report {
     let scenario = &run.board.scenario;
-    let connections = run.board.sum(|lane| &lane.ready);
+    let connections = run.connections;
     let is_timed = scenario.kind != Kind::Idle;
     let totals = Totals {
         seconds: found.seconds,
@@ -90,7 +90,7 @@ pub(super) fn make(run: &Run, started_at: String, found: Found) -> Report {
         threads: scenario.threads as usize,
         cores: run.options.cores.clone(),
         busy: found.busy,
-        was_the_limit: is_timed && was_the_limit(&found),
+        was_the_limit: is_timed && was_the_limit(found),
     };
     let named = found.latencies.iter().filter(|(_, hist)| !hist.is_empty());
     Report {
@@ -100,7 +100,7 @@ pub(super) fn make(run: &Run, started_at: String, found: Found) -> Report {
         name: scenario.name.clone(),
         scenario: toml::to_string(scenario).unwrap_or_default(),
         target: Target {
-            url: run.options.target.url.clone(),
+            url: run.options.rest.public.url.clone(),
             transport: scenario.transport.name().to_owned(),
             version: String::new(),
         },

@@ -6,15 +6,16 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::board::{Board, Order, Outcome, Stretch};
-use super::meter::{Counts, Hist, Timing, Window, hist};
+use super::layout::Layout;
+use super::meter::{Counts, Hist, Window, hist};
 use super::ticks::Ticks;
 use super::{lane, report};
 use crate::check::oracle;
 use crate::clock::{self, Clock, MILLI, Nanos, SECOND, from_seconds};
 use crate::model::{Oracle, Report};
-use crate::scenario::{Kind, Scenario};
+use crate::scenario::{Kind, Scenario, Transport};
 use crate::server::Process;
-use crate::wire::target::Target;
+use crate::wire::rest::Rest;
 
 /// Between two looks of the main thread.
 const LOOK: Nanos = 20 * MILLI;
@@ -26,18 +27,21 @@ const REST: Nanos = 300 * MILLI;
 /// How a scenario is run.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// The server.
-    pub target: Target,
+    /// The server: its public listener, and where REST calls go.
+    pub rest: Rest,
     /// The server's process, if it is on this machine.
     pub pid: Option<u32>,
     /// CPUs for the lanes, in turn; empty: wherever the kernel puts them.
     pub cores: Vec<usize>,
     /// Show no progress.
     pub quiet: bool,
+    /// The server's anonymous memory without connections, where an earlier run has seen it. A
+    /// server keeps memory it once had.
+    pub anon_before: Option<u64>,
 }
 
 /// What was measured in one stretch.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Found {
     pub(super) counted: Counts,
     pub(super) oracle: Oracle,
@@ -63,38 +67,63 @@ pub(super) struct Run {
     pub(super) ticks: Ticks,
     pub(super) anon_before: u64,
     pub(super) anon_after: u64,
-    pub(super) main: Timing,
+    /// Those that stood when the load began.
+    pub(super) connections: u64,
     lanes: Vec<JoinHandle<std::io::Result<()>>>,
 }
 
-/// Runs a scenario against a server.
+/// Runs a scenario against a server: once, or once for each size if it has a sweep.
 ///
 /// # Errors
 /// One line that says what to do: the server cannot be reached, no connection stands, or this
 /// machine lacks descriptors.
-pub fn run(scenario: &Scenario, options: Options) -> Result<Report, String> {
+pub fn run(scenario: &Scenario, options: &Options) -> Result<Report, String> {
+    match &scenario.sweep {
+        Some(sweep) => super::sweep::run(scenario, sweep, options),
+        None => once(scenario, options),
+    }
+}
+
+/// Runs a scenario once.
+pub(super) fn once(scenario: &Scenario, options: &Options) -> Result<Report, String> {
     let started_at = clock::utc();
     let mut run = Run::start(scenario, options)?;
-    let connected = run.connect()?;
-    let found = match scenario.kind {
-        Kind::Connect => connected,
-        Kind::Idle => run.hold(),
-        _ => {
+    let mut connected = run.connect()?;
+    let (found, search) = match (scenario.kind, &scenario.steps) {
+        (Kind::Connect, _) => (connected, None),
+        (Kind::Idle, _) => {
+            let mut found = run.hold();
+            found.latencies.append(&mut connected.latencies);
+            (found, None)
+        }
+        (_, Some(steps)) => {
+            let (found, search) = super::steps::search(&mut run, steps);
+            (found, Some(search))
+        }
+        (_, None) => {
             let stretch = run.stretch(scenario.rate, scenario.warmup_seconds, scenario.seconds);
-            run.load(stretch)
+            let late = Nanos::from(scenario.drain_ms) * MILLI;
+            (run.load(stretch, late), None)
         }
     };
     run.end()?;
-    Ok(report::make(&run, started_at, found))
+    let mut report = report::make(&run, started_at, &found);
+    if let Some(search) = search {
+        search.write_to(&mut report);
+    }
+    Ok(report)
 }
 
 impl Run {
-    fn start(scenario: &Scenario, options: Options) -> Result<Self, String> {
-        let address = options.target.address;
+    fn start(scenario: &Scenario, options: &Options) -> Result<Self, String> {
+        let options = options.clone();
+        let address = options.rest.public.address;
         std::net::TcpStream::connect_timeout(&address, Duration::from_secs(5))
-            .map_err(|why| format!("{}: {why}; start the server or give its --url", address))?;
-        let connections = scenario.connections + scenario.publishers;
-        raise_descriptors(u64::from(connections) + 64)?;
+            .map_err(|why| format!("{address}: {why}; start the server or give its --url"))?;
+        // A connection by polling has two sockets.
+        let sockets = if scenario.transport == Transport::Websocket { 1 } else { 2 };
+        let connections = u64::from(Layout::new(scenario).total());
+        raise_descriptors(connections * sockets + 64 + u64::from(scenario.rest_connections))?;
         let process = options.pid.map(Process::open).transpose()?;
         if !options.cores.is_empty() {
             let mut set = rustix::thread::CpuSet::new();
@@ -103,7 +132,8 @@ impl Run {
                 .map_err(|why| format!("--cores: {why}; name CPUs of this machine"))?;
         }
         let anon_before = process.as_ref().map_or(0, Process::anon_bytes);
-        let board = Board::new(Clock::start(), scenario.clone(), options.target.clone());
+        let anon_before = options.anon_before.unwrap_or(anon_before);
+        let board = Board::new(Clock::start(), scenario.clone(), options.rest.clone());
         let board = Arc::new(board);
         let lanes = (0..scenario.threads).map(|index| {
             let board = Arc::clone(&board);
@@ -121,9 +151,17 @@ impl Run {
                 .map_err(|why| format!("threads = {}: {why}", scenario.threads))
         });
         let lanes = lanes.collect::<Result<Vec<_>, String>>()?;
-        let main = crate::load::make(&board, 0).main();
         let ticks = Ticks::new(scenario.threads, options.quiet);
-        Ok(Self { board, options, process, ticks, anon_before, anon_after: 0, main, lanes })
+        Ok(Self {
+            board,
+            options,
+            process,
+            ticks,
+            anon_before,
+            anon_after: 0,
+            connections: 0,
+            lanes,
+        })
     }
 
     pub(super) fn now(&self) -> Nanos {
@@ -163,7 +201,7 @@ impl Run {
 
     /// Makes all connections, and joins all rooms.
     fn connect(&mut self) -> Result<Found, String> {
-        let total = u64::from(self.board.scenario.connections + self.board.layout.publishers);
+        let total = u64::from(self.board.layout.total());
         let begin = self.now();
         let window = Window { from: begin, to: Nanos::MAX, by_intent: false };
         let cpu_before = self.cpu_ns();
@@ -178,6 +216,7 @@ impl Run {
         if self.lanes_failed() || ready == 0 {
             return Err(format!("no connection stands: {}", self.trouble()));
         }
+        self.connections = ready;
         let operations = self.board.sum(|lane| &lane.operations);
         let mut found = self.collect(end - begin);
         found.cpu_ns = cpu_before.zip(cpu_after).map(|(before, after)| after - before);
@@ -212,8 +251,16 @@ impl Run {
         Stretch { begin, window, rate }
     }
 
-    /// Loads for a stretch and waits for what is owed.
-    pub(super) fn load(&mut self, stretch: Stretch) -> Found {
+    /// Loads for a stretch and waits for what is owed. It has settled if all came by `late` after
+    /// the end; it is waited for longer than that, so that the next stretch begins with nothing
+    /// on its way.
+    pub(super) fn load(&mut self, stretch: Stretch, late: Nanos) -> Found {
+        let clear_ms = self.board.scenario.drain_ms;
+        self.load_and_clear(stretch, late, clear_ms)
+    }
+
+    /// The same, with another limit on the longer wait.
+    pub(super) fn load_and_clear(&mut self, stretch: Stretch, late: Nanos, clear_ms: u32) -> Found {
         let window = stretch.window;
         self.ticks.begin(window);
         self.board.give(Order::Run(stretch));
@@ -221,10 +268,16 @@ impl Run {
         let before = self.sample();
         self.wait(window.to, |_| false);
         let after = self.sample();
-        let drain = Nanos::from(self.board.scenario.drain_ms) * MILLI;
-        let settled = self.wait(window.to + drain, |board| {
-            board.sum(|lane| &lane.came) >= board.sum(|lane| &lane.owed)
-        });
+        let drain = Nanos::from(clear_ms) * MILLI;
+        // Read in this order: what comes is never counted before it is owed.
+        let all_came = |board: &Board| {
+            let owed = board.sum(|lane| &lane.owed);
+            board.sum(|lane| &lane.came) >= owed
+        };
+        let settled = self.wait(window.to + late, all_came);
+        if !settled && late < drain {
+            self.wait(window.to + drain, all_came);
+        }
         let mut found = self.collect(window.to - window.from);
         found.settled = settled;
         found.cpu_ns = before.cpu_ns.zip(after.cpu_ns).map(|(before, after)| after - before);
@@ -248,9 +301,10 @@ impl Run {
         let number = self.board.give(Order::Collect);
         let patience = self.now() + 10 * SECOND;
         self.wait(patience, |board| {
-            board.lanes.iter().all(|lane| {
-                lane.done.load(std::sync::atomic::Ordering::Acquire) >= number
-            })
+            board
+                .lanes
+                .iter()
+                .all(|lane| lane.done.load(std::sync::atomic::Ordering::Acquire) >= number)
         });
         self.ticks.look(&self.board, self.process.as_ref(), self.now());
         let mut outcomes = self.board.outcomes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,15 +1,15 @@
 //! Round trips: each connection sends and waits for the acknowledgement.
 
+use std::ops::Range;
+
+use super::Load;
 use super::pace::Pace;
 use super::talk::{Talk, ack_id};
-use super::{Load, identity};
 use crate::check::oracle::Pair;
 use crate::check::token::Token;
 use crate::clock::Nanos;
 use crate::engine::meter::Timing;
 use crate::engine::{Board, Cx, Stretch};
-use crate::scenario::App;
-use crate::wire::net::Phase;
 
 /// Messages sent in a row before input is looked at again.
 const SENDS_IN_A_ROW: u32 = 256;
@@ -21,10 +21,19 @@ struct Line {
     sent: u32,
 }
 
+/// Where the rate of an open loop comes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Rate {
+    /// The stretch has it, if there is one.
+    OfStretch,
+    /// Its own, if there is one: round trips are not what the scenario is about.
+    Own(Option<f64>),
+}
+
 /// Round trips of a lane's connections.
 pub(crate) struct Echo {
     talk: Talk,
-    app: App,
+    rate: Rate,
     lines: Vec<Line>,
     /// The number of the first connection over all lanes.
     first: u32,
@@ -39,13 +48,13 @@ pub(crate) struct Echo {
 }
 
 impl Echo {
-    pub(crate) fn new(board: &Board, lane: u32) -> Self {
-        let members = board.layout.members_of(lane);
+    /// For the connections `range`, by their numbers over all lanes.
+    pub(crate) fn new(board: &Board, lane: u32, range: Range<u32>, rate: Rate) -> Self {
         Self {
             talk: Talk::new(&board.scenario, board.layout.rooms),
-            app: board.scenario.app,
-            lines: vec![Line::default(); members.len()],
-            first: members.start,
+            rate,
+            lines: vec![Line::default(); range.len()],
+            first: range.start,
             lane,
             lanes: board.layout.lanes,
             outstanding: board.scenario.outstanding,
@@ -63,11 +72,12 @@ impl Echo {
         line.sent += 1;
         cx.owe(1);
         cx.meter.sent(1);
-        cx.net.send(conn, self.talk.echo(&token));
+        let session = cx.number(conn);
+        cx.send(conn, self.talk.echo(&token, self.lane, session));
     }
 
     fn send_paced(&mut self, cx: &mut Cx<'_>) -> bool {
-        let count = cx.net.count();
+        let count = cx.count();
         let mut sent = 0;
         while sent < SENDS_IN_A_ROW {
             let Some(at) = self.pace.as_mut().and_then(|pace| pace.take(cx.meter.now)) else {
@@ -75,7 +85,7 @@ impl Echo {
             };
             let conn = self.turn % count;
             self.turn = (self.turn + 1) % count;
-            if cx.net.phase(conn) == Phase::Up {
+            if cx.is_up(conn) {
                 self.send(cx, conn, at);
             }
             sent += 1;
@@ -85,14 +95,6 @@ impl Echo {
 }
 
 impl Load for Echo {
-    fn main(&self) -> Timing {
-        Timing::RoundTrip
-    }
-
-    fn auth(&self) -> Box<dyn Fn(u32) -> String> {
-        identity(self.app, self.first)
-    }
-
     fn up(&mut self, cx: &mut Cx<'_>, _conn: u32) {
         cx.ready();
     }
@@ -109,16 +111,18 @@ impl Load for Echo {
             return;
         };
         self.lines[conn as usize].pair.hear(token.sequence, &mut cx.meter.oracle);
-        cx.meter.operation(token.time);
+        cx.meter.operation(Timing::RoundTrip, token.time);
         if self.pace.is_none() && cx.may_send() {
             self.send(cx, conn, cx.meter.now);
         }
     }
 
-    fn down(&mut self, _cx: &mut Cx<'_>, _conn: u32) {}
-
     fn begin(&mut self, _cx: &mut Cx<'_>, stretch: &Stretch) {
-        self.pace = stretch.rate.map(|rate| {
+        let rate = match self.rate {
+            Rate::OfStretch => stretch.rate,
+            Rate::Own(rate) => rate,
+        };
+        self.pace = rate.map(|rate| {
             let share = rate / f64::from(self.lanes);
             let shift = f64::from(self.lane) / f64::from(self.lanes);
             Pace::new(stretch.begin, stretch.window.to, share, shift)
@@ -136,13 +140,13 @@ impl Load for Echo {
         if self.begins_at.take().is_none() {
             return false;
         }
-        for conn in 0..cx.net.count() {
+        for conn in 0..cx.count() {
             for _ in 0..self.outstanding {
-                if cx.net.phase(conn) == Phase::Up {
+                if cx.is_up(conn) {
                     self.send(cx, conn, cx.meter.now);
                 }
             }
-            cx.net.flush();
+            cx.flush();
         }
         true
     }

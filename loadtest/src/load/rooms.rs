@@ -8,15 +8,16 @@
 use std::ops::Range;
 use std::sync::atomic::Ordering;
 
+use super::Load;
 use super::pace::Pace;
-use super::talk::{Talk, ack_id, is_event};
-use super::{Load, identity};
+use super::talk::{Talk, ack_id, is_event, is_refusal};
 use crate::check::oracle::Pair;
 use crate::check::token::Token;
 use crate::clock::{MILLI, Nanos};
 use crate::engine::meter::Timing;
 use crate::engine::{Board, Cx, Layout, Stretch};
-use crate::wire::net::Phase;
+use crate::scenario::Publish;
+use crate::wire::helpers::{Answer, Call};
 
 /// Messages sent in a row before input is looked at again.
 const SENDS_IN_A_ROW: u32 = 256;
@@ -48,7 +49,9 @@ struct Entry {
 /// A lane's members and rooms.
 pub(crate) struct Rooms {
     talk: Talk,
-    app: crate::scenario::App,
+    publish: Publish,
+    /// Members at the end of each room that stop reading.
+    slow: u32,
     layout: Layout,
     lane: u32,
     /// Members of this lane, by their numbers over all lanes.
@@ -73,11 +76,13 @@ impl Rooms {
         let layout = board.layout.clone();
         let members = layout.members_of(lane);
         let rooms = layout.rooms_of(lane);
+        let publishers = layout.publishers_of(lane);
         let pairs = members.len() * layout.rooms_each as usize * layout.senders as usize;
         Self {
             talk: Talk::new(&board.scenario, layout.rooms),
-            app: board.scenario.app,
-            publishers: layout.publishers_of(lane),
+            publish: board.scenario.publish,
+            slow: board.scenario.slow_per_room,
+            publishers: publishers.end - publishers.start,
             entries: vec![Entry::default(); members.len()],
             pairs: vec![Pair::default(); pairs],
             own: vec![Room::default(); rooms.len()],
@@ -113,13 +118,21 @@ impl Rooms {
         (group * self.layout.room_size - self.members.start + place, place)
     }
 
+    /// Whether a member stops reading. Nothing is owed to it.
+    const fn is_slow(&self, conn: u32) -> bool {
+        self.slow > 0
+            && conn < self.members.end - self.members.start
+            && (self.members.start + conn) % self.layout.room_size
+                >= self.layout.room_size - self.slow
+    }
+
     fn send(&mut self, cx: &mut Cx<'_>, room: u32, time: Nanos) {
         let index = (room - self.rooms.start) as usize;
         let turn = self.own[index].turn;
         let (conn, sender) = self.sender(room, turn);
         let own = &mut self.own[index];
         own.turn = (turn + 1) % self.layout.senders;
-        if cx.net.phase(conn) != Phase::Up {
+        if self.publish == Publish::Event && !cx.is_up(conn) {
             return;
         }
         let place = room as usize * self.layout.senders as usize + sender as usize;
@@ -128,7 +141,15 @@ impl Rooms {
         cx.owe(own.receivers);
         cx.meter.sent(1);
         let token = Token { room, sender, sequence, time };
-        cx.net.send(conn, self.talk.publish(&token));
+        match self.publish {
+            Publish::Event => cx.send(conn, self.talk.publish(&token)),
+            Publish::Rest | Publish::Post => {
+                let is_post = self.publish == Publish::Post;
+                let path = if is_post { "/pub" } else { "/socket/rooms/message" };
+                let body = self.talk.publish_body(&token, self.publish);
+                cx.call(room, Call { path, body, tag: room, since: time });
+            }
+        }
     }
 
     /// Sends until the room's window is full.
@@ -186,20 +207,24 @@ impl Rooms {
     fn ask_to_join(&mut self, cx: &mut Cx<'_>, conn: u32) {
         let first = self.layout.first_room(self.members.start + conn);
         let entry = &mut self.entries[conn as usize];
-        while entry.asked < self.layout.rooms_each
-            && entry.asked - entry.answered < JOINS_AT_ONCE
-        {
-            cx.net.send(conn, self.talk.join(entry.asked, first + entry.asked));
+        while entry.asked < self.layout.rooms_each && entry.asked - entry.answered < JOINS_AT_ONCE {
+            cx.send(conn, self.talk.join(entry.asked, first + entry.asked));
             entry.asked += 1;
         }
     }
 
-    fn joined(&mut self, cx: &mut Cx<'_>, conn: u32, id: u32) {
+    fn joined(&mut self, cx: &mut Cx<'_>, conn: u32, id: u32, packet: &[u8]) {
         let first = self.layout.first_room(self.members.start + conn);
         if id >= self.layout.rooms_each {
             return;
         }
-        cx.board.members[(first + id) as usize].fetch_add(1, Ordering::Relaxed);
+        if is_refusal(packet) {
+            let why = format!("join refused: {}", String::from_utf8_lossy(packet));
+            return cx.trouble(&why);
+        }
+        if !self.is_slow(conn) {
+            cx.board.members[(first + id) as usize].fetch_add(1, Ordering::Relaxed);
+        }
         let entry = &mut self.entries[conn as usize];
         entry.answered += 1;
         if entry.answered == self.layout.rooms_each {
@@ -228,20 +253,12 @@ impl Rooms {
         let place = (conn * each + token.room - first) as usize * senders as usize;
         let pair = &mut self.pairs[place + token.sender as usize];
         pair.hear(token.sequence, &mut cx.meter.oracle);
-        cx.meter.operation(token.time);
+        cx.meter.operation(Timing::Delivery, token.time);
         Some(token.room)
     }
 }
 
 impl Load for Rooms {
-    fn main(&self) -> Timing {
-        Timing::Delivery
-    }
-
-    fn auth(&self) -> Box<dyn Fn(u32) -> String> {
-        identity(self.app, self.members.start + (self.lane << 20))
-    }
-
     fn up(&mut self, cx: &mut Cx<'_>, conn: u32) {
         if conn >= self.members.end - self.members.start {
             cx.ready();
@@ -254,8 +271,11 @@ impl Load for Rooms {
     fn packet(&mut self, cx: &mut Cx<'_>, conn: u32, packet: &[u8]) {
         if !is_event(packet, b"msg") {
             if let Some((id, _)) = ack_id(packet) {
-                self.joined(cx, conn, id);
+                self.joined(cx, conn, id, packet);
             }
+            return;
+        }
+        if self.is_slow(conn) {
             return;
         }
         cx.came();
@@ -270,10 +290,39 @@ impl Load for Rooms {
         }
     }
 
-    fn down(&mut self, _cx: &mut Cx<'_>, _conn: u32) {}
+    fn down(&mut self, cx: &mut Cx<'_>, conn: u32) {
+        let is_member = conn < self.members.end - self.members.start;
+        if !is_member || self.is_slow(conn) {
+            return;
+        }
+        // What was sent stays owed; what will be sent is not.
+        let entry = std::mem::take(&mut self.entries[conn as usize]);
+        let first = self.layout.first_room(self.members.start + conn);
+        for room in first..first + entry.answered {
+            cx.board.members[room as usize].fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    fn answered(&mut self, cx: &mut Cx<'_>, answer: &Answer) {
+        match &answer.status {
+            Ok(200) => {}
+            Ok(status) => cx.trouble(&format!("publishing was answered {status}")),
+            Err(why) => cx.trouble(&format!("publishing: {why}")),
+        }
+    }
+
+    fn is_narrow(&self, conn: u32) -> bool {
+        self.is_slow(conn)
+    }
 
     fn begin(&mut self, cx: &mut Cx<'_>, stretch: &Stretch) {
-        let deaf_sender = u64::from(!self.talk.hears_itself() && self.publishers == 0);
+        let by_member = self.publish == Publish::Event && self.publishers == 0;
+        let deaf_sender = u64::from(!self.talk.hears_itself() && by_member);
+        for conn in 0..self.members.end - self.members.start {
+            if self.is_slow(conn) {
+                cx.deafen(conn);
+            }
+        }
         for (room, own) in self.rooms.clone().zip(&mut self.own) {
             let members = cx.board.members[room as usize].load(Ordering::Relaxed);
             own.receivers = u64::from(members).saturating_sub(deaf_sender);
@@ -314,11 +363,26 @@ impl Load for Rooms {
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
         let (each, senders) = (self.layout.rooms_each as usize, self.layout.senders as usize);
+        let by_member = self.publish == Publish::Event && self.publishers == 0;
+        let skips_itself = by_member && !self.talk.hears_itself();
         for (index, pair) in self.pairs.iter_mut().enumerate() {
-            let (member, rest) = (index / (each * senders), index % (each * senders));
-            let member = self.members.start + u32::try_from(member).unwrap_or(u32::MAX);
+            let (conn, rest) = (index / (each * senders), index % (each * senders));
+            let conn = u32::try_from(conn).unwrap_or(u32::MAX);
+            if self.slow > 0
+                && (self.members.start + conn) % self.layout.room_size
+                    >= self.layout.room_size - self.slow
+            {
+                continue;
+            }
+            let member = self.members.start + conn;
             let room = self.layout.first_room(member) as usize + rest / senders;
-            let place = room * senders + rest % senders;
+            let sender = rest % senders;
+            let place = room * senders + sender;
+            let own_place = if self.layout.spans { conn } else { member % self.layout.room_size };
+            let is_itself = skips_itself && own_place as usize == sender;
+            if is_itself {
+                continue;
+            }
             pair.close(cx.board.sent[place].load(Ordering::Relaxed), &mut cx.meter.oracle);
         }
         self.pace = None;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{Kind, Scenario};
+use super::{App, Kind, Publish, Scenario, Sweep};
 
 /// Reads a scenario file and applies `--set` lines to it.
 ///
@@ -30,6 +30,21 @@ pub fn parse(text: &str, sets: &[String]) -> Result<Scenario, String> {
     Ok(scenario)
 }
 
+/// The scenario of one size of a sweep.
+///
+/// # Errors
+/// As [`parse`].
+pub fn with(scenario: &Scenario, sweep: &Sweep, value: i64) -> Result<Scenario, String> {
+    let text = toml::to_string(scenario).map_err(|why| flat(&why.to_string()))?;
+    let mut sets: Vec<String> = Vec::new();
+    for key in sweep.key.split(',') {
+        sets.push(format!("{}={value}", key.trim()));
+    }
+    let mut sized = parse(&text, &sets)?;
+    sized.sweep = None;
+    Ok(sized)
+}
+
 /// A message of several lines as one.
 fn flat(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
@@ -51,8 +66,7 @@ fn set(table: &mut toml::Table, line: &str) -> Result<(), String> {
             place.insert(part.to_owned(), value);
             return Ok(());
         }
-        let inner =
-            place.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let inner = place.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         place = inner.as_table_mut().ok_or_else(|| format!("--set {key}: {part} is no table"))?;
     }
     Ok(())
@@ -60,11 +74,7 @@ fn set(table: &mut toml::Table, line: &str) -> Result<(), String> {
 
 fn check(scenario: &Scenario) -> Result<(), String> {
     let at_least = |key: &str, value: f64, least: f64| {
-        if value >= least {
-            Ok(())
-        } else {
-            Err(format!("{key} = {value}: at least {least}"))
-        }
+        if value >= least { Ok(()) } else { Err(format!("{key} = {value}: at least {least}")) }
     };
     at_least("connections", scenario.connections.into(), 1.0)?;
     at_least("connect_window", scenario.connect_window.into(), 1.0)?;
@@ -79,18 +89,74 @@ fn check(scenario: &Scenario) -> Result<(), String> {
     if scenario.connections + scenario.publishers >= 1 << 24 {
         return Err(format!("connections = {}: below 2^24", scenario.connections));
     }
+    at_least("rest_connections", scenario.rest_connections.into(), 1.0)?;
     if let Some(rate) = scenario.rate {
         at_least("rate", rate, 0.001)?;
     }
-    if scenario.kind == Kind::Rooms {
-        at_least("room_size", scenario.room_size.into(), 1.0)?;
-        at_least("rooms_per_connection", scenario.rooms_per_connection.into(), 1.0)?;
-        if !scenario.connections.is_multiple_of(scenario.room_size) {
-            return Err(format!(
-                "connections = {}: a multiple of room_size = {}",
-                scenario.connections, scenario.room_size
-            ));
-        }
+    if let Some(steps) = &scenario.steps {
+        at_least("steps.start_rate", steps.start_rate, 0.001)?;
+        at_least("steps.factor", steps.factor, 1.01)?;
+        at_least("steps.within", steps.within, 0.001)?;
+        at_least("steps.seconds", steps.seconds, 0.1)?;
+    }
+    check_groups(scenario)?;
+    check_app(scenario)
+}
+
+fn check_groups(scenario: &Scenario) -> Result<(), String> {
+    let connections = scenario.connections;
+    if !scenario.kind.has_rooms() {
+        let together = scenario.kind.sockets_together();
+        return if connections.is_multiple_of(together) {
+            Ok(())
+        } else {
+            Err(format!("connections = {connections}: a multiple of {together}"))
+        };
+    }
+    let size = scenario.room_size;
+    if size == 0 || !connections.is_multiple_of(size) {
+        return Err(format!("connections = {connections}: a multiple of room_size = {size}"));
+    }
+    if scenario.rooms_per_connection == 0 {
+        return Err(String::from("rooms_per_connection = 0: at least 1"));
+    }
+    let rooms = u64::from(connections / size) * u64::from(scenario.rooms_per_connection);
+    if u64::from(scenario.publishers) > rooms || rooms >= 1 << 24 {
+        return Err(format!(
+            "publishers = {}: at most one a room, and rooms = {rooms} below 2^24",
+            scenario.publishers
+        ));
+    }
+    if scenario.slow_per_room >= size {
+        return Err(format!(
+            "slow_per_room = {}: below room_size = {size}",
+            scenario.slow_per_room
+        ));
+    }
+    Ok(())
+}
+
+fn check_app(scenario: &Scenario) -> Result<(), String> {
+    let is_gateway = scenario.app == App::Gateway;
+    if matches!(scenario.kind, Kind::Notify | Kind::Ai) && !is_gateway {
+        return Err(String::from("app = \"bench\": notify and ai need app = \"gateway\""));
+    }
+    if scenario.publish == Publish::Post && is_gateway {
+        return Err(String::from("publish = \"post\": only with app = \"bench\""));
+    }
+    if is_gateway && scenario.payload_bytes < 120 && scenario.kind == Kind::Ai {
+        return Err(format!("payload_bytes = {}: at least 120 for ai", scenario.payload_bytes));
+    }
+    let calls =
+        scenario.publish != Publish::Event || matches!(scenario.kind, Kind::Notify | Kind::Ai);
+    if calls && scenario.rest_connections < scenario.threads {
+        return Err(format!(
+            "rest_connections = {}: at least threads = {}",
+            scenario.rest_connections, scenario.threads
+        ));
+    }
+    if scenario.publish != Publish::Event && scenario.publishers > 0 {
+        return Err(format!("publishers = {}: 0 where REST publishes", scenario.publishers));
     }
     Ok(())
 }
@@ -133,6 +199,10 @@ mod tests {
             assert!(error.contains(word), "{error}");
             assert!(!error.contains('\n'), "{error}");
         }
+        let text = format!("{ECHO}[sweep]\nkey = \"connections, payload_bytes\"\nvalues = [70]");
+        let scenario = parse(&text, &[]).unwrap();
+        let sized = with(&scenario, scenario.sweep.as_ref().unwrap(), 70).unwrap();
+        assert_eq!((sized.connections, sized.payload_bytes, sized.sweep), (70, 70, None));
         let error = parse("name = \"r\"\nkind = \"rooms\"\nconnections = 7", &[]).unwrap_err();
         assert!(error.contains("room_size = 5"), "{error}");
     }

@@ -12,7 +12,9 @@ pub enum Phase {
     Absent,
     /// The request to upgrade is out, or waits for the socket to connect.
     Upgrading,
-    /// The WebSocket stands; the open packet is awaited.
+    /// The WebSocket stands and is to take over from polling.
+    Probing,
+    /// The transport stands; the open packet is awaited.
     Opening,
     /// CONNECT is out.
     Joining,

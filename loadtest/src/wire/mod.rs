@@ -14,5 +14,9 @@
 
 pub mod frame;
 mod handshake;
+pub mod helpers;
+mod http;
 pub mod net;
+mod poll;
+pub mod rest;
 pub mod target;

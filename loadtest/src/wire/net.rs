@@ -15,10 +15,14 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::frame::{self, Kind, Masks};
-pub use super::handshake::Phase;
 use super::handshake;
+pub use super::handshake::Phase;
+use super::helpers::{Answer, Call, Helpers, Line, News, Post};
+use super::poll::{Poller, SEPARATOR};
+use super::rest::{self, Rest};
 use super::target::Target;
 use crate::clock::Nanos;
+use crate::scenario::Transport;
 
 /// Received at once, and so the largest frame.
 const SCRATCH_BYTES: usize = 1 << 20;
@@ -41,6 +45,8 @@ pub trait Listener {
     fn hear(&mut self, net: &mut Net, conn: u32, event: Event<'_>);
     /// A batch of input was received: a good moment to look at the clock.
     fn received(&mut self, net: &mut Net);
+    /// A REST call was answered.
+    fn answered(&mut self, net: &mut Net, answer: Answer);
 }
 
 /// One connection.
@@ -53,6 +59,14 @@ struct Conn {
     is_blocked: bool,
     /// Does not read.
     is_deaf: bool,
+    /// Takes little into the kernel, so that a server soon feels it if it does not read.
+    is_narrow: bool,
+    /// How often it was connected.
+    life: u32,
+    /// What a connection by polling posts; none on a WebSocket.
+    post: Option<Rc<Post>>,
+    /// Of the polling session that is to be upgraded.
+    sid: String,
     began_at: Nanos,
     /// Waits to be sent.
     unsent: Vec<u8>,
@@ -69,6 +83,9 @@ pub struct Net {
     /// What each says in its CONNECT, if anything.
     auth: Box<dyn Fn(u32) -> String>,
     target: Rc<Target>,
+    transport: Transport,
+    helpers: Rc<Helpers>,
+    lines: Vec<Rc<Line>>,
     masks: Masks,
     scratch: Vec<u8>,
     events: Vec<epoll::Event>,
@@ -86,6 +103,7 @@ impl Net {
     /// No epoll set can be made.
     pub fn new(
         target: Rc<Target>,
+        transport: Transport,
         count: u32,
         auth: Box<dyn Fn(u32) -> String>,
     ) -> io::Result<Self> {
@@ -95,13 +113,23 @@ impl Net {
             is_dirty: false,
             is_blocked: false,
             is_deaf: false,
+            is_narrow: false,
+            life: 0,
+            post: None,
+            sid: String::new(),
             began_at: 0,
             unsent: Vec::new(),
             partial: Vec::new(),
             fragments: None,
         };
+        let helpers = Helpers::new()?;
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        watch(&epoll, helpers.wake_fd())?;
         Ok(Self {
-            epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
+            epoll,
+            transport,
+            helpers,
+            lines: Vec::new(),
             conns: (0..count).map(|_| conn()).collect(),
             auth,
             target,
@@ -127,8 +155,47 @@ impl Net {
     /// # Errors
     /// The kernel refuses it.
     pub fn watch(&self, fd: &OwnedFd) -> io::Result<()> {
-        epoll::add(&self.epoll, fd, EventData::new_u64(u64::MAX), EventFlags::IN)?;
-        Ok(())
+        watch(&self.epoll, fd)
+    }
+
+    /// Opens `count` lines for REST calls. They connect when they have something to call.
+    pub fn open_lines(&mut self, count: u32, rest: &Rc<Rest>) {
+        for _ in 0..count {
+            let line = Rc::new(Line::default());
+            self.lines.push(Rc::clone(&line));
+            let helpers = Rc::clone(&self.helpers);
+            drop(monoio::spawn(rest::serve(helpers, line, Rc::clone(rest))));
+        }
+    }
+
+    /// Makes a REST call on line `line`, counted round.
+    pub fn call(&mut self, line: u32, call: Call) {
+        let count = self.lines.len().max(1);
+        if let Some(line) = self.lines.get(line as usize % count) {
+            line.calls.borrow_mut().push_back(call);
+            line.bell.ring();
+        }
+    }
+
+    /// Whether tasks beside the lane's sockets may have something to do.
+    #[must_use]
+    pub fn has_helpers_at_work(&self) -> bool {
+        self.helpers.active.get() > 0 || self.lines.iter().any(|l| !l.calls.borrow().is_empty())
+    }
+
+    /// The lane is about to wait: news must wake it.
+    pub fn falls_asleep(&self) {
+        self.helpers.lane_sleeps.set(true);
+    }
+
+    /// Marks a connection that will take little into the kernel.
+    pub fn set_narrow(&mut self, conn: u32) {
+        self.conns[conn as usize].is_narrow = true;
+    }
+
+    /// Stops a connection's reading for good.
+    pub fn set_deaf(&mut self, conn: u32) {
+        self.conns[conn as usize].is_deaf = true;
     }
 
     /// How many connections there can be.
@@ -152,21 +219,46 @@ impl Net {
     /// Begins a connection. What comes of it is heard as an event.
     pub fn connect(&mut self, conn: u32, now: Nanos) {
         let place = &mut self.conns[conn as usize];
-        place.phase = Phase::Upgrading;
         place.began_at = now;
+        place.life += 1;
+        if self.transport == Transport::Websocket {
+            return self.open_socket(conn, "");
+        }
+        place.phase = Phase::Opening;
+        let post = Rc::new(Post::default());
+        place.post = Some(Rc::clone(&post));
+        let poller = Poller {
+            helpers: Rc::clone(&self.helpers),
+            target: Rc::clone(&self.target),
+            post,
+            conn,
+            life: place.life,
+            upgrades: self.transport == Transport::Upgrade,
+        };
+        drop(monoio::spawn(poller.live()));
+    }
+
+    fn open_socket(&mut self, conn: u32, query: &str) {
+        let place = &mut self.conns[conn as usize];
+        place.phase = Phase::Upgrading;
         place.unsent.clear();
         place.partial.clear();
-        place.unsent.extend_from_slice(handshake::request(&self.target.host, "").as_bytes());
+        place.unsent.extend_from_slice(handshake::request(&self.target.host, query).as_bytes());
         place.is_blocked = true;
-        match open(&self.epoll, &self.target, conn) {
+        match open(&self.epoll, &self.target, conn, place.is_narrow) {
             Ok(socket) => place.socket = Some(socket),
             Err(why) => self.broken.push_back((conn, format!("connect: {why}"))),
         }
     }
 
-    /// Ends a connection without a word to anybody here. With `reset` the server sees no goodbye.
+    /// Ends a connection; nothing more is heard of it.
     pub fn close(&mut self, conn: u32) {
         let place = &mut self.conns[conn as usize];
+        if let Some(post) = place.post.take() {
+            post.is_closed.set(true);
+            post.push(b"1");
+        }
+        place.life += 1;
         place.socket = None;
         place.phase = Phase::Absent;
         place.unsent = Vec::new();
@@ -174,13 +266,15 @@ impl Net {
         place.fragments = None;
     }
 
-    /// Sends a Socket.IO packet. It leaves with everything else this connection sends in the
-    /// tick, or later if the kernel takes no more.
+    /// Sends an Engine.IO packet of text. It leaves with everything else this connection sends in
+    /// the tick, or later if the kernel takes no more.
     #[inline]
     pub fn send(&mut self, conn: u32, packet: &[u8]) {
-        // An Engine.IO message is a 4 and the packet; the caller's packets begin with it.
         let place = &mut self.conns[conn as usize];
         if place.socket.is_none() {
+            if let Some(post) = &place.post {
+                post.push(packet);
+            }
             return;
         }
         frame::write(&mut place.unsent, &mut self.masks, Kind::Text, packet);
@@ -228,6 +322,7 @@ impl Net {
         while let Some((conn, why)) = self.broken.pop_front() {
             self.down(listener, conn, why);
         }
+        let mut count = self.hear_helpers(listener);
         let mut events = std::mem::take(&mut self.events);
         events.clear();
         let zero = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -237,7 +332,9 @@ impl Net {
             Err(why) => return Err(why.into()),
         }
         for event in &events {
+            // Only wakes.
             let Ok(conn) = u32::try_from(event.data.u64()) else { continue };
+            count += 1;
             let flags = event.flags;
             if flags.contains(EventFlags::OUT) && self.conns[conn as usize].is_blocked {
                 self.write(conn);
@@ -247,9 +344,34 @@ impl Net {
             }
             self.flush();
         }
-        let count = events.len();
         self.events = events;
         Ok(count)
+    }
+
+    /// Takes what polling and REST calls brought.
+    fn hear_helpers(&mut self, listener: &mut impl Listener) -> usize {
+        let mut count = 0;
+        let helpers = Rc::clone(&self.helpers);
+        while let Some(news) = helpers.hear() {
+            count += 1;
+            match news {
+                News::Body { conn, life, body } if self.conns[conn as usize].life == life => {
+                    self.bytes_in += body.len() as u64;
+                    listener.received(self);
+                    for packet in body.split(|byte| *byte == SEPARATOR) {
+                        self.engine(listener, conn, packet);
+                    }
+                }
+                News::Down { conn, life, why } if self.conns[conn as usize].life == life => {
+                    self.down(listener, conn, why);
+                }
+                News::Answer(answer) => listener.answered(self, answer),
+                // Of a connection that is no more.
+                News::Body { .. } | News::Down { .. } => {}
+            }
+            self.flush();
+        }
+        count
     }
 
     /// Reads a connection until the kernel has no more.
@@ -299,7 +421,13 @@ impl Net {
             match handshake::answer(bytes) {
                 Ok(Some(length)) => {
                     at = length;
-                    self.conns[conn as usize].phase = Phase::Opening;
+                    let upgrades = self.transport == Transport::Upgrade;
+                    let phase = if upgrades { Phase::Probing } else { Phase::Opening };
+                    self.conns[conn as usize].phase = phase;
+                    self.conns[conn as usize].is_blocked = false;
+                    if upgrades {
+                        self.send(conn, b"2probe");
+                    }
                 }
                 Ok(None) => {}
                 Err(why) => return self.down(listener, conn, why),
@@ -343,7 +471,9 @@ impl Net {
                 let place = &mut self.conns[conn as usize];
                 let fragments = place.fragments.get_or_insert_default();
                 fragments.extend_from_slice(payload);
-                if frame.is_last && let Some(whole) = place.fragments.take() {
+                if frame.is_last
+                    && let Some(whole) = place.fragments.take()
+                {
                     self.engine(listener, conn, &whole);
                 }
             }
@@ -363,10 +493,26 @@ impl Net {
         match packet {
             [b'4', b'2' | b'3', ..] => listener.hear(self, conn, Event::Packet(&packet[1..])),
             [b'2'] => self.send(conn, b"3"),
-            [b'0', ..] => {
+            b"3probe" => {
+                self.send(conn, b"5");
+                self.conns[conn as usize].phase = Phase::Up;
+                listener.hear(self, conn, Event::Up);
+            }
+            [b'0', open @ ..] => {
                 self.conns[conn as usize].phase = Phase::Joining;
+                self.conns[conn as usize].sid = super::poll::session(open).unwrap_or_default();
                 let connect = format!("40{}", (self.auth)(conn));
                 self.send(conn, connect.as_bytes());
+            }
+            [b'4', b'0', ..] if self.must_upgrade(conn) => {
+                let place = &mut self.conns[conn as usize];
+                // What polling had to post is posted; the WebSocket takes over.
+                if let Some(post) = place.post.take() {
+                    post.is_closed.set(true);
+                    post.bell.ring();
+                }
+                let query = format!("&sid={}", place.sid);
+                self.open_socket(conn, &query);
             }
             [b'4', b'0', ..] => {
                 self.conns[conn as usize].phase = Phase::Up;
@@ -390,22 +536,29 @@ impl Net {
         }
     }
 
-    /// Stops or resumes the reading of a connection. What came meanwhile is read at the next
-    /// turn.
-    pub fn set_deaf(&mut self, listener: &mut impl Listener, conn: u32, deaf: bool) {
-        self.conns[conn as usize].is_deaf = deaf;
-        if !deaf {
-            self.read(listener, conn);
-        }
+    fn must_upgrade(&self, conn: u32) -> bool {
+        self.transport == Transport::Upgrade && self.conns[conn as usize].post.is_some()
     }
 }
 
-fn open(epoll: &OwnedFd, target: &Target, conn: u32) -> Result<OwnedFd, Errno> {
-    let family =
-        if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+/// Adds a descriptor whose readiness only has to end a wait. On edges, so that nobody has to read
+/// it empty.
+fn watch(epoll: &OwnedFd, fd: &OwnedFd) -> io::Result<()> {
+    epoll::add(epoll, fd, EventData::new_u64(u64::MAX), EventFlags::IN | EventFlags::ET)?;
+    Ok(())
+}
+
+/// What a narrow connection takes in.
+const NARROW_BYTES: usize = 4_096;
+
+fn open(epoll: &OwnedFd, target: &Target, conn: u32, is_narrow: bool) -> Result<OwnedFd, Errno> {
+    let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
+    if is_narrow {
+        rustix::net::sockopt::set_socket_recv_buffer_size(&socket, NARROW_BYTES)?;
+    }
     match rustix::net::connect(&socket, &target.address) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(why) => return Err(why),
