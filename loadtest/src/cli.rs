@@ -9,6 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::oracle;
 use crate::engine::{self, Options};
 use crate::model::Report;
+use crate::peers::cli::{BareArgs, FloorArgs, PeersArgs};
 use crate::scenario::{self, Scenario};
 use crate::wire::rest::Rest;
 use crate::wire::target::Target;
@@ -30,6 +31,13 @@ struct Cli {
 enum Command {
     /// Run a scenario against a server.
     Run(RunArgs),
+    /// Run Corewire and its peers in turns, and write the table of their ratios.
+    Peers(PeersArgs),
+    /// Measure what bare sends cost.
+    Floor(FloorArgs),
+    /// Serve the bench contract with bare system calls: the floor as a server of `peers`.
+    #[command(hide = true)]
+    BareServer(BareArgs),
 }
 
 /// How to run a scenario.
@@ -77,9 +85,14 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
         }
     };
-    let Command::Run(args) = cli.command;
-    match run(&args) {
-        Ok(report) => verdict(&report),
+    let done = match cli.command {
+        Command::Run(args) => run(&args).map(|report| verdict(&report)),
+        Command::Peers(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Floor(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::BareServer(args) => args.run().map(|()| ExitCode::SUCCESS),
+    };
+    match done {
+        Ok(code) => code,
         Err(line) => {
             eprintln!("loadtest: {line}");
             ExitCode::from(UNUSABLE)

@@ -6,9 +6,12 @@
 pub mod check;
 pub mod cli;
 pub mod clock;
+pub mod cores;
 pub mod engine;
+pub mod floor;
 pub mod load;
 pub mod model;
+pub mod peers;
 pub mod scenario;
 pub mod server;
 pub mod wire;
