@@ -96,7 +96,7 @@ impl PeersArgs {
         if results.server_core == results.client_core {
             return Err(String::from("--client-core: another CPU than --server-core"));
         }
-        let plan = self.plan()?;
+        let plan = self.plan(path.with_extension("log"))?;
         rounds::run(&plan, &mut results, &path, &mut |line| println!("{line}"))?;
         let table = table::markdown(&results);
         let table_path = path.with_extension("md");
@@ -106,7 +106,7 @@ impl PeersArgs {
         Ok(())
     }
 
-    fn plan(self) -> Result<Plan, String> {
+    fn plan(self, log: PathBuf) -> Result<Plan, String> {
         let workloads = if self.only.is_empty() {
             workloads::ALL.to_vec()
         } else {
@@ -127,6 +127,7 @@ impl PeersArgs {
                 socketioxide: whole(&self.socketioxide),
                 socketio: whole(&self.socketio),
                 itself,
+                log,
             },
         })
     }

@@ -1,5 +1,6 @@
 //! The servers that are compared: how each is started on its core, and ended.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -78,6 +79,8 @@ pub struct Programs {
     pub socketio: PathBuf,
     /// This program, which is the floor as well.
     pub itself: PathBuf,
+    /// File that takes what the servers write to their standard error.
+    pub log: PathBuf,
 }
 
 impl Programs {
@@ -110,6 +113,11 @@ impl Programs {
         command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
         command
     }
+
+    fn log(&self) -> Result<File, String> {
+        let file = File::options().create(true).append(true).open(&self.log);
+        file.map_err(|why| format!("{}: {why}", self.log.display()))
+    }
 }
 
 /// A server that listens. It is killed when this is dropped.
@@ -129,6 +137,7 @@ impl Running {
     /// One line: the program is not there, or it ended before it listened.
     pub fn start(which: Which, programs: &Programs, core: usize) -> Result<Self, String> {
         let mut command = programs.command(which, core);
+        command.stderr(programs.log()?);
         let program = PathBuf::from(command.get_program()).display().to_string();
         let mut child = cores::pinned(core, || command.spawn())
             .and_then(|spawned| spawned)
@@ -141,7 +150,8 @@ impl Running {
             Some(address) => Ok(Self { child, _stdout: stdout, url: format!("http://{address}") }),
             None => {
                 end(&mut child);
-                Err(format!("{program}: it ended before it listened; start it by hand to see why"))
+                let log = programs.log.display();
+                Err(format!("{program}: it ended before it listened; {log} says why"))
             }
         }
     }
@@ -197,6 +207,7 @@ mod tests {
             socketioxide: PathBuf::from("true"),
             socketio: nothing.clone(),
             itself: nothing,
+            log: PathBuf::from("/dev/null"),
         };
         let error = Running::start(Which::Corewire, &programs, 0).unwrap_err();
         assert!(error.contains("/nonexistent") && error.contains("loadtest/peers/run"), "{error}");

@@ -15,13 +15,13 @@ pub enum Measure {
 }
 
 impl Measure {
-    /// As a table names it.
+    /// As a table names it, for an operation of that name.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(self, operation: &str) -> String {
         match self {
-            Self::Cpu => "CPU",
-            Self::Rate => "rate",
-            Self::Memory => "memory",
+            Self::Cpu => format!("CPU a {operation}"),
+            Self::Rate => format!("{operation} rate"),
+            Self::Memory => format!("memory a {operation}"),
         }
     }
 }
