@@ -7,6 +7,7 @@ use super::server::{Programs, Running, Which};
 use super::workloads::Workload;
 use crate::engine;
 use crate::model::Report;
+use crate::wire::rest::Rest;
 use crate::wire::target::Target;
 
 /// What to run.
@@ -83,13 +84,15 @@ fn one(
 ) -> Result<Report, String> {
     let scenario = workload.scenario(which, plan.seconds)?;
     let server = Running::start(which, &plan.programs, results.server_core)?;
+    let url = Target::parse(&server.url)?;
     let options = engine::Options {
-        target: Target::parse(&server.url)?,
+        rest: Rest { public: url.clone(), admin: url, key: None },
         pid: Some(server.pid()),
         cores: vec![results.client_core],
         quiet: true,
+        anon_before: None,
     };
-    engine::run(&scenario, options)
+    engine::run(&scenario, &options)
 }
 
 fn line(row: &Row) -> String {

@@ -81,6 +81,16 @@ pub const ALL: &[Workload] = &[
             outstanding = 20",
     },
     Workload {
+        name: "fan100-max",
+        what: "one room of 100, the greatest open-loop rate that is sustained",
+        operation: "delivery",
+        measures: &[Measure::Rate],
+        has_floor: false,
+        scenario: "kind = 'rooms'\nconnections = 100\nroom_size = 100\npublishers = 1\n\
+            [steps]\nstart_rate = 1000.0\nfactor = 1.6\nwithin = 0.04\nseconds = 1.3\n\
+            late_ms = 100\np99_ms = 100.0",
+    },
+    Workload {
         name: "rooms-sat",
         what: "5,000 connections in 1,000 rooms of 5, one message outstanding in each room",
         operation: "delivery",
