@@ -1,4 +1,4 @@
-//! The server of the bench contract: `join`, `echo`, `pub`.
+//! The server of the bench contract: `join`, `leave`, `echo`, `pub`.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 
 mod shared;
@@ -26,6 +26,10 @@ fn app(_io: &Io) -> App {
     App::new().namespace("/", |root| {
         root.on_args("join", |socket, (room,): (String,), ack| {
             socket.join(&room);
+            ack.send(&());
+        });
+        root.on_args("leave", |socket, (room,): (String,), ack| {
+            socket.leave(&room);
             ack.send(&());
         });
         root.on("echo", |event| event.ack().send_raw(event.raw_args(), event.attachments()));

@@ -1,5 +1,10 @@
 //! The load test of Socket.IO servers.
 
-mod model;
+use std::process::ExitCode;
 
-fn main() {}
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    corewire_loadtest::cli::main()
+}

@@ -1,0 +1,17 @@
+//! Load tests for Socket.IO servers.
+//!
+//! Read first: `scenario/mod.rs` says what can be asked for, `engine/mod.rs` how it is run,
+//! `model.rs` what comes out.
+
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod cores;
+pub mod engine;
+pub mod floor;
+pub mod load;
+pub mod model;
+pub mod peers;
+pub mod scenario;
+pub mod server;
+pub mod wire;

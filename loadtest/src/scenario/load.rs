@@ -1,0 +1,209 @@
+//! From a file and the command line to a checked scenario.
+
+use std::path::Path;
+
+use super::{App, Kind, Publish, Scenario, Sweep};
+
+/// Reads a scenario file and applies `--set` lines to it.
+///
+/// # Errors
+/// One line: the file cannot be read, or [`parse`] refuses it.
+pub fn read(path: &Path, sets: &[String]) -> Result<Scenario, String> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|why| format!("{}: {why}; name a scenario file", path.display()))?;
+    parse(&text, sets).map_err(|why| format!("{}: {why}", path.display()))
+}
+
+/// Makes a scenario of a file's text; each of `sets` is a `key=value` that replaces a key, with a
+/// dot before a key of a table.
+///
+/// # Errors
+/// One line that names the key and what is allowed.
+pub fn parse(text: &str, sets: &[String]) -> Result<Scenario, String> {
+    let mut table: toml::Table = toml::from_str(text).map_err(|why| flat(&why.to_string()))?;
+    for line in sets {
+        set(&mut table, line)?;
+    }
+    let scenario: Scenario =
+        toml::Value::Table(table).try_into().map_err(|why| flat(&why.to_string()))?;
+    check(&scenario)?;
+    Ok(scenario)
+}
+
+/// The scenario of one size of a sweep.
+///
+/// # Errors
+/// As [`parse`].
+pub fn with(scenario: &Scenario, sweep: &Sweep, value: i64) -> Result<Scenario, String> {
+    let text = toml::to_string(scenario).map_err(|why| flat(&why.to_string()))?;
+    let mut sets: Vec<String> = Vec::new();
+    for key in sweep.key.split(',') {
+        sets.push(format!("{}={value}", key.trim()));
+    }
+    let mut sized = parse(&text, &sets)?;
+    sized.sweep = None;
+    Ok(sized)
+}
+
+/// A message of several lines as one.
+fn flat(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn set(table: &mut toml::Table, line: &str) -> Result<(), String> {
+    let (key, value) =
+        line.split_once('=').ok_or_else(|| format!("--set {line}: write key=value"))?;
+    let (key, value) = (key.trim(), value.trim());
+    // A value that is no TOML is a string without its quotes.
+    let value = toml::from_str::<toml::Table>(&format!("v = {value}"))
+        .ok()
+        .and_then(|mut table| table.remove("v"))
+        .unwrap_or_else(|| toml::Value::String(value.to_owned()));
+    let mut place = table;
+    let mut parts = key.split('.').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            place.insert(part.to_owned(), value);
+            return Ok(());
+        }
+        let inner = place.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        place = inner.as_table_mut().ok_or_else(|| format!("--set {key}: {part} is no table"))?;
+    }
+    Ok(())
+}
+
+fn check(scenario: &Scenario) -> Result<(), String> {
+    let at_least = |key: &str, value: f64, least: f64| {
+        if value >= least { Ok(()) } else { Err(format!("{key} = {value}: at least {least}")) }
+    };
+    at_least("connections", scenario.connections.into(), 1.0)?;
+    at_least("connect_window", scenario.connect_window.into(), 1.0)?;
+    at_least("threads", scenario.threads.into(), 1.0)?;
+    at_least("outstanding", scenario.outstanding.into(), 1.0)?;
+    at_least("seconds", scenario.seconds, 0.1)?;
+    at_least("warmup_seconds", scenario.warmup_seconds, 0.0)?;
+    at_least("payload_bytes", scenario.payload_bytes.into(), 60.0)?;
+    if scenario.payload_bytes > 400_000 {
+        return Err(format!("payload_bytes = {}: at most 400000", scenario.payload_bytes));
+    }
+    if scenario.connections + scenario.publishers >= 1 << 24 {
+        return Err(format!("connections = {}: below 2^24", scenario.connections));
+    }
+    at_least("rest_connections", scenario.rest_connections.into(), 1.0)?;
+    if let Some(rate) = scenario.rate {
+        at_least("rate", rate, 0.001)?;
+    }
+    if let Some(steps) = &scenario.steps {
+        at_least("steps.start_rate", steps.start_rate, 0.001)?;
+        at_least("steps.factor", steps.factor, 1.01)?;
+        at_least("steps.within", steps.within, 0.001)?;
+        at_least("steps.seconds", steps.seconds, 0.1)?;
+    }
+    check_groups(scenario)?;
+    check_app(scenario)
+}
+
+fn check_groups(scenario: &Scenario) -> Result<(), String> {
+    let connections = scenario.connections;
+    if !scenario.kind.has_rooms() {
+        let together = scenario.kind.sockets_together();
+        return if connections.is_multiple_of(together) {
+            Ok(())
+        } else {
+            Err(format!("connections = {connections}: a multiple of {together}"))
+        };
+    }
+    let size = scenario.room_size;
+    if size == 0 || !connections.is_multiple_of(size) {
+        return Err(format!("connections = {connections}: a multiple of room_size = {size}"));
+    }
+    if scenario.rooms_per_connection == 0 {
+        return Err(String::from("rooms_per_connection = 0: at least 1"));
+    }
+    let rooms = u64::from(connections / size) * u64::from(scenario.rooms_per_connection);
+    if u64::from(scenario.publishers) > rooms || rooms >= 1 << 24 {
+        return Err(format!(
+            "publishers = {}: at most one a room, and rooms = {rooms} below 2^24",
+            scenario.publishers
+        ));
+    }
+    if scenario.slow_per_room >= size {
+        return Err(format!(
+            "slow_per_room = {}: below room_size = {size}",
+            scenario.slow_per_room
+        ));
+    }
+    Ok(())
+}
+
+fn check_app(scenario: &Scenario) -> Result<(), String> {
+    let is_gateway = scenario.app == App::Gateway;
+    if matches!(scenario.kind, Kind::Notify | Kind::Ai) && !is_gateway {
+        return Err(String::from("app = \"bench\": notify and ai need app = \"gateway\""));
+    }
+    if scenario.publish == Publish::Post && is_gateway {
+        return Err(String::from("publish = \"post\": only with app = \"bench\""));
+    }
+    if is_gateway && scenario.payload_bytes < 120 && scenario.kind == Kind::Ai {
+        return Err(format!("payload_bytes = {}: at least 120 for ai", scenario.payload_bytes));
+    }
+    let calls =
+        scenario.publish != Publish::Event || matches!(scenario.kind, Kind::Notify | Kind::Ai);
+    if calls && scenario.rest_connections < scenario.threads {
+        return Err(format!(
+            "rest_connections = {}: at least threads = {}",
+            scenario.rest_connections, scenario.threads
+        ));
+    }
+    if scenario.publish != Publish::Event && scenario.publishers > 0 {
+        return Err(format!("publishers = {}: 0 where REST publishes", scenario.publishers));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{App, Transport};
+
+    const ECHO: &str = "name = \"e\"\nkind = \"echo\"\n";
+
+    #[test]
+    fn two_keys_are_enough_and_the_rest_is_written_back() {
+        let scenario = parse(ECHO, &[]).unwrap();
+        assert_eq!((scenario.kind, scenario.app), (Kind::Echo, App::Bench));
+        let written = toml::to_string(&scenario).unwrap();
+        assert!(written.contains("payload_bytes = 64"));
+        assert_eq!(parse(&written, &[]).unwrap(), scenario);
+    }
+
+    #[test]
+    fn set_replaces_keys_of_every_type() {
+        let sets = ["connections=7", "rate = 12.5", "transport=polling", "busy_poll=false"];
+        let scenario = parse(ECHO, &sets.map(String::from)).unwrap();
+        assert_eq!((scenario.connections, scenario.rate), (7, Some(12.5)));
+        assert_eq!((scenario.transport, scenario.busy_poll), (Transport::Polling, false));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_in_one_line() {
+        for (sets, word) in [
+            (["conections=7"], "conections"),
+            (["connections=0"], "connections = 0: at least 1"),
+            (["kind=dance"], "dance"),
+            (["connections"], "key=value"),
+            (["payload_bytes=10"], "payload_bytes = 10: at least 60"),
+            (["name.x=1"], "no table"),
+        ] {
+            let error = parse(ECHO, &sets.map(String::from)).unwrap_err();
+            assert!(error.contains(word), "{error}");
+            assert!(!error.contains('\n'), "{error}");
+        }
+        let text = format!("{ECHO}[sweep]\nkey = \"connections, payload_bytes\"\nvalues = [70]");
+        let scenario = parse(&text, &[]).unwrap();
+        let sized = with(&scenario, scenario.sweep.as_ref().unwrap(), 70).unwrap();
+        assert_eq!((sized.connections, sized.payload_bytes, sized.sweep), (70, 70, None));
+        let error = parse("name = \"r\"\nkind = \"rooms\"\nconnections = 7", &[]).unwrap_err();
+        assert!(error.contains("room_size = 5"), "{error}");
+    }
+}
