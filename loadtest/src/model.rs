@@ -167,6 +167,10 @@ pub struct Latency {
     pub max: f64,
     /// Pairs of quantile (0 to 1) and value, fit for a curve on a log axis.
     pub curve: Vec<(f64, f64)>,
+    /// The histogram itself, for `.hgrm` files and for adding runs up: pairs of value and how many,
+    /// ascending, none of them empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bins: Vec<(f64, u64)>,
 }
 
 /// One second of the run.
