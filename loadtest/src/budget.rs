@@ -211,7 +211,7 @@ impl Line {
             size if size < 1000.0 => 1,
             _ => 0,
         };
-        let gap = if self.suffix.is_empty() { "" } else { " " };
+        let gap = if matches!(self.suffix, "" | "%") { "" } else { " " };
         format!("{figure:.digits$}{gap}{}", self.suffix)
     }
 }

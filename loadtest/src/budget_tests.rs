@@ -35,7 +35,7 @@ fn each_unit_is_read_and_what_was_found_is_shown_in_it() {
         ("rate >= 0.02M", "0.010 M", false),
         ("rate == 10000", "10000", true),
         ("rate != 10000", "10000", false),
-        ("client_busy < 95%", "90 %", true),
+        ("client_busy < 95%", "90%", true),
         ("client_busy < 0.5", "0.900", false),
     ] {
         let budget = Budget::parse(line).expect(line);

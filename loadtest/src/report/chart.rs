@@ -216,7 +216,7 @@ impl Chart {
     fn mark_label(&self) -> String {
         let Some((value, label)) = &self.mark else { return String::new() };
         let Some(at) = self.x.place(*value) else { return String::new() };
-        let side = if at > 0.5 { " left" } else { "" };
+        let side = if at > 0.65 { " left" } else { "" };
         let left = at * 100.0;
         format!("<i class=\"mark{side}\" style=\"left:{left:.2}%\">{}</i>", escape(label))
     }

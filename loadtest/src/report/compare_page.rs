@@ -69,14 +69,14 @@ fn ratio_table(a: &Report, b: &Report) -> String {
         };
         vec![
             Cell::words(ratio.name.clone()),
-            Cell::figure(ratio.a.clone()),
-            Cell::figure(ratio.b.clone()),
             Cell::figure(ratio.factor()),
             judged,
+            Cell::figure(ratio.a.clone()),
+            Cell::figure(ratio.b.clone()),
         ]
     };
     let rows: Vec<Vec<Cell>> = ratios(a, b).iter().map(row).collect();
-    format!("<h2>Ratios</h2>\n{}", sections::table(&["", "A", "B", "B / A", "B is"], &rows))
+    format!("<h2>Ratios</h2>\n{}", sections::table(&["", "B / A", "B is", "A", "B"], &rows))
 }
 
 #[cfg(test)]

@@ -77,8 +77,8 @@ fn client(run: &Report) -> Verdict {
     let busy = share(run.client.busy);
     if run.client.was_the_limit {
         let text = format!(
-            "The client was the limit ({busy} busy): rates and latencies are its own, not the \
-             server's. CPU per operation still holds."
+            "The client was the limit ({busy} busy): rate and latency are its own. CPU per \
+             operation holds."
         );
         return verdict(Tone::Bad, text);
     }
@@ -241,7 +241,7 @@ mod tests {
         assert!(said.iter().all(|verdict| verdict.tone == Tone::Bad));
         let all: Vec<&str> = said.iter().map(|verdict| verdict.text.as_str()).collect();
         assert_eq!(all[0], "The oracle found 2 lost of 20,100,000 deliveries.");
-        assert!(all[1].starts_with("The client was the limit (98 % busy)"));
+        assert!(all[1].starts_with("The client was the limit (98% busy)"));
         assert_eq!(all[2], "3 connections were refused or failed.");
         assert_eq!(all[3], "Budget broken: 1 of 2 lines.");
     }

@@ -41,8 +41,8 @@ fn tiles(run: &Report) -> String {
     }
     if let Some((name, found)) = main_latency(run) {
         let name = plots::spoken(name);
-        shown.push((format!("{name}, half of all"), duration(found.p50)));
-        shown.push((format!("{name}, 99 % of all"), duration(found.p99)));
+        shown.push((format!("{name} p50"), duration(found.p50)));
+        shown.push((format!("{name} p99"), duration(found.p99)));
     }
     let server = run.server.as_ref();
     if let Some(us) = server.and_then(|server| server.cpu_us_per_operation) {

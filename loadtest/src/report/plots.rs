@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, Line, Style, TINTS};
 use super::scale::{Axis, Kind, Unit};
-use super::{duration, main_latency, quantity};
+use super::{main_latency, quantity};
 use crate::model::{Report, Tick};
 
 /// Most points of a line over time; a longer run has several seconds a point.
@@ -82,13 +82,18 @@ fn percentile_chart(title: &str, lines: Vec<Line>) -> Option<Chart> {
     if lines.is_empty() {
         return None;
     }
-    let (x, y) = coordinates(&lines);
+    let (x, _) = coordinates(&lines);
+    let x = Axis::fit("share that took at most this long", Unit::Quantile, Kind::Nines, &x);
+    // What lies beyond the last nine is in the table, and must not press the rest together.
+    let points = lines.iter().flat_map(|line| &line.points);
+    let y: Vec<f64> =
+        points.filter(|(quantile, _)| x.place(*quantile).is_some()).map(|(_, us)| *us).collect();
     Some(Chart {
         title: title.to_owned(),
         note: "How long the given share of all took at most. Each further nine is ten times \
                rarer and as wide as the one before."
             .to_owned(),
-        x: Axis::fit("share that took at most this long", Unit::Quantile, Kind::Nines, &x),
+        x,
         y: Axis::fit_either("latency", Unit::Time, &y),
         lines,
         mark: None,
@@ -160,12 +165,7 @@ fn time_chart(
     Some(Chart {
         title: title.to_owned(),
         note: note.to_owned(),
-        x: Axis::fit(
-            "seconds since the start of the measured time",
-            Unit::Seconds,
-            Kind::Linear,
-            &x,
-        ),
+        x: Axis::fit("since the start of the measured time", Unit::Seconds, Kind::Linear, &x),
         y,
         lines,
         mark: None,
@@ -286,11 +286,6 @@ fn connections(runs: &[&Report]) -> Option<Chart> {
 /// What the mark of a sustained rate says.
 pub(super) fn sustained_label(rate: f64) -> String {
     format!("sustained: {}/s", quantity(rate))
-}
-
-/// The longest of a run's main latency, as words.
-pub(super) fn longest(run: &Report) -> Option<String> {
-    main_latency(run).map(|(_, found)| duration(found.max))
 }
 
 #[cfg(test)]

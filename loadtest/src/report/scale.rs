@@ -44,6 +44,7 @@ impl Unit {
     /// A round value as it is written at a tick: no digit more than it needs.
     fn tick(self, value: f64) -> String {
         match self {
+            Self::Time | Self::Bytes if value == 0.0 => "0".to_owned(),
             Self::Cpus => plain(value),
             _ => {
                 let text = self.write(value);
@@ -59,7 +60,7 @@ impl Unit {
     }
 }
 
-/// `50 %`, `99.9 %`: as many nines as there are.
+/// `50%`, `99.9%`: as many nines as there are.
 fn quantile_name(quantile: f64) -> String {
     let beyond = ((1.0 - quantile) * 100.0).max(1e-9);
     let digits = (1.0 - beyond.log10()).ceil().clamp(0.0, 6.0) as usize;
@@ -68,7 +69,7 @@ fn quantile_name(quantile: f64) -> String {
         true => text.trim_end_matches('0').trim_end_matches('.'),
         false => &text,
     };
-    format!("{short} %")
+    format!("{short}%")
 }
 
 /// A number without zeros that say nothing.
@@ -95,7 +96,7 @@ pub(super) struct Axis {
     high: f64,
 }
 
-/// Where the axis of quantiles ends at most: 99.999 %.
+/// Where the axis of quantiles ends at most: 99.999%.
 const NINES_MAX: f64 = 5.0;
 
 impl Axis {
@@ -154,7 +155,7 @@ impl Axis {
             Kind::Log => self.log_ticks(),
             Kind::Nines => {
                 let nines = (1..=self.high as i32).map(|nines| 1.0 - 10_f64.powi(-nines));
-                [0.0, 0.5].into_iter().chain(nines).collect()
+                [0.5].into_iter().chain(nines).collect()
             }
         };
         let tick =
@@ -247,9 +248,9 @@ mod tests {
     #[test]
     fn sizes_have_binary_ticks() {
         let axis = Axis::fit("memory", Unit::Bytes, Kind::Linear, &[14.6 * 1_048_576.0]);
-        assert_eq!(labels(&axis), ["0 B", "5 MiB", "10 MiB", "15 MiB"]);
+        assert_eq!(labels(&axis), ["0", "5 MiB", "10 MiB", "15 MiB"]);
         let axis = Axis::fit("memory", Unit::Bytes, Kind::Linear, &[1_790.0]);
-        assert_eq!(labels(&axis), ["0 B", "512 B", "1 KiB", "1.5 KiB", "2 KiB"]);
+        assert_eq!(labels(&axis), ["0", "512 B", "1 KiB", "1.5 KiB", "2 KiB"]);
     }
 
     #[test]
@@ -278,7 +279,7 @@ mod tests {
     #[test]
     fn each_nine_is_as_wide_as_the_next() {
         let axis = Axis::fit("share", Unit::Quantile, Kind::Nines, &[0.0, 0.9999]);
-        assert_eq!(labels(&axis), ["0 %", "50 %", "90 %", "99 %", "99.9 %", "99.99 %"]);
+        assert_eq!(labels(&axis), ["50%", "90%", "99%", "99.9%", "99.99%"]);
         let at = |quantile| axis.place(quantile).expect("it is inside");
         assert!((at(0.9) - 0.25).abs() < 1e-9);
         assert!((at(0.99) - 0.5).abs() < 1e-9);

@@ -169,7 +169,7 @@ mod tests {
             "62,400,000 (2.08 M/s)",
             "0.47 µs an operation",
             "1.74 KiB a connection",
-            "1 thread on CPU 1, the busiest 71 % busy",
+            "1 thread on CPU 1, the busiest 71% busy",
             "All 62,400,000 deliveries came once",
         ] {
             assert!(text.contains(part), "{part} in\n{text}");

@@ -58,10 +58,10 @@ pub fn count(value: u64) -> String {
     grouped(&value.to_string())
 }
 
-/// A share from 0 to 1, as `62 %`.
+/// A share from 0 to 1, as `62%`.
 #[must_use]
 pub fn share(value: f64) -> String {
-    format!("{:.0} %", value * 100.0)
+    format!("{:.0}%", value * 100.0)
 }
 
 /// Puts a comma before each three digits.
@@ -131,6 +131,6 @@ mod tests {
         }
         assert_eq!(count(6_123_004), "6,123,004");
         assert_eq!(count(123), "123");
-        assert_eq!(share(0.617), "62 %");
+        assert_eq!(share(0.617), "62%");
     }
 }
