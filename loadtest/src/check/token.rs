@@ -114,12 +114,8 @@ impl Codec {
         let (sequence, bad_c) = get(fields, 7, 6);
         let (time, bad_d) = get(fields, 13, 9);
         let (sum, bad_e) = get(fields, 22, 5);
-        let token = Token {
-            room: room as u32,
-            sender: sender as u32,
-            sequence: sequence as u32,
-            time,
-        };
+        let token =
+            Token { room: room as u32, sender: sender as u32, sequence: sequence as u32, time };
         let start = (sum & 63) as usize;
         let whole = bad_a | bad_b | bad_c | bad_d | bad_e == 0
             && sum == checksum(&token)

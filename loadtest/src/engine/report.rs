@@ -26,9 +26,11 @@ const fn float(count: u64) -> f64 {
 /// The figures of a histogram.
 pub(super) fn latency(hist: &Hist) -> Latency {
     let at = |quantile| micros(hist.value_at_quantile(quantile));
-    let curve = hist.iter_quantiles(5).map(|step| {
-        (step.quantile_iterated_to(), micros(step.value_iterated_to()))
-    });
+    let curve = hist
+        .iter_quantiles(5)
+        .map(|step| (step.quantile_iterated_to(), micros(step.value_iterated_to())));
+    let bins =
+        hist.iter_recorded().map(|bin| (micros(bin.value_iterated_to()), bin.count_at_value()));
     Latency {
         count: hist.len(),
         min: micros(if hist.is_empty() { 0 } else { hist.min() }),
@@ -40,6 +42,7 @@ pub(super) fn latency(hist: &Hist) -> Latency {
         p9999: at(0.9999),
         max: micros(hist.max()),
         curve: curve.collect(),
+        bins: bins.collect(),
     }
 }
 

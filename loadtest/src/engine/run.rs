@@ -248,9 +248,10 @@ impl Run {
         let number = self.board.give(Order::Collect);
         let patience = self.now() + 10 * SECOND;
         self.wait(patience, |board| {
-            board.lanes.iter().all(|lane| {
-                lane.done.load(std::sync::atomic::Ordering::Acquire) >= number
-            })
+            board
+                .lanes
+                .iter()
+                .all(|lane| lane.done.load(std::sync::atomic::Ordering::Acquire) >= number)
         });
         self.ticks.look(&self.board, self.process.as_ref(), self.now());
         let mut outcomes = self.board.outcomes.lock().unwrap_or_else(PoisonError::into_inner);

@@ -72,9 +72,8 @@ impl Ticks {
 
     /// Takes in what lanes have told, and shows it.
     pub(super) fn look(&mut self, board: &Board, process: Option<&Process>, now: Nanos) {
-        let seconds = std::mem::take(
-            &mut *board.seconds.lock().unwrap_or_else(PoisonError::into_inner),
-        );
+        let seconds =
+            std::mem::take(&mut *board.seconds.lock().unwrap_or_else(PoisonError::into_inner));
         if self.window.to > self.window.from {
             self.look_at_server(process, now);
             for second in &seconds {

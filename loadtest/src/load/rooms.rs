@@ -186,9 +186,7 @@ impl Rooms {
     fn ask_to_join(&mut self, cx: &mut Cx<'_>, conn: u32) {
         let first = self.layout.first_room(self.members.start + conn);
         let entry = &mut self.entries[conn as usize];
-        while entry.asked < self.layout.rooms_each
-            && entry.asked - entry.answered < JOINS_AT_ONCE
-        {
+        while entry.asked < self.layout.rooms_each && entry.asked - entry.answered < JOINS_AT_ONCE {
             cx.net.send(conn, self.talk.join(entry.asked, first + entry.asked));
             entry.asked += 1;
         }

@@ -51,8 +51,7 @@ fn set(table: &mut toml::Table, line: &str) -> Result<(), String> {
             place.insert(part.to_owned(), value);
             return Ok(());
         }
-        let inner =
-            place.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
+        let inner = place.entry(part).or_insert_with(|| toml::Value::Table(toml::Table::new()));
         place = inner.as_table_mut().ok_or_else(|| format!("--set {key}: {part} is no table"))?;
     }
     Ok(())
@@ -60,11 +59,7 @@ fn set(table: &mut toml::Table, line: &str) -> Result<(), String> {
 
 fn check(scenario: &Scenario) -> Result<(), String> {
     let at_least = |key: &str, value: f64, least: f64| {
-        if value >= least {
-            Ok(())
-        } else {
-            Err(format!("{key} = {value}: at least {least}"))
-        }
+        if value >= least { Ok(()) } else { Err(format!("{key} = {value}: at least {least}")) }
     };
     at_least("connections", scenario.connections.into(), 1.0)?;
     at_least("connect_window", scenario.connect_window.into(), 1.0)?;

@@ -173,7 +173,10 @@ mod tests {
     fn frames_of_a_server_are_read_where_they_stand() {
         let bytes = b"\x81\x02hi\x8a\x00\x01\x01a\x80\x01b";
         let first = read(bytes, 0).unwrap().unwrap();
-        assert_eq!((first.kind, first.is_last, &bytes[first.payload.clone()]), (Kind::Text, true, &b"hi"[..]));
+        assert_eq!(
+            (first.kind, first.is_last, &bytes[first.payload.clone()]),
+            (Kind::Text, true, &b"hi"[..])
+        );
         let second = read(bytes, first.payload.end).unwrap().unwrap();
         assert_eq!((second.kind, second.payload.len()), (Kind::Pong, 0));
         let third = read(bytes, second.payload.end).unwrap().unwrap();

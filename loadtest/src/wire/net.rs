@@ -15,8 +15,8 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::frame::{self, Kind, Masks};
-pub use super::handshake::Phase;
 use super::handshake;
+pub use super::handshake::Phase;
 use super::target::Target;
 use crate::clock::Nanos;
 
@@ -343,7 +343,9 @@ impl Net {
                 let place = &mut self.conns[conn as usize];
                 let fragments = place.fragments.get_or_insert_default();
                 fragments.extend_from_slice(payload);
-                if frame.is_last && let Some(whole) = place.fragments.take() {
+                if frame.is_last
+                    && let Some(whole) = place.fragments.take()
+                {
                     self.engine(listener, conn, &whole);
                 }
             }
@@ -401,8 +403,7 @@ impl Net {
 }
 
 fn open(epoll: &OwnedFd, target: &Target, conn: u32) -> Result<OwnedFd, Errno> {
-    let family =
-        if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let family = if target.address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
     rustix::net::sockopt::set_tcp_nodelay(&socket, true)?;
