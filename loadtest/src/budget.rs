@@ -222,7 +222,7 @@ impl Metric {
             Self::Scalar { name, read } => read(run).ok_or_else(|| absent(name)),
             Self::Latency { of: None, read } => match report::main_latency(run) {
                 Some((_, found)) => Ok(read(found)),
-                None => Err("this run measured no latency".to_owned()),
+                None => Err(format!("this run timed nothing of its own; it has {}", known(run))),
             },
             Self::Latency { of: Some(name), read } => match run.latencies.get(name) {
                 Some(found) if found.count > 0 => Ok(read(found)),

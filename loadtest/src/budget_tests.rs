@@ -116,6 +116,16 @@ fn an_unknown_metric_is_answered_with_the_known_ones() {
 }
 
 #[test]
+fn a_bare_percentile_needs_a_run_that_timed_something() {
+    let mut run = sample::fanout();
+    run.main_latency = String::new();
+    let budget = Budget::parse("p99 <= 1s").expect("it is right");
+    let came = budget.check(&run).remove(0);
+    assert!(!came.kept);
+    assert!(came.found.contains("connect, delivery"), "{}", came.found);
+}
+
+#[test]
 fn a_latency_that_the_run_does_not_have_breaks_the_line_and_names_those_it_has() {
     let came = checked("round_trip.p99 <= 5ms");
     assert!(!came.kept);

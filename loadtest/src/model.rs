@@ -36,6 +36,10 @@ pub struct Report {
     pub oracle: Oracle,
     /// By name: `round_trip`, `delivery`, `connect`, `rest`, `end_to_end`, …
     pub latencies: BTreeMap<String, Latency>,
+    /// Which of them the scenario is about: `Tick` and `Step` hold this one, and a bare `p99` of a
+    /// budget means it. Empty if it times nothing.
+    #[serde(default)]
+    pub main_latency: String,
     /// One entry a second.
     pub timeline: Vec<Tick>,
     /// Open loop with steps: one entry a rate that was tried.

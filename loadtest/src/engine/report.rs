@@ -113,6 +113,7 @@ pub(super) fn make(run: &Run, started_at: String, found: Found) -> Report {
         totals,
         oracle: found.oracle,
         latencies: named.map(|(name, hist)| ((*name).to_owned(), latency(hist))).collect(),
+        main_latency: run.main.name().to_owned(),
         timeline: run.ticks.taken(),
         steps: Vec::new(),
         series: Vec::new(),

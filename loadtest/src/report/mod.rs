@@ -48,18 +48,10 @@ pub use units::{bytes, count, duration, quantity, share};
 
 use crate::model::{Latency, Report};
 
-/// Latencies from the most to the least telling; the first that a run has is its main one.
-const MAIN_FIRST: [&str; 5] = ["end_to_end", "delivery", "round_trip", "rest", "connect"];
-
-/// The latency a scenario is about: what a bare `p99` of a budget file means.
+/// The latency a scenario is about, with its name: what a bare `p99` of a budget file means. None
+/// where the run timed nothing.
 #[must_use]
 pub fn main_latency(report: &Report) -> Option<(&str, &Latency)> {
-    let seen = |name: &&str| report.latencies.get(*name).is_some_and(|found| found.count > 0);
-    let main = MAIN_FIRST.iter().copied().find(seen);
-    let any = || report.latencies.iter().find(|(_, found)| found.count > 0);
-    match main {
-        Some(name) => report.latencies.get_key_value(name),
-        None => any(),
-    }
-    .map(|(name, found)| (name.as_str(), found))
+    let (name, found) = report.latencies.get_key_value(&report.main_latency)?;
+    (found.count > 0).then_some((name, found))
 }

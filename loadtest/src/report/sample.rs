@@ -140,6 +140,7 @@ pub(crate) fn fanout() -> Report {
             ("connect".to_owned(), latency(1_000, 9_400.0, 1.35)),
             ("delivery".to_owned(), latency(operations, 3_600.0, 1.6)),
         ]),
+        main_latency: "delivery".to_owned(),
         timeline: timeline(30, operations as f64 / seconds, 3_600.0),
         steps: Vec::new(),
         series: Vec::new(),
