@@ -1,7 +1,7 @@
 //! Two runs side by side: what differs between their settings, and by what factor their figures.
 
 use super::table::{figures, grid};
-use super::{bytes, duration, facts, quantity};
+use super::{bytes, duration, facts, is_anecdote, quantity, timed};
 use crate::model::Report;
 
 /// Whether a figure is better when it grows.
@@ -26,6 +26,8 @@ pub struct Ratio {
     pub ratio: Option<f64>,
     /// Which way is better.
     pub trend: Trend,
+    /// Too few values are behind it for a verdict.
+    pub is_anecdote: bool,
 }
 
 /// What lies within this of 1 is called the same: runs of one server differ by that much.
@@ -34,14 +36,16 @@ const SAME_WITHIN: f64 = 0.02;
 impl Ratio {
     fn new(name: &str, trend: Trend, (a, b): (f64, f64), show: fn(f64) -> String) -> Self {
         let ratio = (a != 0.0).then(|| b / a);
-        Self { name: name.to_owned(), a: show(a), b: show(b), ratio, trend }
+        Self { name: name.to_owned(), a: show(a), b: show(b), ratio, trend, is_anecdote: false }
     }
 
-    /// The second run against the first: `better`, `worse`, `same`, or nothing to say.
+    /// The second run against the first: `better`, `worse`, `same`, `too few values`, or nothing
+    /// to say.
     #[must_use]
     pub fn verdict(&self) -> &'static str {
         match (self.ratio, self.trend) {
             (None, _) => "",
+            _ if self.is_anecdote => "too few values",
             (Some(ratio), _) if (ratio - 1.0).abs() <= SAME_WITHIN => "same",
             (Some(ratio), Trend::Up) if ratio > 1.0 => "better",
             (Some(ratio), Trend::Down) if ratio < 1.0 => "better",
@@ -73,15 +77,17 @@ pub fn ratios(a: &Report, b: &Report) -> Vec<Ratio> {
     both("server CPU per operation", Trend::Down, cpu(a), cpu(b), duration);
     let held = |run: &Report| run.server.as_ref().and_then(|found| found.anon_bytes_per_connection);
     both("memory per connection", Trend::Down, held(a), held(b), bytes);
-    for (name, first) in a.latencies.iter().filter(|(_, found)| found.count > 0) {
+    for (name, first) in timed(a) {
         let Some(second) = b.latencies.get(name).filter(|found| found.count > 0) else { continue };
-        for (level, pair) in [
-            ("p50", (first.p50, second.p50)),
-            ("p99", (first.p99, second.p99)),
-            ("p99.9", (first.p999, second.p999)),
+        for (level, quantile, pair) in [
+            ("p50", 0.5, (first.p50, second.p50)),
+            ("p99", 0.99, (first.p99, second.p99)),
+            ("p99.9", 0.999, (first.p999, second.p999)),
         ] {
             let name = format!("{} {level}", super::plots::spoken(name));
-            rows.push(Ratio::new(&name, Trend::Down, pair, duration));
+            let is_anecdote = is_anecdote(first, quantile) || is_anecdote(second, quantile);
+            let ratio = Ratio::new(&name, Trend::Down, pair, duration);
+            rows.push(Ratio { is_anecdote, ..ratio });
         }
     }
     rows
@@ -196,6 +202,7 @@ mod tests {
         let memory = row("memory per connection");
         assert_eq!((memory.factor().as_str(), memory.verdict()), ("0.044", "better"));
         assert_eq!(row("connect p50").verdict(), "same");
+        assert_eq!(row("connect p99.9").verdict(), "too few values");
         let back = ratios(&b, &a);
         let p99 = back.iter().find(|row| row.name == "delivery p99").expect("both have it");
         assert_eq!(p99.verdict(), "worse");

@@ -48,6 +48,21 @@ pub use units::{bytes, count, duration, quantity, share};
 
 use crate::model::{Latency, Report};
 
+/// The latencies that have values, the main one first.
+fn timed(report: &Report) -> Vec<(&str, &Latency)> {
+    let seen = report.latencies.iter().filter(|(_, found)| found.count > 0);
+    let mut all: Vec<(&str, &Latency)> = seen.map(|(name, found)| (name.as_str(), found)).collect();
+    // A stable sort: the others stay in the order of their names.
+    all.sort_by_key(|(name, _)| *name != report.main_latency);
+    all
+}
+
+/// Whether so few values lie beyond a quantile that it is an anecdote.
+fn is_anecdote(found: &Latency, quantile: f64) -> bool {
+    const BEYOND_MIN: f64 = 9.999;
+    (found.count as f64) * (1.0 - quantile) < BEYOND_MIN
+}
+
 /// The latency a scenario is about, with its name: what a bare `p99` of a budget file means. None
 /// where the run timed nothing.
 #[must_use]

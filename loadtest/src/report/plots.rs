@@ -2,7 +2,7 @@
 
 use super::chart::{Chart, Line, Style, TINTS};
 use super::scale::{Axis, Kind, Unit};
-use super::{main_latency, quantity};
+use super::{main_latency, quantity, timed};
 use crate::model::{Report, Tick};
 
 /// Most points of a line over time; a longer run has several seconds a point.
@@ -52,10 +52,7 @@ pub(super) fn all(runs: &[&Report]) -> Vec<Chart> {
 fn by_percentile(runs: &[&Report]) -> Vec<Chart> {
     if let [run] = runs {
         let pen = Pen { runs: 1, run: 0 };
-        let main = main_latency(run).map_or("", |(name, _)| name);
-        let mut names: Vec<&str> = seen(run).collect();
-        // The main one has the first colour.
-        names.sort_by_key(|name| (*name != main, *name));
+        let names: Vec<&str> = seen(run).collect();
         let lines: Vec<Line> = names
             .iter()
             .enumerate()
@@ -67,9 +64,12 @@ fn by_percentile(runs: &[&Report]) -> Vec<Chart> {
         };
         return percentile_chart(&title, lines).into_iter().collect();
     }
-    let mut names: Vec<&str> = runs.iter().flat_map(|run| seen(run)).collect();
-    names.sort_unstable();
-    names.dedup();
+    let mut names: Vec<&str> = Vec::new();
+    for name in runs.iter().flat_map(|run| seen(run)) {
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
     let chart = |name: &&str| {
         let lines = pens(runs).map(|(pen, run)| pen.line(0, "", curve(run, name))).collect();
         percentile_chart(&format!("Latency by percentile: {}", spoken(name)), lines)
@@ -101,9 +101,9 @@ fn percentile_chart(title: &str, lines: Vec<Line>) -> Option<Chart> {
     })
 }
 
-/// Names of the latencies that have values.
+/// Names of the latencies that have values, the main one first.
 fn seen(run: &Report) -> impl Iterator<Item = &str> {
-    run.latencies.iter().filter(|(_, found)| found.count > 0).map(|(name, _)| name.as_str())
+    timed(run).into_iter().map(|(name, _)| name)
 }
 
 /// `round_trip` as words.

@@ -167,7 +167,8 @@ pub(super) fn oracles(runs: &[(&str, &Report)]) -> String {
 }
 
 const ORACLE_NOTE: &str = "Every message carries its sender, a running number and bytes that can \
-                           be checked; every receiver checks all of them.";
+                           be checked; every receiver checks all of them, those of the \
+                           warm-up too.";
 
 /// Lines of the budget file.
 pub(super) fn budget(run: &Report) -> String {

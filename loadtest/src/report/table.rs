@@ -186,8 +186,8 @@ mod tests {
             line.find(cell).map(|at| line[..at].chars().count() + cell.chars().count())
         };
         assert_eq!(ends(lines[0], "max"), Some(lines[1].chars().count()));
-        assert!(lines[1].starts_with("connect "), "{}", lines[1]);
-        assert!(lines[2].starts_with("delivery "), "{}", lines[2]);
+        assert!(lines[1].starts_with("delivery "), "{}", lines[1]);
+        assert!(lines[2].starts_with("connect "), "{}", lines[2]);
     }
 
     #[test]
