@@ -128,7 +128,7 @@ fn series_chart(runs: &[&Report], name: &str) -> Option<Chart> {
         title: name.to_owned(),
         note: "What is level costs the same at every size.".to_owned(),
         x: Axis::fit_either(&first.x_label, Unit::Quantity, &x),
-        y: Axis::fit(&first.y_label, unit, super::scale::Kind::Linear, &y),
+        y: Axis::fit(without_unit(&first.y_label), unit, super::scale::Kind::Linear, &y),
         lines,
         mark: None,
         wide: false,
@@ -137,14 +137,20 @@ fn series_chart(runs: &[&Report], name: &str) -> Option<Chart> {
 
 /// The unit that the label of a cost names.
 pub(super) fn unit_of(label: &str) -> Unit {
-    let lower = label.to_lowercase();
-    if lower.contains("byte") {
+    let says = |name: &str| label.split(|c: char| !c.is_alphanumeric()).any(|word| word == name);
+    if says("bytes") {
         Unit::Bytes
-    } else if label.contains("µs") || lower.contains("microsecond") || lower.contains("(us)") {
+    } else if says("us") || says("µs") {
         Unit::Time
     } else {
         Unit::Quantity
     }
+}
+
+/// The label without the unit at its end: every figure beside it has its own.
+pub(super) fn without_unit(label: &str) -> &str {
+    const ENDS: [&str; 6] = [", us", ", µs", ", bytes", " (us)", " (µs)", " (bytes)"];
+    ENDS.iter().find_map(|end| label.strip_suffix(end)).unwrap_or(label)
 }
 
 #[cfg(test)]
@@ -185,6 +191,10 @@ mod tests {
         for chart in &charts {
             assert_eq!(chart.y.place(0.0), Some(0.0), "{}", chart.title);
         }
+        assert_eq!(charts[0].y.label, "server CPU per delivery");
+        assert_eq!(unit_of("CPU, us"), Unit::Time);
+        assert_eq!(without_unit("memory, bytes"), "memory");
+        assert_eq!(unit_of("a virus caught"), Unit::Quantity);
         let both = series(&[&run, &run]);
         assert_eq!(both[0].lines.iter().map(|l| l.label.as_str()).collect::<Vec<_>>(), ["A", "B"]);
     }

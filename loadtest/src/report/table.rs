@@ -2,6 +2,7 @@
 
 use super::chart::put;
 use super::facts::{self, Tone, Verdict};
+use super::plots_steps::{unit_of, without_unit};
 use crate::model::Report;
 
 /// Width of the names at the left.
@@ -122,8 +123,8 @@ fn steps(run: &Report) -> String {
 fn series(run: &Report) -> String {
     let mut text = String::new();
     for series in &run.series {
-        let unit = super::plots_steps::unit_of(&series.y_label);
-        let mut rows = vec![vec![series.x_label.clone(), series.y_label.clone()]];
+        let unit = unit_of(&series.y_label);
+        let mut rows = vec![vec![series.x_label.clone(), without_unit(&series.y_label).to_owned()]];
         rows.extend(
             series
                 .points
