@@ -1,6 +1,8 @@
 //! The command line.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 
+mod reports;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -10,6 +12,7 @@ use crate::check::oracle;
 use crate::engine::{self, Options};
 use crate::model::Report;
 use crate::peers::cli::{BareArgs, FloorArgs, PeersArgs};
+use crate::report;
 use crate::scenario::{self, Scenario};
 use crate::wire::rest::Rest;
 use crate::wire::target::Target;
@@ -38,6 +41,10 @@ enum Command {
     /// Serve the bench contract with bare system calls: the floor as a server of `peers`.
     #[command(hide = true)]
     BareServer(BareArgs),
+    /// Show the report of an earlier run again, and write its files.
+    Show(reports::ShowArgs),
+    /// Compare two runs by their report.json: ratios, and one page that plots both.
+    Compare(reports::CompareArgs),
 }
 
 /// How to run a scenario.
@@ -69,6 +76,12 @@ pub struct RunArgs {
     /// Replaces a key of the scenario; may be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     sets: Vec<String>,
+    /// Folder for report.json, report.html, report.txt and the .hgrm files.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// What the run must keep, a line each, such as `p99 <= 5ms`.
+    #[arg(long, value_name = "FILE")]
+    budget: Option<PathBuf>,
     /// Show no progress.
     #[arg(long)]
     quiet: bool,
@@ -85,13 +98,21 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
         }
     };
-    let done = match cli.command {
+    let ended = match cli.command {
         Command::Run(args) => run(&args).map(|report| verdict(&report)),
+        Command::Show(args) => reports::show(&args).map(|report| {
+            print!("{}", report::table(&report));
+            verdict(&report)
+        }),
+        Command::Compare(args) => reports::compare(&args).map(|text| {
+            print!("{text}");
+            ExitCode::SUCCESS
+        }),
         Command::Peers(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::Floor(args) => args.run().map(|()| ExitCode::SUCCESS),
         Command::BareServer(args) => args.run().map(|()| ExitCode::SUCCESS),
     };
-    match done {
+    match ended {
         Ok(code) => code,
         Err(line) => {
             eprintln!("loadtest: {line}");
@@ -116,45 +137,21 @@ fn run(args: &RunArgs) -> Result<Report, String> {
         quiet: args.quiet,
         anon_before: None,
     };
-    let report = engine::run(&scenario, &options)?;
-    println!("{}", line(&report));
+    let budget = reports::budget(args.budget.as_deref())?;
+    reports::make_folder(args.out.as_deref())?;
+    let mut report = engine::run(&scenario, &options)?;
+    if let Some(budget) = budget {
+        report.budget = budget.check(&report);
+    }
+    print!("{}", report::table(&report));
+    if !report.trouble.is_empty() {
+        println!("\nwhat went wrong first: {}", report.trouble);
+    }
+    if let Some(folder) = &args.out {
+        reports::write_all(&report, folder)?;
+        println!("\nreport: {}", folder.join("report.html").display());
+    }
     Ok(report)
-}
-
-/// The run in one line.
-fn line(report: &Report) -> String {
-    use std::fmt::Write as _;
-    let mut line = format!("{}: {:.0} operations/s", report.name, report.totals.rate);
-    for (name, latency) in &report.latencies {
-        // Writing to a string cannot fail.
-        let _written = write!(line, ", {name} p50 {:.0} us p99 {:.0} us", latency.p50, latency.p99);
-    }
-    if let Some(rate) = report.totals.sustained_rate {
-        let tries = report.steps.len();
-        let _written = write!(line, ", sustained {rate:.0} operations/s ({tries} tries)");
-    }
-    if let Some(server) = &report.server {
-        if let Some(cpu) = server.cpu_us_per_operation {
-            let _written = write!(line, ", server {cpu:.3} CPU-us/operation");
-        }
-        if let Some(bytes) = server.anon_bytes_per_connection {
-            let _written = write!(line, ", {bytes:.0} B/connection");
-        }
-    }
-    let oracle = &report.oracle;
-    let _written = write!(
-        line,
-        ", client {:.0} % busy{}, {} of {} delivered, {} lost, {} doubled, {} reordered, {} corrupted",
-        report.client.busy * 100.0,
-        if report.client.was_the_limit { " AND THE LIMIT" } else { "" },
-        oracle.delivered,
-        oracle.expected,
-        oracle.lost,
-        oracle.doubled,
-        oracle.reordered,
-        oracle.corrupted
-    );
-    line
 }
 
 fn verdict(report: &Report) -> ExitCode {

@@ -36,6 +36,14 @@ pub struct Report {
     pub oracle: Oracle,
     /// By name: `round_trip`, `delivery`, `connect`, `rest`, `end_to_end`, …
     pub latencies: BTreeMap<String, Latency>,
+    /// Which of them the scenario is about: `Tick` and `Step` hold this one, and a bare `p99` of a
+    /// budget means it. Empty if it times nothing.
+    #[serde(default)]
+    pub main_latency: String,
+    /// What went wrong first beside deliveries: a connection refused, a REST call answered with
+    /// an error. Empty if nothing did.
+    #[serde(default)]
+    pub trouble: String,
     /// One entry a second.
     pub timeline: Vec<Tick>,
     /// Open loop with steps: one entry a rate that was tried.
@@ -167,6 +175,10 @@ pub struct Latency {
     pub max: f64,
     /// Pairs of quantile (0 to 1) and value, fit for a curve on a log axis.
     pub curve: Vec<(f64, f64)>,
+    /// The histogram itself, for `.hgrm` files and for adding runs up: pairs of value and how many,
+    /// ascending, none of them empty.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub bins: Vec<(f64, u64)>,
 }
 
 /// One second of the run.

@@ -3,6 +3,7 @@
 use super::meter::Hist;
 use super::run::{Found, Run};
 use crate::clock::Nanos;
+use crate::load::main_timing;
 use crate::model::{ClientSide, FORMAT, Latency, Report, ServerSide, Target, Totals};
 use crate::scenario::Kind;
 use crate::server;
@@ -29,6 +30,8 @@ pub(super) fn latency(hist: &Hist) -> Latency {
     let curve = hist
         .iter_quantiles(5)
         .map(|step| (step.quantile_iterated_to(), micros(step.value_iterated_to())));
+    let bins =
+        hist.iter_recorded().map(|bin| (micros(bin.value_iterated_to()), bin.count_at_value()));
     Latency {
         count: hist.len(),
         min: micros(if hist.is_empty() { 0 } else { hist.min() }),
@@ -40,6 +43,7 @@ pub(super) fn latency(hist: &Hist) -> Latency {
         p9999: at(0.9999),
         max: micros(hist.max()),
         curve: curve.collect(),
+        bins: bins.collect(),
     }
 }
 
@@ -110,6 +114,8 @@ pub(super) fn make(run: &Run, started_at: String, found: &Found) -> Report {
         totals,
         oracle: found.oracle,
         latencies: named.map(|(name, hist)| ((*name).to_owned(), latency(hist))).collect(),
+        main_latency: main_timing(scenario.kind).name().to_owned(),
+        trouble: run.first_trouble().unwrap_or_default(),
         timeline: run.ticks.taken(),
         steps: Vec::new(),
         series: Vec::new(),

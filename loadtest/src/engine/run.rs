@@ -194,9 +194,9 @@ impl Run {
         self.lanes.iter().any(JoinHandle::is_finished)
     }
 
-    fn trouble(&self) -> String {
-        let trouble = self.board.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        trouble.clone().unwrap_or_else(|| String::from("for no reason given"))
+    /// What went wrong first.
+    pub(super) fn first_trouble(&self) -> Option<String> {
+        self.board.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Makes all connections, and joins all rooms.
@@ -214,7 +214,9 @@ impl Run {
         let cpu_after = self.cpu_ns();
         let ready = self.board.sum(|lane| &lane.ready);
         if self.lanes_failed() || ready == 0 {
-            return Err(format!("no connection stands: {}", self.trouble()));
+            let why = self.first_trouble();
+            let why = why.unwrap_or_else(|| String::from("none was answered in time"));
+            return Err(format!("no connection stands: {why}"));
         }
         self.connections = ready;
         let operations = self.board.sum(|lane| &lane.operations);

@@ -2,7 +2,7 @@
 //!
 //! Owns: sockets and their epoll set, WebSocket frames, the Engine.IO and Socket.IO handshakes,
 //! HTTP for polling and REST calls.
-//! Imports: `clock`.
+//! Imports: `clock`, and from `scenario` the transport's name.
 //!
 //! Holds at all times:
 //! - nothing is allocated for a message: frames are read where the kernel put them, and written
@@ -10,12 +10,13 @@
 //! - what is sent to a connection in one tick leaves in one write;
 //! - the server is trusted: sizes are capped, but hostile input is not a subject here.
 //!
-//! Read first: `net.rs`.
+//! Read first: `net.rs`, then `input.rs`.
 
 pub mod frame;
 mod handshake;
 pub mod helpers;
 mod http;
+mod input;
 pub mod net;
 mod poll;
 pub mod rest;
