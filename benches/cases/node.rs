@@ -1,5 +1,5 @@
-//! Cores from bytes in to bytes out as plain function calls: what `worker/conn.rs` and
-//! `worker/flush.rs` do around a shard, in the same order, with buffers in place of sockets.
+//! Cores from bytes in to bytes out as plain function calls: what `worker/round.rs`,
+//! `conn.rs` and `flush.rs` do around a shard, in the same order, with buffers in place of sockets.
 //! Whoever changes those loops changes these.
 
 use std::cell::{Cell, RefCell};
@@ -46,7 +46,31 @@ impl Host for BenchHost {
 
 /// The worker's half of a connection.
 struct ConnIo {
-    unsent: RefCell<Vec<u8>>,
+    key: Key,
+    /// What it holds while it is not idle, which no case lets happen.
+    backlog: Option<Box<[u8]>>,
+}
+
+/// The connections, by the slot of their key, in pages as the worker has them.
+#[derive(Default)]
+struct Conns(Vec<Vec<Option<ConnIo>>>);
+
+const PAGE: usize = 128;
+
+impl Conns {
+    fn put(&mut self, io: ConnIo) {
+        let (page, place) = (io.key.slot() as usize / PAGE, io.key.slot() as usize % PAGE);
+        while self.0.len() <= page {
+            self.0.push((0..PAGE).map(|_| None).collect());
+        }
+        self.0[page][place] = Some(io);
+    }
+
+    fn get(&mut self, key: Key) -> Option<&mut ConnIo> {
+        let slot = key.slot() as usize;
+        let io = self.0.get_mut(slot / PAGE)?.get_mut(slot % PAGE)?.as_mut()?;
+        (io.key == key).then_some(io)
+    }
 }
 
 /// What one core sends another: when, and what.
@@ -55,7 +79,7 @@ type Batch = (Micros, Vec<MeshMsg>);
 /// One core.
 pub(super) struct Node {
     pub(super) core: Rc<Core>,
-    conns: RefCell<Vec<Option<(Key, Rc<ConnIo>)>>>,
+    conns: RefCell<Conns>,
     outlets: Vec<Outlet<Batch>>,
     inbox: Inbox<Batch>,
     out: Cell<Vec<u8>>,
@@ -64,11 +88,16 @@ pub(super) struct Node {
     keep_sent: Cell<bool>,
     /// Requests for the admin core.
     pub(super) forwarded: RefCell<Vec<Forwarded>>,
+    /// A flush was asked for.
     flush: Rc<Cell<bool>>,
+    /// A round is under way, whose end is a flush.
+    in_round: Cell<bool>,
     clock: Rc<Cell<Micros>>,
     tally: Rc<Cell<Tally>>,
 }
 
+/// Connections written to at one time of the clock.
+const WRITES_A_CLOCK: usize = 16;
 /// Bytes joined into one write.
 const WRITE_BYTES: usize = 64 << 10;
 /// The moment at which the cores start, in microseconds.
@@ -115,6 +144,7 @@ pub(super) fn nodes(
             keep_sent: Cell::new(false),
             forwarded: RefCell::default(),
             flush,
+            in_round: Cell::new(false),
             clock: Rc::clone(&clock),
             tally: Rc::clone(tally),
         }
@@ -127,43 +157,40 @@ impl Node {
     pub(super) fn open(&self) -> Key {
         let peer = SocketAddr::from(([127, 0, 0, 1], 4_000));
         let key = self.core.with(|shard| shard.open_conn(peer)).expect("below the limit");
-        let mut conns = self.conns.borrow_mut();
-        let slot = key.slot() as usize;
-        if conns.len() <= slot {
-            conns.resize_with(slot + 1, || None);
-        }
-        conns[slot] = Some((key, Rc::new(ConnIo { unsent: RefCell::default() })));
+        self.conns.borrow_mut().put(ConnIo { key, backlog: None });
         key
     }
 
     /// The peer is gone.
     pub(super) fn close(&self, key: Key) {
         self.core.with(|shard| shard.handle_eof(key));
-        self.conns.borrow_mut()[key.slot() as usize] = None;
+        self.conns.borrow_mut().0[key.slot() as usize / PAGE][key.slot() as usize % PAGE] = None;
     }
 
-    fn conn(&self, key: Key) -> Option<Rc<ConnIo>> {
-        match self.conns.borrow().get(key.slot() as usize) {
-            Some(Some((owner, io))) if *owner == key => Some(Rc::clone(io)),
-            _ => None,
-        }
-    }
-
-    /// What one read of a connection brought. Whole frames and requests only.
+    /// What one read of a connection brought, as part of a round. Whole frames and requests only.
     pub(super) fn read(&self, key: Key, bytes: &mut [u8]) {
+        self.core.claim_flush();
+        self.in_round.set(true);
+        let paused = self.core.with(|shard| shard.reads_paused(key));
+        assert!(!paused, "no case is over a limit");
+        self.core.at_one_time(|| self.read_into(key, bytes));
+    }
+
+    fn read_into(&self, key: Key, bytes: &mut [u8]) {
         let count = bytes.len();
+        let unread = self.conns.borrow_mut().get(key).and_then(|io| io.backlog.take());
+        assert!(unread.is_none(), "nothing is left over");
         self.core.with(|shard| shard.counters_mut().bytes_in += count as u64);
         let used = self.feed(key, bytes);
         assert_eq!(used, count, "a case hands in whole frames");
+        if let Some(io) = self.conns.borrow_mut().get(key) {
+            io.backlog = None;
+        }
         self.core.with(|shard| shard.note_partial(key, 0));
-        // Asked twice there: whether to receive at once again, and whether to wait for input.
-        std::hint::black_box(self.core.with(|shard| shard.is_busy(key) || shard.reads_paused(key)));
-        let paused = self.core.with(|shard| shard.reads_paused(key));
-        assert!(!paused, "no case is over a limit");
     }
 
     fn feed(&self, key: Key, bytes: &mut [u8]) -> usize {
-        let received_at = self.core.now_us();
+        let received_at = self.core.with(|shard| shard.now());
         let mut used = 0;
         loop {
             match self.core.with(|shard| shard.next(key, &mut bytes[used..])) {
@@ -181,18 +208,19 @@ impl Node {
         }
     }
 
-    /// The end of a tick, if one was asked for.
+    /// The end of a round, or a flush that was asked for.
     pub(super) fn flush(&self) {
-        if !self.flush.replace(false) {
+        let asked = self.flush.replace(false);
+        if self.in_round.replace(false) {
+            self.run_due();
+        } else if !asked {
             return;
         }
         loop {
             self.core.pump();
             while self.core.with(Shard::take_log).is_some() {}
             self.send_batches();
-            while let Some(key) = self.core.with(Shard::take_dirty) {
-                self.write(key);
-            }
+            while self.write_some() {}
             for key in self.core.with(Shard::take_resumed) {
                 if self.core.with(|shard| shard.needs_step(key)) {
                     self.feed(key, &mut []);
@@ -203,6 +231,17 @@ impl Node {
             }
         }
         self.core.begin_flush();
+    }
+
+    /// Writes to some of those that have something waiting. True if more may be left.
+    fn write_some(&self) -> bool {
+        self.core.at_one_time(|| {
+            for _ in 0..WRITES_A_CLOCK {
+                let Some(key) = self.core.with(Shard::take_dirty) else { return false };
+                self.write(key);
+            }
+            true
+        })
     }
 
     fn send_batches(&self) {
@@ -218,18 +257,17 @@ impl Node {
     }
 
     fn write(&self, key: Key) {
-        let Some(io) = self.conn(key) else { return };
         if self.core.with(|shard| shard.is_aborted(key)) {
             return;
         }
-        if !io.unsent.borrow().is_empty() {
+        if self.conns.borrow_mut().get(key).is_none_or(|io| io.backlog.is_some()) {
             return;
         }
         let mut buffer = self.out.take();
         loop {
             buffer.clear();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
-            self.send(&buffer);
+            self.send(key, &buffer);
             if !fill.more {
                 break;
             }
@@ -237,8 +275,8 @@ impl Node {
         self.out.replace(buffer);
     }
 
-    fn send(&self, bytes: &[u8]) {
-        if bytes.is_empty() {
+    fn send(&self, key: Key, bytes: &[u8]) {
+        if bytes.is_empty() || self.conns.borrow_mut().get(key).is_none() {
             return;
         }
         let mut tally = self.tally.get();

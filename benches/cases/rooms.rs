@@ -1,9 +1,10 @@
 //! The room index of one core, alone.
 
 use std::hint::black_box;
+use std::ops::Range;
 
 use corewire::base::hasher;
-use corewire::socketio::{Joined, Member, Rooms};
+use corewire::socketio::{Joined, Member, Memberships, Rooms};
 
 use super::{Case, Live, live, steady};
 
@@ -24,33 +25,43 @@ pub(super) fn cases() -> Vec<Case> {
 /// How many come and go in a run: how far a table is searched differs from one to the next.
 const GUESTS: Member = 32;
 
+/// The rooms of each socket.
+struct Lists(Vec<Joined>);
+
+impl Memberships for Lists {
+    fn of(&mut self, member: Member) -> &mut Joined {
+        &mut self.0[member as usize]
+    }
+}
+
 /// A room that has so many members beside its guests.
 struct Crowd {
     rooms: Rooms,
-    /// The list of each guest's rooms.
-    guests: Vec<Joined>,
-    first_guest: Member,
+    lists: Lists,
+    guests: Range<Member>,
 }
 
 impl Crowd {
     fn new(members: Member) -> Self {
         let mut rooms = Rooms::new(hasher(5));
+        let guests = members..members + GUESTS;
+        let mut lists = Lists((0..guests.end).map(|_| Joined::default()).collect());
         for member in 0..members {
-            rooms.join(member, &mut Joined::new(), ROOM);
+            rooms.join(member, &mut lists, ROOM);
         }
-        Self { rooms, guests: vec![Joined::new(); GUESTS as usize], first_guest: members }
+        Self { rooms, lists, guests }
     }
 
     fn join(&mut self) {
-        for (guest, joined) in (self.first_guest..).zip(&mut self.guests) {
-            black_box(self.rooms.join(guest, joined, black_box(ROOM)));
+        for guest in self.guests.clone() {
+            black_box(self.rooms.join(guest, &mut self.lists, black_box(ROOM)));
         }
     }
 
     /// In the order they came, so that each leaves a gap that another one fills.
     fn leave(&mut self) {
-        for (guest, joined) in (self.first_guest..).zip(&mut self.guests) {
-            black_box(self.rooms.leave(guest, joined, black_box(ROOM)));
+        for guest in self.guests.clone() {
+            black_box(self.rooms.leave(guest, &mut self.lists, black_box(ROOM)));
         }
     }
 }
@@ -67,15 +78,15 @@ fn leave(members: Member) -> Box<dyn Live> {
 
 fn open_and_close() -> Box<dyn Live> {
     steady(Crowd::new(1_000), |crowd| {
-        let joined = &mut crowd.guests[0];
-        crowd.rooms.join(crowd.first_guest, joined, black_box("alone"));
-        crowd.rooms.leave(crowd.first_guest, joined, black_box("alone"));
+        let guest = crowd.guests.start;
+        crowd.rooms.join(guest, &mut crowd.lists, black_box("alone"));
+        crowd.rooms.leave(guest, &mut crowd.lists, black_box("alone"));
     })
 }
 
 fn members() -> Box<dyn Live> {
     steady(Crowd::new(1_000), |crowd| {
-        let sum: u64 = crowd.rooms.members(black_box(ROOM)).iter().copied().map(u64::from).sum();
+        let sum: u64 = crowd.rooms.members(black_box(ROOM)).map(u64::from).sum();
         black_box(sum);
     })
 }
