@@ -23,6 +23,8 @@ mod once;
 mod process;
 #[path = "server/program.rs"]
 mod program;
+#[path = "server/rounds.rs"]
+mod rounds;
 #[path = "server/transports.rs"]
 mod transports;
 #[path = "server/wire.rs"]

@@ -91,11 +91,15 @@ impl Core {
     /// Runs something short in which all verbs happen at the same time: the clock is read once
     /// and not at every verb, of which an event has a dozen.
     pub fn at_one_time<R>(&self, short: impl FnOnce() -> R) -> R {
+        struct Held<'a>(&'a Cell<bool>, bool);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
         self.tell_time();
-        let before = self.holds_time.replace(true);
-        let result = short();
-        self.holds_time.set(before);
-        result
+        let _held = Held(&self.holds_time, self.holds_time.replace(true));
+        short()
     }
 
     /// The one way into the shard. The closure cannot be async, so a borrow cannot live across

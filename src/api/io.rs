@@ -121,8 +121,9 @@ impl Io {
         keys.into_iter().map(|key| self.socket(key)).collect()
     }
 
-    /// A page of the joined sockets of a namespace on this core: `limit` of those after `after`,
-    /// and after which one the next page begins. Sockets that come meanwhile may be left out.
+    /// A page of the joined sockets of a namespace on this core: up to `limit` of those after
+    /// `after`, and where the next page begins. It may be short or empty although more follow.
+    /// Sockets that come meanwhile may be left out.
     #[must_use]
     pub fn page_here(
         &self,

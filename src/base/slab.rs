@@ -152,10 +152,15 @@ impl<T> Slab<T> {
     /// The keys of those that live, in the order of their slots, from the one after `after` on.
     pub fn keys_after(&self, after: Option<u32>) -> impl Iterator<Item = Key> {
         let from = after.map_or(0, |slot| slot.saturating_add(1));
+        (from..self.slots()).filter_map(|slot| self.key_at(slot))
+    }
+
+    /// Slots ever used: every entry lives in one below.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
         let last = self.pages.last().map_or(0, Vec::len);
         let slots = self.pages.len().saturating_sub(1) * PAGE_SLOTS + last;
-        let slots = u32::try_from(slots).unwrap_or(END);
-        (from..slots).filter_map(|slot| self.key_at(slot))
+        u32::try_from(slots).unwrap_or(END)
     }
 
     /// Whatever lives in `slot` now, to change it.

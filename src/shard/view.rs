@@ -129,8 +129,9 @@ impl Shard {
         keys.filter(|key| self.is_joined(*key)).collect()
     }
 
-    /// Joined sockets of a namespace here in the order of their slots, `limit` of those after
-    /// `after`, and after which one to go on.
+    /// Joined sockets of a namespace here in the order of their slots, up to `limit` of those
+    /// after `after`, and after which slot to go on. Looks at [`LOOKED_AT_MAX`] slots at most, so
+    /// a page may be short or empty although more follow.
     #[must_use]
     pub fn page_of(
         &self,
@@ -138,17 +139,22 @@ impl Shard {
         after: Option<u32>,
         limit: usize,
     ) -> (Vec<Key>, Option<u32>) {
-        let Some(slot) = self.namespaces.find(namespace) else { return (Vec::new(), None) };
-        let is_of = |key: &Key| {
-            let socket = self.sockets.get(*key);
-            socket.is_some_and(|socket| socket.namespace == slot && self.is_joined(*key))
-        };
-        let keys = self.sockets.keys_after(after).filter(is_of);
-        let mut found: Vec<Key> = keys.take(limit.saturating_add(1)).collect();
-        let more = found.len() > limit;
-        found.truncate(limit);
-        let next = if more { found.last().map(|key| key.slot()).or(after) } else { None };
-        (found, next)
+        let Some(wanted) = self.namespaces.find(namespace) else { return (Vec::new(), None) };
+        let from = after.map_or(0, |slot| slot.saturating_add(1));
+        let end = self.sockets.slots();
+        let mut found = Vec::new();
+        for slot in from..end.min(from.saturating_add(LOOKED_AT_MAX)) {
+            if found.len() == limit {
+                return (found, slot.checked_sub(1));
+            }
+            let Some(key) = self.sockets.key_at(slot) else { continue };
+            let is_of = self.sockets.get(key).is_some_and(|socket| socket.namespace == wanted);
+            if is_of && self.is_joined(key) {
+                found.push(key);
+            }
+        }
+        let looked_at = from.saturating_add(LOOKED_AT_MAX);
+        (found, (looked_at < end).then(|| looked_at - 1))
     }
 
     /// Connections that are open.
@@ -199,3 +205,6 @@ impl Shard {
         self.resumed.extend(post);
     }
 }
+
+/// Slots that one question for a page looks at, however few it finds.
+const LOOKED_AT_MAX: u32 = 4_096;

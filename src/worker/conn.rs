@@ -19,8 +19,10 @@ pub(super) struct ConnIo {
     key: Key,
     /// There is input, or an end, that we have not come to.
     readable: bool,
-    /// An end follows the input: a short read is not the last one.
-    hangs_up: bool,
+    /// A short read is not the last one, see [`Sign::reads_on`].
+    reads_on: bool,
+    /// Nobody takes an answer any more: its input is read to the end without waiting.
+    broken: bool,
     /// No more input: the end was read, or the connection is broken.
     ended: bool,
     /// What is unread may be looked at again.
@@ -56,6 +58,12 @@ impl ConnIo {
 
     pub(super) fn take_unsent(&mut self) -> Vec<u8> {
         self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unsent)).unwrap_or_default()
+    }
+
+    /// The connection is broken: what waits for it will not be sent, nothing more is read.
+    pub(super) fn give_up(&mut self) {
+        self.take_unsent();
+        self.ended = true;
     }
 
     fn keep_unread(&mut self, bytes: Vec<u8>) {
@@ -139,7 +147,8 @@ impl Worker {
             fd,
             key,
             readable: false,
-            hangs_up: false,
+            reads_on: false,
+            broken: false,
             ended: false,
             look,
             again: false,
@@ -158,7 +167,8 @@ impl Worker {
         let mut unsent = false;
         if let Some(io) = self.conns.borrow_mut().get(sign.key) {
             io.readable |= sign.readable;
-            io.hangs_up |= sign.hangs_up;
+            io.reads_on |= sign.reads_on;
+            io.broken |= sign.broken;
             unsent = sign.writable && io.has_unsent();
         }
         if unsent {
@@ -244,7 +254,7 @@ impl Worker {
         }
         let waits =
             || self.core.with(|shard| (unread && shard.is_busy(key)) || shard.reads_paused(key));
-        if io.readable && !waits() { Move::Read } else { Move::Rest }
+        if io.readable && (io.broken || !waits()) { Move::Read } else { Move::Rest }
     }
 
     /// Receives once and feeds it to the shard.
@@ -270,9 +280,8 @@ impl Worker {
                 }
                 Ok(Some(count)) => count,
             };
-            // A stream that gave less than it was asked for has no more; an end would have been
-            // announced, or will be.
-            io.readable = count == scratch.len() || io.hangs_up;
+            // A stream that gave less than it was asked for has no more, unless it was said to.
+            io.readable = count == scratch.len() || io.reads_on;
             (count, io.take_unread())
         };
         self.core.with(|shard| shard.counters_mut().bytes_in += count as u64);

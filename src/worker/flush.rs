@@ -140,7 +140,9 @@ impl Worker {
         let mut conns = self.conns.borrow_mut();
         let Some(io) = conns.get(key) else { return false };
         let Ok(count) = fd::send(&io.fd, bytes) else {
-            fd::shut(&io.fd, true);
+            io.give_up();
+            drop(conns);
+            self.look_again(key);
             return false;
         };
         if count == bytes.len() {
@@ -166,7 +168,12 @@ impl Worker {
                 }
                 return;
             }
-            Err(_) => fd::shut(&io.fd, true),
+            Err(_) => {
+                io.give_up();
+                drop(conns);
+                self.look_again(key);
+                return;
+            }
         }
         drop(conns);
         self.core.with(|shard| shard.handle_written(key));

@@ -27,8 +27,11 @@ pub(super) struct Sign {
     pub(super) readable: bool,
     /// The kernel may take more.
     pub(super) writable: bool,
-    /// The peer is done, or the connection is broken: an end follows the input.
-    pub(super) hangs_up: bool,
+    /// A short read is not the last one: an end follows the input, or there is a mark in it (urgent
+    /// data), at which a read stops.
+    pub(super) reads_on: bool,
+    /// The connection is broken: nobody takes an answer any more.
+    pub(super) broken: bool,
 }
 
 impl Ready {
@@ -53,7 +56,8 @@ impl Ready {
     /// # Errors
     /// The kernel has no memory for it.
     pub(super) fn add(&self, fd: BorrowedFd<'_>, key: Key) -> io::Result<()> {
-        let interest = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
+        let input = EventFlags::IN | EventFlags::PRI | EventFlags::RDHUP;
+        let interest = input | EventFlags::OUT | EventFlags::ET;
         Ok(epoll::add(&self.watch, fd, EventData::new_u64(key.to_u64()), interest)?)
     }
 
@@ -76,12 +80,14 @@ impl Ready {
 impl From<&Event> for Sign {
     fn from(event: &Event) -> Self {
         let flags = event.flags;
-        let hangs_up = flags.intersects(EventFlags::RDHUP | EventFlags::HUP | EventFlags::ERR);
+        let broken = flags.intersects(EventFlags::HUP | EventFlags::ERR);
+        let reads_on = broken || flags.intersects(EventFlags::RDHUP | EventFlags::PRI);
         Self {
             key: Key::from_u64(event.data.u64()),
-            readable: hangs_up || flags.contains(EventFlags::IN),
-            writable: hangs_up || flags.contains(EventFlags::OUT),
-            hangs_up,
+            readable: reads_on || flags.contains(EventFlags::IN),
+            writable: broken || flags.contains(EventFlags::OUT),
+            reads_on,
+            broken,
         }
     }
 }

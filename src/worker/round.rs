@@ -50,9 +50,21 @@ pub(super) async fn serve(worker: Rc<Worker>) -> io::Result<()> {
 }
 
 impl Worker {
+    /// Lets the runtime come to its driver once: other tasks, new connections, the inbox and the
+    /// runtime's timers get their turn, however much is left to do here.
+    ///
+    /// Yielding is not enough. Timers of monoio run when nothing is runnable, and without a ring a
+    /// wait for what is ready already is no wait; a descriptor it has never seen always is one.
+    pub(super) async fn park_once(&self) {
+        let Ok(fd) = self.always_readable.try_clone() else { return yield_now().await };
+        let Ok(fd) = monoio::net::TcpStream::from_std(fd.into()) else { return yield_now().await };
+        // It is readable; that the wait fails would only end it.
+        let _readable = fd.readable(false).await;
+    }
+
     async fn round(self: &Rc<Self>, events: &mut Vec<rustix::event::epoll::Event>) {
         self.core.claim_flush();
-        let more = self.drive_again();
+        self.drive_again();
         for _ in 0..BATCHES_A_ROUND {
             let count = self.ready.take(events);
             for event in events.iter() {
@@ -62,11 +74,10 @@ impl Worker {
                 break;
             }
         }
-        // Timers of the runtime rest while any task is runnable; deadlines do not.
         self.run_due();
         self.flush_now().await;
-        if more {
-            yield_now().await;
+        if self.on_epoll || !self.again.borrow().is_empty() {
+            self.park_once().await;
         }
     }
 }

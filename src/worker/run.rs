@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::task::Waker;
@@ -77,6 +78,10 @@ pub(super) struct Worker {
     pub(super) ready: Ready,
     /// Connections that are to be looked at again, although the kernel has nothing new of them.
     pub(super) again: RefCell<Vec<Key>>,
+    /// For [`Self::park_once`].
+    pub(super) always_readable: OwnedFd,
+    /// There is no ring: a wait for what is ready already lets nobody else run.
+    pub(super) on_epoll: bool,
     /// Who goes round, while it waits.
     pub(super) round_waker: Cell<Option<Waker>>,
     pub(super) outlets: Vec<Outlet<Item>>,
@@ -136,8 +141,8 @@ pub fn run(start: WorkerStart) {
         start.cpu.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
     let started = start.started.clone();
     let core = start.core;
-    let ready = match Ready::new() {
-        Ok(ready) => ready,
+    let watches = match watches() {
+        Ok(watches) => watches,
         Err(error) => {
             let _gone = started.send(Err(error));
             return;
@@ -150,14 +155,20 @@ pub fn run(start: WorkerStart) {
         }
         // The main thread waits for this; if it is gone there is nobody to tell.
         let _gone = start.started.send(Ok((core, rung, why)));
-        live(start, ready)
+        live(start, watches, rung == Rung::Epoll)
     });
     if let Err(error) = outcome {
         let _gone = started.send(Err(error));
     }
 }
 
-async fn live(start: WorkerStart, ready: Ready) {
+/// The watch over connections, and a descriptor that is always readable.
+fn watches() -> io::Result<(Ready, OwnedFd)> {
+    let flags = rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC;
+    Ok((Ready::new()?, rustix::event::eventfd(1, flags)?))
+}
+
+async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on_epoll: bool) {
     let mut settings = start.settings;
     settings.limits.inbox_batches_max = settings.limits.inbox_batches_max.max(1);
     let mut chance = Chance::new();
@@ -178,6 +189,8 @@ async fn live(start: WorkerStart, ready: Ready) {
         conns: RefCell::new(Conns::default()),
         ready,
         again: RefCell::new(Vec::new()),
+        always_readable,
+        on_epoll,
         round_waker: Cell::new(None),
         outlets: start.outlets,
         to_admin: start.to_admin,
