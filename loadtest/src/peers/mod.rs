@@ -14,6 +14,7 @@
 
 pub mod bare;
 pub mod cli;
+pub mod quiet;
 pub mod results;
 pub mod rounds;
 pub mod server;

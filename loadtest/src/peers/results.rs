@@ -59,12 +59,33 @@ pub struct Row {
     pub faults: u64,
     /// Measured time.
     pub seconds: f64,
+    /// Share of the two CPUs' time that other programs took, from the server's start to its end.
+    pub others: f64,
 }
 
+/// A run that is over.
+#[derive(Clone, Debug)]
+pub struct Run {
+    /// What the load found.
+    pub report: Report,
+    /// [`Row::others`].
+    pub others: f64,
+}
+
+/// Others took so much that a rate is no longer the server's own.
+const OTHERS_MAX: f64 = 0.05;
+
 impl Row {
+    /// Whether other programs ran beside the server and its client.
+    #[must_use]
+    pub fn is_disturbed(&self) -> bool {
+        self.others > OTHERS_MAX
+    }
+
     /// What a run says, for the comparison.
     #[must_use]
-    pub fn of(workload: &str, round: u32, server: Which, report: &Report) -> Self {
+    pub fn of(workload: &str, round: u32, server: Which, run: &Run) -> Self {
+        let report = &run.report;
         let side = report.server.as_ref();
         let main = ["round_trip", "delivery", "connect"]
             .into_iter()
@@ -86,6 +107,7 @@ impl Row {
             anon_bytes: side.and_then(|side| side.anon_bytes_per_connection),
             faults: oracle.lost + oracle.doubled + oracle.reordered + oracle.corrupted,
             seconds: report.totals.seconds,
+            others: run.others,
         }
     }
 }
@@ -164,6 +186,7 @@ pub(super) mod tests {
             anon_bytes: None,
             faults: 0,
             seconds: 1.0,
+            others: 0.0,
         }
     }
 

@@ -2,11 +2,11 @@
 
 use std::path::Path;
 
-use super::results::{Results, Row};
+use super::quiet;
+use super::results::{Results, Row, Run};
 use super::server::{Programs, Running, Which};
 use super::workloads::Workload;
 use crate::engine;
-use crate::model::Report;
 use crate::wire::rest::Rest;
 use crate::wire::target::Target;
 
@@ -44,13 +44,13 @@ pub fn run(
                 if !workload.includes(which) {
                     continue;
                 }
-                let report = one(plan, workload, which, results)
+                let run = one(plan, workload, which, results)
                     .map_err(|why| format!("{} on {}: {why}", workload.name, which.name()))?;
-                let row = Row::of(workload.name, round, which, &report);
+                let row = Row::of(workload.name, round, which, &run);
                 say(&line(&row));
                 if results.started_at.is_empty() {
-                    results.started_at.clone_from(&report.started_at);
-                    results.machine = report.machine;
+                    results.started_at.clone_from(&run.report.started_at);
+                    results.machine = run.report.machine;
                 }
                 rows.push(row);
             }
@@ -76,12 +76,7 @@ fn in_turn(servers: &[Which], round: u32) -> Vec<Which> {
 }
 
 /// Starts a server, puts the load on it, ends it.
-fn one(
-    plan: &Plan,
-    workload: &Workload,
-    which: Which,
-    results: &Results,
-) -> Result<Report, String> {
+fn one(plan: &Plan, workload: &Workload, which: Which, results: &Results) -> Result<Run, String> {
     let scenario = workload.scenario(which, plan.seconds)?;
     let server = Running::start(which, &plan.programs, results.server_core)?;
     let url = Target::parse(&server.url)?;
@@ -92,18 +87,23 @@ fn one(
         quiet: true,
         anon_before: None,
     };
-    engine::run(&scenario, &options)
+    let cores = [results.server_core, results.client_core];
+    let pids = [server.pid(), std::process::id()];
+    let before = quiet::look(cores, pids);
+    let report = engine::run(&scenario, &options)?;
+    Ok(Run { report, others: quiet::others(before, quiet::look(cores, pids)) })
 }
 
 fn line(row: &Row) -> String {
     format!(
-        "round {} {:<13} {:<13} {:>10.0}/s {:>8} us/op  client {:>3.0} %{}{}",
+        "round {} {:<13} {:<13} {:>10.0}/s {:>8} us/op  client {:>3.0} %  others {:>2.0} %{}{}",
         row.round + 1,
         row.workload,
         row.server.name(),
         row.rate,
         row.cpu_us.map_or_else(|| String::from("-"), |us| format!("{us:.2}")),
         100.0 * row.client_busy,
+        100.0 * row.others,
         if row.client_was_the_limit { " (the limit)" } else { "" },
         if row.faults > 0 { format!(" FAULTS: {}", row.faults) } else { String::new() },
     )

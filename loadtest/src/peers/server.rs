@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde::{Deserialize, Serialize};
@@ -84,34 +84,40 @@ pub struct Programs {
 }
 
 impl Programs {
+    /// The program goes through `setpriv`, which becomes it: so the kernel ends it with this
+    /// process, however this process ends.
     fn command(&self, which: Which, core: usize) -> Command {
-        let corewire = |program: &PathBuf| {
-            let mut command = Command::new(program);
-            command.args(["--workers", "1", "--worker-cores", &core.to_string()]);
-            command.args(["--admin-listen", "127.0.0.1:0"]);
-            command
-        };
-        let mut command = match which {
-            Which::Corewire => corewire(&self.bench_server),
-            Which::Gateway => {
-                let mut command = corewire(&self.gateway);
-                command.args(["--rooms-open", "true"]);
-                command
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "--"]);
+        command.arg(self.program(which));
+        match which {
+            Which::Corewire | Which::Gateway => {
+                command.args(["--workers", "1", "--worker-cores", &core.to_string()]);
+                command.args(["--admin-listen", "127.0.0.1:0"]);
             }
-            Which::Socketioxide => Command::new(&self.socketioxide),
             Which::Socketio => {
-                let mut command = Command::new("node");
                 command.env("NODE_ENV", "production").arg(&self.socketio);
-                command
             }
             Which::Bare => {
-                let mut command = Command::new(&self.itself);
                 command.arg("bare-server");
-                command
             }
-        };
+            Which::Socketioxide => {}
+        }
+        if which == Which::Gateway {
+            command.args(["--rooms-open", "true"]);
+        }
         command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
         command
+    }
+
+    fn program(&self, which: Which) -> &Path {
+        match which {
+            Which::Corewire => &self.bench_server,
+            Which::Gateway => &self.gateway,
+            Which::Socketioxide => &self.socketioxide,
+            Which::Socketio => Path::new("node"),
+            Which::Bare => &self.itself,
+        }
     }
 
     fn log(&self) -> Result<File, String> {
@@ -138,10 +144,10 @@ impl Running {
     pub fn start(which: Which, programs: &Programs, core: usize) -> Result<Self, String> {
         let mut command = programs.command(which, core);
         command.stderr(programs.log()?);
-        let program = PathBuf::from(command.get_program()).display().to_string();
+        let program = programs.program(which).display().to_string();
         let mut child = cores::pinned(core, || command.spawn())
             .and_then(|spawned| spawned)
-            .map_err(|why| format!("{program}: {why}; loadtest/peers/run builds all of them"))?;
+            .map_err(|why| format!("setpriv (of util-linux): {why}"))?;
         let Some(stdout) = child.stdout.take() else {
             return Err(format!("{program}: it has no output"));
         };
@@ -151,7 +157,9 @@ impl Running {
             None => {
                 end(&mut child);
                 let log = programs.log.display();
-                Err(format!("{program}: it ended before it listened; {log} says why"))
+                Err(format!(
+                    "{program}: it did not begin to listen; {log} says why, and loadtest/peers/run builds it"
+                ))
             }
         }
     }
@@ -212,10 +220,10 @@ mod tests {
         let error = Running::start(Which::Corewire, &programs, 0).unwrap_err();
         assert!(error.contains("/nonexistent") && error.contains("loadtest/peers/run"), "{error}");
         let error = Running::start(Which::Socketioxide, &programs, 0).unwrap_err();
-        assert!(error.contains("before it listened"), "{error}");
+        assert!(error.contains("did not begin"), "{error}");
         programs.socketioxide = PathBuf::from("echo");
         let error = Running::start(Which::Socketioxide, &programs, 0).unwrap_err();
-        assert!(error.contains("before it listened"), "{error}");
+        assert!(error.contains("did not begin"), "{error}");
     }
 
     #[test]

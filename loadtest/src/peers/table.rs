@@ -19,6 +19,8 @@ pub struct Ratio {
     pub rounds: usize,
     /// In some round the client was the limit of one of them: what it says of rates is the client's.
     pub is_clients: bool,
+    /// In some round other programs ran beside one of them.
+    pub is_disturbed: bool,
 }
 
 /// The figure of a measure in a row: less is better, so a rate is turned round.
@@ -53,7 +55,7 @@ pub fn ratio(rows: &[Row], workload: &str, server: Which, measure: Measure) -> O
         rows.iter().filter(move |row| row.workload == workload && row.server == which)
     };
     let mut pairs = Vec::new();
-    let mut is_clients = false;
+    let (mut is_clients, mut is_disturbed) = (false, false);
     for ours in of(Which::Corewire) {
         let Some(theirs) = of(server).find(|row| row.round == ours.round) else { continue };
         let (Some(our_cost), Some(their_cost)) = (cost(ours, measure), cost(theirs, measure))
@@ -61,6 +63,7 @@ pub fn ratio(rows: &[Row], workload: &str, server: Which, measure: Measure) -> O
             continue;
         };
         is_clients |= ours.client_was_the_limit || theirs.client_was_the_limit;
+        is_disturbed |= ours.is_disturbed() || theirs.is_disturbed();
         pairs.push((our_cost, their_cost));
     }
     let ratios = sorted(pairs.iter().map(|(ours, theirs)| theirs / ours));
@@ -74,6 +77,7 @@ pub fn ratio(rows: &[Row], workload: &str, server: Which, measure: Measure) -> O
         spread: (ratios.last()? - ratios.first()?) / median,
         rounds: ratios.len(),
         is_clients: is_clients && measure == Measure::Rate,
+        is_disturbed: is_disturbed && measure == Measure::Rate,
     })
 }
 
@@ -158,14 +162,21 @@ fn ratios(results: &Results) -> String {
              ratio of rates is the client's, and only the CPU for an operation counts.\n",
         );
     }
+    if results.rows.iter().any(Row::is_disturbed) {
+        text.push_str(
+            "\n\u{2020} Other programs took over 5 % of the two CPUs in at least one of the runs: \
+             the ratio of rates is partly theirs.\n",
+        );
+    }
     text
 }
 
 fn ratio_cell(found: &Ratio) -> String {
     format!(
-        "**{:.2}**{} ({:.2}; {:.0} %; {})",
+        "**{:.2}**{}{} ({:.2}; {:.0} %; {})",
         found.median,
         if found.is_clients { " \\*" } else { "" },
+        if found.is_disturbed { " \u{2020}" } else { "" },
         found.best_of,
         100.0 * found.spread,
         found.rounds
@@ -222,8 +233,8 @@ fn figures(results: &Results) -> String {
     let mut text = String::from(
         "Medians of the rounds (best in brackets):\n\n\
          | workload | server | rounds | operations/s | CPU-us/operation | server busy | \
-         client busy | p50 | p99 | memory/connection | faults |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         client busy | p50 | p99 | memory/connection | faults | others |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for workload in measured(results) {
         for server in Which::ALL {
@@ -263,7 +274,7 @@ fn figures_line(workload: &Workload, server: Which, rows: &[&Row]) -> String {
         shown(cpu.first().copied(), |us| format!("{us:.2}"))
     );
     format!(
-        "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+        "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
         workload.name,
         server.title(),
         rows.len(),
@@ -274,7 +285,8 @@ fn figures_line(workload: &Workload, server: Which, rows: &[&Row]) -> String {
         unless_idle(shown(median(&all(&|row| Some(row.p50_us))), micros)),
         unless_idle(shown(median(&all(&|row| Some(row.p99_us))), micros)),
         shown(memory, |bytes| format!("{:.2} KiB", bytes / 1024.0)),
-        rows.iter().map(|row| row.faults).sum::<u64>()
+        rows.iter().map(|row| row.faults).sum::<u64>(),
+        percent(&all(&|row| Some(row.others)))
     )
 }
 
