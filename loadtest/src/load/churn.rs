@@ -213,7 +213,7 @@ impl Load for Churn {
         did
     }
 
-    fn next_due(&self) -> Option<Nanos> {
+    fn next_due(&self, _now: Nanos) -> Option<Nanos> {
         let leaving = self.leaving.front().map(|(at, _)| *at);
         [self.begins_at, leaving].into_iter().flatten().min()
     }

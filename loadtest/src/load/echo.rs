@@ -131,11 +131,12 @@ impl Load for Echo {
     }
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
+        // What should have been sent by the end is sent, if after it.
+        if self.pace.is_some() && cx.has_begun() {
+            return self.send_paced(cx);
+        }
         if !cx.may_send() {
             return false;
-        }
-        if self.pace.is_some() {
-            return self.send_paced(cx);
         }
         if self.begins_at.take().is_none() {
             return false;
@@ -151,8 +152,12 @@ impl Load for Echo {
         true
     }
 
-    fn next_due(&self) -> Option<Nanos> {
+    fn next_due(&self, _now: Nanos) -> Option<Nanos> {
         self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()))
+    }
+
+    fn owes_sends(&self) -> bool {
+        self.pace.is_some_and(|pace| pace.next().is_some())
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
