@@ -159,7 +159,7 @@ impl Load for Churn {
         if is_event(packet, b"msg") {
             return self.hear(conn, packet);
         }
-        let Some((id, _)) = ack_id(packet) else { return };
+        let Some(id) = ack_id(packet) else { return };
         let churner = &mut self.churners[conn as usize];
         if id != churner.joins {
             cx.meter.oracle.corrupted += 1;

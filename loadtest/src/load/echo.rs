@@ -101,7 +101,7 @@ impl Load for Echo {
 
     #[inline]
     fn packet(&mut self, cx: &mut Cx<'_>, conn: u32, packet: &[u8]) {
-        let Some((id, _)) = ack_id(packet) else { return };
+        let Some(id) = ack_id(packet) else { return };
         cx.came();
         let text = self.talk.to_self.find(packet, &mut self.hint);
         let token = text.and_then(|text| self.talk.to_self.read(text));

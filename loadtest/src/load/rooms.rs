@@ -270,7 +270,7 @@ impl Load for Rooms {
     #[inline]
     fn packet(&mut self, cx: &mut Cx<'_>, conn: u32, packet: &[u8]) {
         if !is_event(packet, b"msg") {
-            if let Some((id, _)) = ack_id(packet) {
+            if let Some(id) = ack_id(packet) {
                 self.joined(cx, conn, id, packet);
             }
             return;
