@@ -51,11 +51,13 @@
 //! | [`api`] | what an application is written against |
 //! | [`gateway`] | the product, an application on `api` |
 //! | [`assets`] | the browser client, embedded |
+//! | [`doctor`] | what an operator should change on a machine |
 //! | `sim` | many cores and their clients under one seed |
 //! | `mesh` | channels between cores |
 //! | `worker` | one thread a core: sockets and the clock |
 //! | `admin` | REST, metrics, health |
 //! | `server` | start, signals, drain |
+//! | `survey` | reads the machine for the doctor |
 //! | [`manual`] | pages about more than one module |
 
 #[cfg(feature = "runtime")]
@@ -64,6 +66,7 @@ pub mod api;
 pub mod assets;
 pub mod base;
 pub mod config;
+pub mod doctor;
 pub mod engineio;
 pub mod gateway;
 pub mod http;
@@ -76,6 +79,8 @@ pub mod shard;
 
 pub mod sim;
 pub mod socketio;
+#[cfg(feature = "runtime")]
+pub mod survey;
 pub mod telemetry;
 #[cfg(feature = "runtime")]
 pub mod worker;

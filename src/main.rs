@@ -6,7 +6,9 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use corewire::config::{self, Command, Loaded, Options};
+use corewire::doctor::Report;
 use corewire::server::{Running, Server, StartError};
+use corewire::survey;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -17,7 +19,7 @@ const DEFAULT_FILE: &str = "corewire.toml";
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("corewire: {error}");
             ExitCode::from(if matches!(error, StartError::Config(_)) { 2 } else { 1 })
@@ -25,33 +27,30 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(args: &[String]) -> Result<(), StartError> {
+fn run(args: &[String]) -> Result<ExitCode, StartError> {
     let (command, args) = config::parse_command(args)?;
     match command {
-        Command::Serve => serve(&args),
+        Command::Serve => serve(&args)?,
+        Command::Doctor => return doctor(&args),
         Command::CheckConfig => {
             let loaded = load(&args)?;
             println!("the configuration is fine");
             drop(loaded);
-            Ok(())
         }
-        Command::DefaultConfig => {
-            print!("{}", config::default_toml());
-            Ok(())
-        }
-        Command::ConfigReference => {
-            print!("{}", config::reference_markdown());
-            Ok(())
-        }
-        Command::Version => {
-            println!("corewire {}", env!("CARGO_PKG_VERSION"));
-            Ok(())
-        }
-        Command::Help => {
-            print!("{}", config::help("corewire", &Options::gateway()));
-            Ok(())
-        }
+        Command::DefaultConfig => print!("{}", config::default_toml()),
+        Command::ConfigReference => print!("{}", config::reference_markdown()),
+        Command::Version => println!("corewire {}", env!("CARGO_PKG_VERSION")),
+        Command::Help => print!("{}", config::help("corewire", &Options::gateway())),
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Says what should be changed on this machine; 1 is for what would break a deployment.
+fn doctor(args: &[String]) -> Result<ExitCode, StartError> {
+    let (json, args) = config::take_format(args)?;
+    let report = Report::new(&survey::facts(&load(&args)?)?);
+    print!("{}", if json { report.json() } else { report.text() });
+    Ok(if report.breaks() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
 fn load(args: &[String]) -> Result<Loaded, StartError> {

@@ -29,9 +29,10 @@ fn failure() -> String {
          A polling client learns of its end from the answer of its next poll; its session waits for\n\
          that poll up to 30 s where there is something to say.\n\n\
          What keeps the server from starting is one line on standard error, and an exit code that\n\
-         is not 0: 2 for the configuration, 1 for the rest. A panic in a handler ends its socket. A\n\
-         panic inside a shard ends the process: half-changed state must not serve on, and a\n\
-         supervisor starts it anew.\n\n{}",
+         is not 0: 2 for the configuration, 1 for the rest. `corewire doctor` finds\n\
+         beforehand what the machine lacks for it, and what would end connections later. A panic\n\
+         in a handler ends its socket. A panic inside a shard ends the process: half-changed state\n\
+         must not serve on, and a supervisor starts it anew.\n\n{}",
         Ending::reference_markdown(),
     )
 }

@@ -5,6 +5,8 @@
 //! wait for an event, and no read waits for ever.
 #![expect(clippy::disallowed_methods, reason = "tests measure time and drive real sockets")]
 
+#[path = "server/doctor.rs"]
+mod doctor;
 #[path = "server/fixture.rs"]
 mod fixture;
 #[path = "server/golden.rs"]
@@ -21,6 +23,8 @@ mod once;
 mod process;
 #[path = "server/program.rs"]
 mod program;
+#[path = "server/rounds.rs"]
+mod rounds;
 #[path = "server/transports.rs"]
 mod transports;
 #[path = "server/wire.rs"]

@@ -32,6 +32,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("socketio", &["base"]),
     ("telemetry", &[]),
     ("config", &[]),
+    ("doctor", &["config"]),
     ("manual", &[]),
     ("shard", &["base", "http", "ws", "engineio", "socketio", "telemetry"]),
     ("assets", &["shard"]),
@@ -57,6 +58,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "admin",
         ],
     ),
+    ("survey", &["config", "doctor", "worker", "server"]),
 ];
 
 /// Folders that know no socket, clock, thread or environment: time and bytes are handed in.
@@ -71,6 +73,7 @@ const PURE: &[&str] = &[
     "gateway",
     "telemetry",
     "config",
+    "doctor",
     "assets",
     "sim",
     "manual",
@@ -308,7 +311,7 @@ fn read(folder: &Path, name: &str, into: &mut Vec<Source>) {
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();
-    for folder in ["src", "tests", "examples"] {
+    for folder in ["src", "tests", "examples", "benches"] {
         read(&root.join(folder), folder, &mut all);
     }
     assert!(all.len() > 100, "the sources were not found");

@@ -11,6 +11,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::check::oracle;
 use crate::engine::{self, Options};
 use crate::model::Report;
+use crate::peers::cli::{BareArgs, FloorArgs, PeersArgs};
 use crate::report;
 use crate::scenario::{self, Scenario};
 use crate::wire::rest::Rest;
@@ -33,6 +34,13 @@ struct Cli {
 enum Command {
     /// Run a scenario against a server.
     Run(RunArgs),
+    /// Run Corewire and its peers in turns, and write the table of their ratios.
+    Peers(PeersArgs),
+    /// Measure what bare sends cost.
+    Floor(FloorArgs),
+    /// Serve the bench contract with bare system calls: the floor as a server of `peers`.
+    #[command(hide = true)]
+    BareServer(BareArgs),
     /// Show the report of an earlier run again, and write its files.
     Show(reports::ShowArgs),
     /// Compare two runs by their report.json: ratios, and one page that plots both.
@@ -90,16 +98,19 @@ pub fn main() -> ExitCode {
             return if error.use_stderr() { ExitCode::from(UNUSABLE) } else { ExitCode::SUCCESS };
         }
     };
-    let ended = match &cli.command {
-        Command::Run(args) => run(args).map(|report| verdict(&report)),
-        Command::Show(args) => reports::show(args).map(|report| {
+    let ended = match cli.command {
+        Command::Run(args) => run(&args).map(|report| verdict(&report)),
+        Command::Show(args) => reports::show(&args).map(|report| {
             print!("{}", report::table(&report));
             verdict(&report)
         }),
-        Command::Compare(args) => reports::compare(args).map(|text| {
+        Command::Compare(args) => reports::compare(&args).map(|text| {
             print!("{text}");
             ExitCode::SUCCESS
         }),
+        Command::Peers(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::Floor(args) => args.run().map(|()| ExitCode::SUCCESS),
+        Command::BareServer(args) => args.run().map(|()| ExitCode::SUCCESS),
     };
     match ended {
         Ok(code) => code,

@@ -34,6 +34,8 @@ pub struct Core {
     state: OnceCell<Rc<dyn Any>>,
     flush_asked: Cell<bool>,
     in_shard: Cell<bool>,
+    /// The clock is not read again for verbs, see [`Self::at_one_time`].
+    holds_time: Cell<bool>,
 }
 
 impl Core {
@@ -47,6 +49,7 @@ impl Core {
             state: OnceCell::new(),
             flush_asked: Cell::new(false),
             in_shard: Cell::new(false),
+            holds_time: Cell::new(false),
         })
     }
 
@@ -78,6 +81,27 @@ impl Core {
         self.host.now_us()
     }
 
+    /// Reads the clock and hands the time in; verbs inside [`Self::at_one_time`] go on from it.
+    pub(super) fn tell_time(&self) -> Micros {
+        let now = self.host.now_us();
+        self.shard.borrow_mut().set_now(now);
+        now
+    }
+
+    /// Runs something short in which all verbs happen at the same time: the clock is read once
+    /// and not at every verb, of which an event has a dozen.
+    pub fn at_one_time<R>(&self, short: impl FnOnce() -> R) -> R {
+        struct Held<'a>(&'a Cell<bool>, bool);
+        impl Drop for Held<'_> {
+            fn drop(&mut self) {
+                self.0.set(self.1);
+            }
+        }
+        self.tell_time();
+        let _held = Held(&self.holds_time, self.holds_time.replace(true));
+        short()
+    }
+
     /// The one way into the shard. The closure cannot be async, so a borrow cannot live across
     /// an await: that mistake does not compile.
     ///
@@ -87,7 +111,9 @@ impl Core {
         self.in_shard.set(true);
         let (result, output) = {
             let mut shard = self.shard.borrow_mut();
-            shard.set_now(self.host.now_us());
+            if !self.holds_time.get() {
+                shard.set_now(self.host.now_us());
+            }
             let result = verb(&mut shard);
             (result, shard.has_output())
         };
@@ -101,6 +127,11 @@ impl Core {
     /// Like [`Self::with`] for looking, without a clock read.
     pub(super) fn look<R>(&self, look: impl FnOnce(&Shard) -> R) -> R {
         look(&self.shard.borrow())
+    }
+
+    /// The host flushes in a moment, whatever happens until then: it need not be asked.
+    pub fn claim_flush(&self) {
+        self.flush_asked.set(true);
     }
 
     /// The host begins to flush: a new request to do so may come.

@@ -114,6 +114,27 @@ impl Io {
         keys.into_iter().map(|key| self.socket(key)).collect()
     }
 
+    /// The joined sockets of a room on this core.
+    #[must_use]
+    pub fn members_here(&self, namespace: &str, room: &str) -> Vec<Socket> {
+        let keys = self.core.look(|shard| shard.members_of(namespace, room));
+        keys.into_iter().map(|key| self.socket(key)).collect()
+    }
+
+    /// A page of the joined sockets of a namespace on this core: up to `limit` of those after
+    /// `after`, and where the next page begins. It may be short or empty although more follow.
+    /// Sockets that come meanwhile may be left out.
+    #[must_use]
+    pub fn page_here(
+        &self,
+        namespace: &str,
+        after: Option<u32>,
+        limit: usize,
+    ) -> (Vec<Socket>, Option<u32>) {
+        let (keys, next) = self.core.look(|shard| shard.page_of(namespace, after, limit));
+        (keys.into_iter().map(|key| self.socket(key)).collect(), next)
+    }
+
     /// Describes a socket of this core.
     #[must_use]
     pub fn socket_info(&self, key: Key) -> Option<SocketInfo> {

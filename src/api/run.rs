@@ -36,13 +36,15 @@ impl Core {
     /// Runs the handlers of a dispatch. `bytes` are those the host handed to the shard, and
     /// `received_at` is when it read them.
     pub fn run(self: &Rc<Self>, dispatch: Dispatch, bytes: &[u8], received_at: Micros) {
-        let began = self.now_us();
+        // The time at hand: what was read just now, or the end of the handler before. So an event
+        // costs one reading of the clock and not two, which is a tenth of what it costs.
+        let began = self.look(crate::shard::Shard::now);
         let socket = match &dispatch {
             Dispatch::Event { socket, .. } | Dispatch::Connect { socket } => Some(*socket),
             _ => None,
         };
         self.guarded(socket, || self.call(dispatch, bytes));
-        let ended = self.now_us();
+        let ended = self.tell_time();
         self.with(|shard| {
             shard.record(Stage::ReceiveToDispatch, began.saturating_sub(received_at));
             shard.record(Stage::Handler, ended - began);

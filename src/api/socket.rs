@@ -84,6 +84,12 @@ impl Socket {
         self.core.look(|shard| shard.socket_auth(self.key)).unwrap_or_else(|| Arc::from(""))
     }
 
+    /// Lets go of the auth payload, for an application that has read what it wants of it and
+    /// would rather have the memory; [`Self::raw_auth`] is empty from then on.
+    pub fn forget_auth(&self) {
+        self.core.with(|shard| shard.forget_auth(self.key));
+    }
+
     /// The auth payload read as a type; `None` if there was none or it does not fit.
     #[must_use]
     pub fn auth<T: DeserializeOwned>(&self) -> Option<T> {

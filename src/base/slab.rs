@@ -13,6 +13,19 @@ impl Key {
     pub const fn slot(self) -> u32 {
         self.slot
     }
+
+    /// As a number that the kernel keeps for us.
+    #[must_use]
+    pub const fn to_u64(self) -> u64 {
+        (self.generation as u64) << 32 | self.slot as u64
+    }
+
+    /// Back from [`Self::to_u64`].
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "the halves are taken apart")]
+    pub const fn from_u64(number: u64) -> Self {
+        Self { slot: number as u32, generation: (number >> 32) as u32 }
+    }
 }
 
 #[derive(Debug)]
@@ -134,6 +147,20 @@ impl<T> Slab<T> {
             (generation, Slot::Used(_)) => Some(Key { slot, generation: *generation }),
             _ => None,
         }
+    }
+
+    /// The keys of those that live, in the order of their slots, from the one after `after` on.
+    pub fn keys_after(&self, after: Option<u32>) -> impl Iterator<Item = Key> {
+        let from = after.map_or(0, |slot| slot.saturating_add(1));
+        (from..self.slots()).filter_map(|slot| self.key_at(slot))
+    }
+
+    /// Slots ever used: every entry lives in one below.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        let last = self.pages.last().map_or(0, Vec::len);
+        let slots = self.pages.len().saturating_sub(1) * PAGE_SLOTS + last;
+        u32::try_from(slots).unwrap_or(END)
     }
 
     /// Whatever lives in `slot` now, to change it.

@@ -14,6 +14,8 @@ pub enum Command {
     Serve,
     /// Read the configuration, say whether it is in order, and end.
     CheckConfig,
+    /// Check the machine this would run on.
+    Doctor,
     /// Print a configuration file.
     DefaultConfig,
     /// Print the reference of options.
@@ -25,9 +27,10 @@ pub enum Command {
 }
 
 /// Word, meaning, help.
-pub(super) const COMMANDS: [(&str, Command, &str); 6] = [
+pub(super) const COMMANDS: [(&str, Command, &str); 7] = [
     ("serve", Command::Serve, "Run the server (the default)"),
     ("check-config", Command::CheckConfig, "Check the configuration and end"),
+    ("doctor", Command::Doctor, "Check this machine (--format json for programs) and end"),
     ("default-config", Command::DefaultConfig, "Print a configuration file with every option"),
     ("config-reference", Command::ConfigReference, "Print the reference of every option"),
     ("version", Command::Version, "Print the version"),
@@ -60,6 +63,35 @@ pub fn parse_command(args: &[String]) -> Result<(Command, Vec<String>), ConfigEr
         }
         _ => Ok((Command::Serve, args.to_vec())),
     }
+}
+
+/// Takes `--format text` or `--format json`, which only `doctor` has, off `args`: whether it is
+/// JSON, and what is left.
+///
+/// # Errors
+/// Another format, or none.
+pub fn take_format(args: &[String]) -> Result<(bool, Vec<String>), ConfigError> {
+    let (mut json, mut rest) = (false, Vec::new());
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        let value = match arg.strip_prefix("--format") {
+            Some("") => args.next().map(String::as_str),
+            Some(value) if value.starts_with('=') => value.strip_prefix('='),
+            _ => {
+                rest.push(arg.clone());
+                continue;
+            }
+        };
+        json = match value {
+            Some("json") => true,
+            Some("text") => false,
+            other => {
+                let other = quoted(other.unwrap_or_default());
+                return Err(ConfigError::refused("--format", &other, "text or json"));
+            }
+        };
+    }
+    Ok((json, rest))
 }
 
 /// The file that `--config` names.

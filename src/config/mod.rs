@@ -26,7 +26,7 @@ mod tables;
 mod tests;
 
 pub use checks::check;
-pub use flags::{Command, config_path, parse_command};
+pub use flags::{Command, config_path, parse_command, take_format};
 pub use load::{Loaded, load};
 pub use options::{
     Driver, Entry, LogFormat, LogLevel, OPTIONS, Options, Transport, UnknownEvent, entry,

@@ -290,6 +290,7 @@ fn commands_stand_first() {
         (&["--eio3"], Command::Serve, &["--eio3"]),
         (&["serve", "--eio3"], Command::Serve, &["--eio3"]),
         (&["check-config", "--config", "x"], Command::CheckConfig, &["--config", "x"]),
+        (&["doctor", "--eio3"], Command::Doctor, &["--eio3"]),
         (&["default-config"], Command::DefaultConfig, &[]),
         (&["config-reference"], Command::ConfigReference, &[]),
         (&["version"], Command::Version, &[]),
@@ -301,9 +302,26 @@ fn commands_stand_first() {
     }
     assert_eq!(
         parse(&["start"]).unwrap_err().line,
-        "\"start\": no such command; allowed are serve, check-config, default-config, \
-         config-reference, version, help"
+        "\"start\": no such command; allowed are serve, check-config, doctor, \
+         default-config, config-reference, version, help"
     );
+}
+
+#[test]
+fn the_format_is_taken_off_wherever_it_stands() {
+    let take = |args: &[&str]| take_format(&strings(args));
+    for (args, json, rest) in [
+        (&["--eio3"][..], false, &["--eio3"][..]),
+        (&["--format", "json", "--eio3"], true, &["--eio3"]),
+        (&["--eio3", "--format=json"], true, &["--eio3"]),
+        (&["--format=json", "--format=text"], false, &[]),
+        (&["--formats"], false, &["--formats"]),
+    ] {
+        assert_eq!(take(args), Ok((json, strings(rest))), "{args:?}");
+    }
+    let line = "--format = \"xml\": allowed is text or json";
+    assert_eq!(take(&["--format=xml"]).unwrap_err().line, line);
+    assert!(take(&["--format"]).is_err());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use super::error::VerbError;
 use super::identity::{Identity, identify, refusal};
 use super::local::Pending;
 use super::schema::{self, Fields, Payload};
-use super::{Gateway, ROOT, membership, presence, rules};
+use super::{Gateway, membership, presence, rules};
 use crate::api::{Ack, Event, NamespaceBuilder, Refusal, Socket};
 use crate::base::rfc3339;
 use crate::config::Verb;
@@ -46,9 +46,6 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
             return;
         };
         let io = socket.io();
-        if space == ROOT {
-            here.local.borrow_mut().sit(socket.key(), &who);
-        }
         presence::tell_up(&here, &io, space, &who);
         membership::tell_own_rooms(&here, &io, space, &who);
     });
@@ -57,7 +54,6 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         let Some(who) = gone.data::<Identity>() else {
             return;
         };
-        here.local.borrow_mut().rise(&who);
         membership::tell_gone(&here, space, &who, gone);
         presence::tell_down(&here, gone.io(), space, &who, gone.reason());
     });
@@ -78,6 +74,7 @@ fn let_in(socket: &Socket) -> Result<(), Refusal> {
     if !membership::join_own_rooms(socket, &who) {
         return Err(refusal("the user's rooms cannot be joined", "LIMIT_REACHED"));
     }
+    socket.forget_auth();
     socket.set_data(who);
     Ok(())
 }

@@ -1,20 +1,16 @@
 //! Who a socket belongs to.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::schema::{self, Fault, name_fault};
-use crate::api::{Refusal, Socket};
-use crate::base::Key;
+use crate::api::{Io, Refusal, Socket};
 
 /// Whose socket it is. One a socket; its texts are shared with the core that keeps the user.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Identity {
     pub(super) user: Arc<str>,
     pub(super) session: Option<Arc<str>>,
-    /// Its place in the list of this core, once it has joined.
-    pub(super) seat: Cell<Option<Key>>,
 }
 
 impl Identity {
@@ -32,6 +28,17 @@ impl Identity {
 /// The room of all sockets of a user.
 pub(super) fn user_room(user: &str) -> String {
     format!("user:{user}")
+}
+
+/// The sockets of a user on this core. They are those of the user's room: no client gets into it
+/// by another way, and whom REST puts there is somebody else.
+pub(super) fn sockets_here(io: &Io, user: &str) -> Vec<Socket> {
+    let is_theirs = |socket: &Socket| {
+        socket.data::<Identity>().is_some_and(|who: Rc<Identity>| *who.user == *user)
+    };
+    let mut sockets = io.members_here("/", &user_room(user));
+    sockets.retain(is_theirs);
+    sockets
 }
 
 /// Reads `userId` and `sessionId` from the auth payload, else from the query string.
@@ -61,7 +68,7 @@ pub(super) fn identify(socket: &Socket) -> Result<Rc<Identity>, Refusal> {
     let Some(user) = user else {
         return Err(refusal("userId is required", "AUTH_REQUIRED"));
     };
-    Ok(Rc::new(Identity { user, session, seat: Cell::new(None) }))
+    Ok(Rc::new(Identity { user, session }))
 }
 
 const NAMES: [&str; 2] = ["userId", "sessionId"];

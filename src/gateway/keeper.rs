@@ -7,10 +7,11 @@
 use std::sync::Arc;
 
 use super::identity::user_room;
+use super::members::Members;
 use super::table::Table;
 use super::views::RoomView;
 use crate::base::rfc3339;
-use crate::base::{CoreId, Key, Map, Millis, TimerQueue, hasher};
+use crate::base::{CoreId, Key, Millis, TimerQueue};
 use crate::config::is_reserved_room;
 
 /// The core that keeps something, by its name.
@@ -25,21 +26,25 @@ pub(super) fn home(name: &str, cores: usize) -> CoreId {
     CoreId::from_index(usize::try_from(core).expect("below the number of cores"))
 }
 
-/// One room.
+/// One room. Most are of one user, who is in it alone: such a room is small.
 struct Room {
-    title: Option<Box<str>>,
-    /// Sockets of each user.
-    users: Map<Arc<str>, u32>,
-    sockets: u64,
+    users: Members,
+    /// What only a room made by REST has.
+    made: Option<Box<Made>>,
     created_ms: u64,
     active_ms: u64,
-    by_rest: bool,
+    sockets: u32,
+    /// Joins by REST under way: it stays although it may still be empty.
+    held: u32,
     /// A `user:` or `session:` room: not counted against the limit, not listed unless asked for.
     automatic: bool,
     /// It came in over the limit; whoever joined is being told and leaves again.
     provisional: bool,
-    /// Joins by REST under way: it stays although it may still be empty.
-    held: u32,
+}
+
+/// A room made by REST, which stays for a time while it is empty.
+struct Made {
+    title: Box<str>,
     empty_since_ms: u64,
     /// It has an entry among the rooms that may expire.
     queued: bool,
@@ -142,8 +147,8 @@ impl Space {
         let Some(room) = self.rooms.get_mut(key) else {
             return Entered { users: 0, accepted };
         };
-        *room.users.entry(Arc::clone(user)).or_insert(0) += sockets;
-        room.sockets += u64::from(sockets);
+        room.users.add(user, sockets, self.hash_seed);
+        room.sockets += sockets;
         room.active_ms = now_ms;
         Entered { users: room.users.len(), accepted }
     }
@@ -156,16 +161,10 @@ impl Space {
         let Some(room) = self.rooms.get_mut(key) else {
             return 0;
         };
-        let Some(count) = room.users.get_mut(user) else {
+        let Some(left) = room.users.take(user, sockets) else {
             return room.users.len();
         };
-        // What joined without telling the keeper leaves without a trace.
-        let left = sockets.min(*count);
-        *count -= left;
-        if *count == 0 {
-            room.users.remove(user);
-        }
-        room.sockets -= u64::from(left);
+        room.sockets -= left;
         room.active_ms = now_ms;
         let users = room.users.len();
         self.settle(key, now_ms);
@@ -199,10 +198,10 @@ impl Space {
             return Err(Full);
         }
         if let Some(room) = self.rooms.get_mut(key)
-            && !room.by_rest
+            && room.made.is_none()
         {
-            room.by_rest = true;
-            room.title = Some(title.into());
+            let made = Made { title: title.into(), empty_since_ms: now_ms, queued: false };
+            room.made = Some(Box::new(made));
         }
         if found.is_none() {
             self.settle(key, now_ms);
@@ -242,7 +241,9 @@ impl Space {
                 let Some(room) = self.rooms.get_mut(key) else {
                     continue;
                 };
-                room.queued = false;
+                if let Some(made) = &mut room.made {
+                    made.queued = false;
+                }
                 if room.is_expired(now_ms, self.idle_ttl_ms) {
                     self.remove(key);
                 } else if room.is_idle() {
@@ -290,7 +291,8 @@ impl Space {
     /// The rooms with the most sockets, the largest first.
     pub(super) fn top(&self, count: usize) -> Vec<(String, u64)> {
         let listed = self.rooms.after(None).filter(|(_, _, room)| !room.automatic);
-        let mut rooms: Vec<_> = listed.map(|(_, name, room)| (room.sockets, name)).collect();
+        let mut rooms: Vec<_> =
+            listed.map(|(_, name, room)| (u64::from(room.sockets), name)).collect();
         if rooms.len() > count {
             rooms.select_nth_unstable_by(count, |one, other| other.cmp(one));
             rooms.truncate(count);
@@ -321,17 +323,14 @@ impl Space {
         self.rooms.insert(
             name.into(),
             Room {
-                title: None,
-                users: Map::with_hasher(hasher(self.hash_seed)),
-                sockets: 0,
+                users: Members::Nobody,
+                made: None,
                 created_ms: now_ms,
                 active_ms: now_ms,
-                by_rest: false,
+                sockets: 0,
+                held: 0,
                 automatic,
                 provisional: !automatic,
-                held: 0,
-                empty_since_ms: now_ms,
-                queued: false,
             },
         )
     }
@@ -356,20 +355,21 @@ impl Space {
         if room.sockets > 0 || room.held > 0 {
             return;
         }
-        if !room.by_rest || room.provisional {
-            self.remove(key);
-            return;
-        }
-        room.empty_since_ms = now_ms;
-        if !room.queued {
-            self.queue(key);
+        let provisional = room.provisional;
+        match &mut room.made {
+            Some(made) if !provisional => {
+                made.empty_since_ms = now_ms;
+                self.queue(key);
+            }
+            _ => self.remove(key),
         }
     }
 
     fn queue(&mut self, key: Key) {
-        if let Some(room) = self.rooms.get_mut(key) {
-            room.queued = true;
-            self.expiring.add(Millis(room.empty_since_ms).plus(self.idle_ttl_ms), key);
+        if let Some(made) = self.rooms.get_mut(key).and_then(|room| room.made.as_deref_mut())
+            && !std::mem::replace(&mut made.queued, true)
+        {
+            self.expiring.add(Millis(made.empty_since_ms).plus(self.idle_ttl_ms), key);
         }
     }
 
@@ -385,19 +385,20 @@ impl Space {
 
 impl Room {
     fn is_idle(&self) -> bool {
-        self.by_rest && self.sockets == 0 && self.held == 0
+        self.made.is_some() && self.sockets == 0 && self.held == 0
     }
 
     fn is_expired(&self, now_ms: u64, ttl_ms: u64) -> bool {
-        self.is_idle() && self.empty_since_ms.saturating_add(ttl_ms) <= now_ms
+        let over = |made: &Made| made.empty_since_ms.saturating_add(ttl_ms) <= now_ms;
+        self.is_idle() && self.made.as_deref().is_some_and(over)
     }
 
     fn view(&self, name: &str) -> RoomView {
         RoomView {
             id: name.to_owned(),
-            name: self.title.as_deref().unwrap_or(name).to_owned(),
+            name: self.made.as_deref().map_or(name, |made| &made.title).to_owned(),
             user_count: self.users.len() as u64,
-            sockets: self.sockets,
+            sockets: u64::from(self.sockets),
             created_at: rfc3339(self.created_ms),
             last_activity: rfc3339(self.active_ms),
         }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::error::{Done, VerbError};
 use super::events;
-use super::identity::Identity;
+use super::identity::{self, Identity};
 use super::keeper::Entered;
 use super::local::Pending;
 use super::views::MembershipView;
@@ -207,8 +207,8 @@ pub(super) fn change_user(
         let key = gateway.jobs.borrow_mut().insert(job);
         for core in (0..cores_left).map(CoreId::from_index) {
             let (user, room) = (Arc::clone(&user), Arc::clone(&room));
-            on(io, core, move |gateway, io| {
-                let part = change_here(gateway, io, &user, &room, joins);
+            on(io, core, move |_, io| {
+                let part = change_here(io, &user, &room, joins);
                 on(io, keeper, move |gateway, io| part_done(gateway, io, key, part));
             });
         }
@@ -223,10 +223,10 @@ struct PartDone {
     changed: u32,
 }
 
-fn change_here(gateway: &Gateway, io: &Io, user: &str, room: &str, joins: bool) -> PartDone {
-    let sockets = gateway.local.borrow().sockets_of(user);
+fn change_here(io: &Io, user: &str, room: &str, joins: bool) -> PartDone {
+    let sockets = identity::sockets_here(io, user);
     let mut part = PartDone { seen: sockets.len() as u64, ..PartDone::default() };
-    for socket in sockets.into_iter().map(|key| io.socket(key)) {
+    for socket in sockets {
         let was_in = socket.is_in(room);
         let is_done = if joins { was_in || socket.join(room) } else { socket.leave(room) };
         part.done_for += u64::from(is_done);

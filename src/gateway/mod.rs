@@ -3,7 +3,7 @@
 //! An application on the library and nothing else: who a socket belongs to, which events clients
 //! may send and what becomes of them, rooms with rules, presence, and the verbs behind REST.
 //!
-//! Owns, on every core: the seats of its own sockets (`local.rs`), and the rooms and users whose
+//! Owns, on every core: what is under way to the keepers (`local.rs`), and the rooms and users whose
 //! names hash to it (`keeper.rs`). Nobody writes another core's state; facts and questions travel
 //! as errands ([`Io::run_on`]), which are never lost and keep their order from core to core.
 //! Imports: `api`, `config`, `socketio` for raw arguments, `base`. No clock, no socket, no task.
@@ -24,6 +24,7 @@ mod events;
 mod identity;
 mod keeper;
 mod local;
+mod members;
 mod membership;
 mod presence;
 mod rules;

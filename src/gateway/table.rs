@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use crate::base::{Key, Map, Slab, hasher};
+use hashbrown::HashTable;
+
+use crate::base::{Key, Slab, hasher};
 
 /// A table. Cost: O(1) each; a page costs its length and the holes it meets.
 pub(super) struct Table<T> {
     slab: Slab<(Arc<str>, T)>,
-    by_name: Map<Arc<str>, Key>,
-    /// Slots ever used.
-    slots: u32,
+    by_name: HashTable<Key>,
+    hasher: ahash::RandomState,
 }
 
 impl<T> Table<T> {
     pub(super) fn new(hash_seed: u64) -> Self {
-        let by_name = Map::with_hasher(hasher(hash_seed));
-        Self { slab: Slab::default(), by_name, slots: 0 }
+        Self { slab: Slab::default(), by_name: HashTable::new(), hasher: hasher(hash_seed) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -23,7 +23,8 @@ impl<T> Table<T> {
     }
 
     pub(super) fn find(&self, name: &str) -> Option<Key> {
-        self.by_name.get(name).copied()
+        let is_it = |key: &Key| name_of(&self.slab, *key) == name;
+        self.by_name.find(self.hasher.hash_one(name), is_it).copied()
     }
 
     pub(super) fn get(&self, key: Key) -> Option<(&Arc<str>, &T)> {
@@ -36,24 +37,31 @@ impl<T> Table<T> {
 
     /// Adds what is not there yet.
     pub(super) fn insert(&mut self, name: Arc<str>, value: T) -> Key {
-        let key = self.slab.insert((Arc::clone(&name), value));
-        self.slots = self.slots.max(key.slot() + 1);
-        self.by_name.insert(name, key);
+        let hash_of = self.hasher.hash_one(&*name);
+        let key = self.slab.insert((name, value));
+        let Self { slab, by_name, hasher } = self;
+        by_name.insert_unique(hash_of, key, |key| hasher.hash_one(name_of(slab, *key)));
         key
     }
 
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         let (name, value) = self.slab.remove(key)?;
-        self.by_name.remove(&name);
+        let hash = self.hasher.hash_one(&*name);
+        if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == key) {
+            entry.remove();
+        }
         Some(value)
     }
 
     /// All entries, in the order of their slots, from the one after `after` on.
     pub(super) fn after(&self, after: Option<u32>) -> impl Iterator<Item = (u32, &Arc<str>, &T)> {
-        let from = after.map_or(0, |slot| slot.saturating_add(1));
-        (from..self.slots).filter_map(|slot| {
-            let (name, value) = self.slab.key_at(slot).and_then(|key| self.slab.get(key))?;
-            Some((slot, name, value))
+        self.slab.keys_after(after).filter_map(|key| {
+            let (name, value) = self.slab.get(key)?;
+            Some((key.slot(), name, value))
         })
     }
+}
+
+fn name_of<T>(slab: &Slab<(Arc<str>, T)>, key: Key) -> &str {
+    slab.get(key).map_or("", |(name, _)| name)
 }

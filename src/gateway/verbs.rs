@@ -3,19 +3,17 @@
 //!
 //! All of them act in `/`.
 
-use std::rc::Rc;
-
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::{Done, VerbError};
-use super::identity::{Identity, user_room};
+use super::identity::{self, Identity, user_room};
 use super::schema::Fault;
 use super::views::{ConnectedView, KeptView, MembershipView, RecipientsView, RoomView, UserView};
 use super::{Gateway, ROOT, keeper, membership, on};
-use crate::api::{Gathered, Io};
+use crate::api::{Gathered, Io, Socket};
+use crate::base::CoreId;
 use crate::base::rfc3339;
-use crate::base::{CoreId, Key};
 
 /// Entries of a page, unless said otherwise.
 pub const PAGE_DEFAULT: usize = 1_000;
@@ -166,16 +164,31 @@ pub fn users_here(
     limit: usize,
     user: Option<&str>,
 ) -> (Vec<UserView>, Option<u32>) {
-    let Some(gateway) = io.state::<Gateway>() else {
-        return (Vec::new(), None);
+    let (sockets, next) = match user {
+        None => io.page_here("/", after, limit),
+        Some(user) => page_of_user(io, user, after, limit),
     };
-    let (seats, next) = gateway.local.borrow().page(after, limit, user);
-    let view = |(socket, who): (Key, Rc<Identity>)| user_view(io, socket, &who);
-    (seats.into_iter().filter_map(view).collect(), next)
+    (sockets.iter().filter_map(|socket| user_view(io, socket)).collect(), next)
 }
 
-fn user_view(io: &Io, socket: Key, who: &Identity) -> Option<UserView> {
-    let info = io.socket_info(socket)?;
+fn page_of_user(
+    io: &Io,
+    user: &str,
+    after: Option<u32>,
+    limit: usize,
+) -> (Vec<Socket>, Option<u32>) {
+    let mut found = identity::sockets_here(io, user);
+    found.retain(|socket| after.is_none_or(|after| socket.key().slot() > after));
+    found.sort_unstable_by_key(|socket| socket.key().slot());
+    let more = found.len() > limit;
+    found.truncate(limit);
+    let next = if more { found.last().map(|socket| socket.key().slot()).or(after) } else { None };
+    (found, next)
+}
+
+fn user_view(io: &Io, socket: &Socket) -> Option<UserView> {
+    let who = socket.data::<Identity>()?;
+    let info = io.socket_info(socket.key())?;
     Some(UserView {
         id: who.user.to_string(),
         socket_id: info.id,

@@ -160,17 +160,25 @@ fn skip_empty_lines(bytes: &[u8]) -> Option<usize> {
 /// Checks the line ends on the way, because the parser behind would take a bare LF for one:
 /// a proxy in front that does not would then see another request than we do.
 fn head_len(bytes: &[u8]) -> Result<Option<usize>, HeadError> {
-    let end = bytes.windows(4).position(|four| four == b"\r\n\r\n");
-    let head = end.map_or(bytes, |at| &bytes[..at + 4]);
-    if head.first() == Some(&b'\n') || head.starts_with(b"\r\n") {
-        return Err(HeadError::LineEnd);
+    let mut line_start = 0;
+    let mut ends = memchr::memchr2_iter(b'\r', b'\n', bytes);
+    while let Some(at) = ends.next() {
+        if bytes[at] == b'\n' {
+            return Err(HeadError::LineEnd);
+        }
+        match bytes.get(at + 1) {
+            None => return Ok(None),
+            Some(b'\n') => {}
+            Some(_) => return Err(HeadError::LineEnd),
+        }
+        if at == line_start {
+            // An empty line: the end, unless nothing came before it.
+            return if at == 0 { Err(HeadError::LineEnd) } else { Ok(Some(at + 2)) };
+        }
+        line_start = at + 2;
+        ends.next();
     }
-    let next = head.iter().skip(1);
-    let broken = head.iter().zip(next).any(|(one, two)| (*one == b'\r') != (*two == b'\n'));
-    if broken {
-        return Err(HeadError::LineEnd);
-    }
-    Ok(end.map(|at| at + 4))
+    Ok(None)
 }
 
 struct RequestLine<'a> {

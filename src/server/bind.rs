@@ -1,4 +1,4 @@
-//! Listeners: one a worker and address, and none where somebody else listens already.
+//! Listeners: some of each address, and none where somebody else listens already.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -8,7 +8,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::StartError;
 
 /// Connections that may wait to be accepted, a listener.
-const BACKLOG: i32 = 4_096;
+pub const BACKLOG: i32 = 4_096;
 
 /// How an address is listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,10 +19,10 @@ pub(super) enum Sharing {
     Takeover,
 }
 
-/// The listeners of one address, one a worker. Port 0 becomes the same free port for all.
+/// `count` listeners of one address. Port 0 becomes the same free port for all.
 pub(super) fn listeners(
     address: SocketAddr,
-    workers: usize,
+    count: usize,
     sharing: Sharing,
 ) -> Result<Vec<TcpListener>, StartError> {
     let failed = |error: io::Error| match error.kind() {
@@ -38,7 +38,7 @@ pub(super) fn listeners(
     let first = open(address, true).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?;
     let mut all = vec![first];
-    for _ in 1..workers {
+    for _ in 1..count {
         all.push(open(address, true).map_err(failed)?);
     }
     Ok(all)

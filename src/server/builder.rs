@@ -160,7 +160,9 @@ impl Server {
         }
     }
 
-    fn limits(&self) -> Limits {
+    /// The ceilings of each core.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
         let options = &self.options;
         Limits {
             conns_max: options.conns_max,

@@ -65,13 +65,13 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
 /// Takes no more connections. If another process listens on our ports, it gets all new ones from
 /// now on, and those that wait for us are taken in before the listeners close: none is reset.
 fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
-    let ours = server.outlets.len();
+    let ours = server.rows;
     let theirs: Vec<usize> =
         server.addresses.iter().map(|address| listeners_beside(server, address.port())).collect();
     if theirs.iter().all(|theirs| *theirs == 0) {
         drop(listeners);
-        for outlet in &server.outlets {
-            send(outlet, Orders::StopAccepting);
+        for row in 0..ours {
+            send(server.outlet_of(row), Orders::StopAccepting);
         }
         return;
     }
@@ -84,10 +84,10 @@ fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
     };
     steer(&|theirs| (ours, theirs));
     std::thread::sleep(Duration::from_millis(SUCCESSION_MS));
-    for (closed, outlet) in server.outlets.iter().enumerate() {
+    for closed in 0..ours {
         steer(&|theirs| (safe_place(ours, theirs, closed), 1));
         let all = listening(&server.addresses);
-        send(outlet, Orders::StopAccepting);
+        send(server.outlet_of(closed), Orders::StopAccepting);
         if closed + 1 < ours {
             let asked = Instant::now();
             while listening(&server.addresses) == all && asked.elapsed() < CLOSING {
@@ -101,8 +101,8 @@ fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
 /// Where a listener of the successor stands in the kernel's list while one of ours closes, of
 /// which `closed` have closed before.
 ///
-/// The list begins with ours in the order they were opened, and workers have them from its end;
-/// a listener that closes leaves its place to the last one of the list. What stands behind ours
+/// The list begins with ours, which close from its end on, see [`closing_order`]; a listener that
+/// closes leaves its place to the last one of the list. What stands behind ours
 /// therefore stays where it is unless it is the last. When the last of ours closes, the place must
 /// be one that is gone with it: then the kernel falls back to its own choice among all that are
 /// left, for good.
@@ -117,6 +117,29 @@ const fn safe_place(ours: usize, theirs: usize, closed: usize) -> usize {
     }
 }
 
+/// In which order listeners close that were opened when `before` of a predecessor were in the
+/// kernel's list: so that each closes as the last one of ours in that list.
+///
+/// The predecessor closes its own from the end of its part on, each time leaving its place to the
+/// last of the list, which is one of ours; so ours come to stand in another order. One that was
+/// killed instead closes in some order; then the kernel's choice may be a listener that is about
+/// to close, and its connections are reset.
+pub(super) fn closing_order(before: usize, count: usize) -> Vec<usize> {
+    let ours = before..before + count;
+    let mut list: Vec<usize> = (0..ours.end).collect();
+    for at in (0..before).rev() {
+        list.swap_remove(at);
+    }
+    list.iter().rev().map(|place| place - before).collect()
+}
+
+/// How many sockets listen on the port of one of these addresses, an address.
+pub(super) fn listening_before(addresses: &[SocketAddr]) -> usize {
+    let Some(port) = addresses.first().map(SocketAddr::port) else { return 0 };
+    let same = addresses.iter().filter(|address| address.port() == port).count();
+    listening_on(port) / same.max(1)
+}
+
 fn index(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
@@ -124,7 +147,7 @@ fn index(place: usize) -> u32 {
 /// How many sockets listen on a port of ours beside our own, an address.
 fn listeners_beside(server: &Running, port: u16) -> usize {
     let addresses = server.addresses.iter().filter(|address| address.port() == port).count();
-    (listening_on(port) / addresses.max(1)).saturating_sub(server.outlets.len())
+    (listening_on(port) / addresses.max(1)).saturating_sub(server.rows)
 }
 
 fn listening(addresses: &[SocketAddr]) -> usize {
@@ -158,26 +181,35 @@ fn listens(line: &str, wanted: &str) -> Option<bool> {
 mod tests {
     use super::*;
 
-    /// The kernel's list, as `reuseport_detach_sock` keeps it.
-    fn close(list: &mut Vec<(bool, usize)>, number: usize) {
-        let at = list.iter().position(|of| *of == (true, number)).expect("it is open");
-        list.swap_remove(at);
+    /// Closes what is left of a process, as [`stop_accepting`] does, and checks at each step that
+    /// new connections go to its successor.
+    fn succeed(list: &mut Vec<(u32, usize)>, process: u32, closing: &[usize], theirs: usize) {
+        let ours = closing.len();
+        for (closed, number) in closing.iter().enumerate() {
+            let place = safe_place(ours, theirs, closed);
+            assert_ne!(list[place].0, process, "{ours} {theirs} {closed}: {list:?}");
+            let at = list.iter().position(|of| *of == (process, *number)).expect("it is open");
+            // The kernel's list, as `reuseport_detach_sock` keeps it.
+            list.swap_remove(at);
+            let chosen = list.get(place);
+            let last = closed + 1 == ours;
+            assert_eq!(chosen.is_none(), last, "{ours} {theirs} {closed}: {list:?}");
+            assert!(chosen.is_none_or(|of| of.0 != process), "{ours} {theirs} {closed}");
+        }
     }
 
     #[test]
-    fn while_listeners_close_new_connections_go_to_the_successor() {
-        for ours in 1..8 {
-            for theirs in 2..8 {
-                let list = (0..ours).map(|number| (true, number));
-                let mut list: Vec<_> = list.chain((0..theirs).map(|it| (false, it))).collect();
-                for closed in 0..ours {
-                    let place = safe_place(ours, theirs, closed);
-                    assert!(!list[place].0, "{ours} {theirs} {closed}");
-                    close(&mut list, ours - 1 - closed);
-                    let chosen = list.get(place);
-                    let last = closed + 1 == ours;
-                    assert_eq!(chosen.is_none(), last, "{ours} {theirs} {closed}");
-                    assert!(chosen.is_none_or(|(of_ours, _)| !of_ours), "{ours} {theirs} {closed}");
+    fn while_listeners_close_new_connections_go_to_the_successor_and_to_its_successors() {
+        for (first, second) in (1..8).flat_map(|first| (2..8).map(move |second| (first, second))) {
+            for third in 2..8 {
+                let counts = [first, second, third, 2];
+                let mut list: Vec<(u32, usize)> = (0..first).map(|it| (0, it)).collect();
+                let mut closing = closing_order(0, first);
+                for (process, theirs) in (0..).zip(&counts[1..]) {
+                    let before = list.len();
+                    list.extend((0..*theirs).map(|it| (process + 1, it)));
+                    succeed(&mut list, process, &closing, *theirs);
+                    closing = closing_order(before, *theirs);
                 }
             }
         }

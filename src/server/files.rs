@@ -9,6 +9,12 @@ const OWN: u64 = 128;
 /// Descriptors a worker needs before its first connection.
 const PER_WORKER: u64 = 16;
 
+/// Descriptors needed before the first connection, with that many workers and addresses.
+#[must_use]
+pub const fn descriptors_own(workers: usize, listeners: usize) -> u64 {
+    OWN + workers as u64 * (PER_WORKER + listeners as u64)
+}
+
 /// Raises the limit as far as it goes and returns it.
 ///
 /// # Errors
@@ -23,8 +29,7 @@ pub(super) fn raise(workers: usize, listeners: usize) -> Result<u64, StartError>
         let _stays = setrlimit(Resource::Nofile, raised);
     }
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(most);
-    let workers = workers as u64;
-    let needed = OWN + workers * (PER_WORKER + listeners as u64);
+    let needed = descriptors_own(workers, listeners);
     if allowed < needed {
         return Err(StartError::TooFewFiles { allowed, needed });
     }

@@ -22,7 +22,9 @@ mod log;
 mod run;
 mod wiring;
 
+pub use bind::BACKLOG;
 pub use builder::Server;
 pub use cores::{Plan, plan};
 pub use error::StartError;
+pub use files::descriptors_own;
 pub use run::Running;

@@ -25,6 +25,8 @@ pub struct Running {
     pub notes: Vec<String>,
     pub(super) drain_ms: u64,
     pub(super) outlets: Vec<crate::mesh::Outlet<Item>>,
+    /// Listeners of each address.
+    pub(super) rows: usize,
     pub(super) left: Vec<Arc<AtomicUsize>>,
     pub(super) workers: Vec<JoinHandle<()>>,
     pub(super) admin: Option<wiring::AdminThread>,
@@ -40,24 +42,22 @@ fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
 pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError> {
     let workers = plan.cpus.len();
     let options = &server.options;
-    // Huge pages would make a small process hold 15 MB and a connection 3 KiB instead of 1.7.
+    // Huge pages would make a small process hold 15 MB and each connection 1.4 KiB more.
     let _kept = rustix::thread::disable_transparent_huge_pages(true);
     let allowed = files::raise(workers, options.listen.len())?;
-    let mut by_address = listeners(server, workers)?;
+    let rows = rows(server, workers);
+    let before = if options.takeover { drain::listening_before(&options.listen) } else { 0 };
+    let by_address = listeners(server, rows)?;
     let admin_listener = bind::admin(options.admin_listen, sharing(server))?;
     let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
     let log = Log::start(options.log_level, options.log_format)
         .map_err(resource("a thread for the log"))?;
     let epoch = (Instant::now(), unix_ms());
-    let (mut outlets, mut inboxes) = (Vec::new(), Vec::new());
-    for _ in 0..workers {
-        let (outlet, inbox) =
-            inbox(options.mesh_batches_max).map_err(resource("a descriptor for an inbox"))?;
-        outlets.push(outlet);
-        inboxes.push(inbox);
-    }
+    let (outlets, inboxes) = inboxes(workers, options.mesh_batches_max)?;
     let addresses = by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
-    let listener_fds = by_address.iter().filter_map(|all| all[0].try_clone().ok()).collect();
+    let closing = drain::closing_order(before, rows);
+    let last = closing.last().copied().unwrap_or_default();
+    let listener_fds = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
     let admin = wiring::start(AdminStart {
         listener: admin_listener,
         outlets: outlets.clone(),
@@ -80,9 +80,10 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
         epoch,
         started,
     };
+    let mut by_worker = deal(by_address, &closing, workers);
     let mut threads = Vec::new();
     for (worker, inbox) in inboxes.into_iter().enumerate() {
-        let own = by_address.iter_mut().filter_map(Vec::pop).collect();
+        let own = std::mem::take(&mut by_worker[worker]);
         let start = common.worker(worker, own, inbox, Arc::clone(&left[worker]));
         let thread = std::thread::Builder::new()
             .name(format!("worker-{worker}"))
@@ -104,6 +105,7 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
         notes,
         drain_ms: options.drain_ms,
         outlets,
+        rows,
         left,
         workers: threads,
         admin: Some(admin),
@@ -112,13 +114,40 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
     })
 }
 
-/// The listeners, by address and then by worker.
-fn listeners(
-    server: &Server,
+type Inboxes = (Vec<crate::mesh::Outlet<Item>>, Vec<crate::mesh::Inbox<Item>>);
+
+fn inboxes(workers: usize, batches_max: usize) -> Result<Inboxes, StartError> {
+    let one = |_| inbox(batches_max).map_err(resource("a descriptor for an inbox"));
+    let all: Result<Vec<_>, _> = (0..workers).map(one).collect();
+    Ok(all?.into_iter().unzip())
+}
+
+/// How many listeners each address has: one a worker. While a process is being replaced its
+/// successor needs two at least, or there is a moment in which the kernel would have nobody to
+/// steer a connection to, see `drain`.
+fn rows(server: &Server, workers: usize) -> usize {
+    if server.options.takeover { workers.max(2) } else { workers }
+}
+
+/// The rows of listeners of each worker, in the order they close.
+fn deal(
+    mut by_address: Vec<Vec<std::net::TcpListener>>,
+    closing: &[usize],
     workers: usize,
-) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
+) -> Vec<Vec<Vec<std::net::TcpListener>>> {
+    let mut by_worker: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
+    let mut all: Vec<Vec<Option<_>>> =
+        by_address.drain(..).map(|of| of.into_iter().map(Some).collect()).collect();
+    for (row, opened) in closing.iter().enumerate() {
+        by_worker[row % workers].push(all.iter_mut().filter_map(|of| of[*opened].take()).collect());
+    }
+    by_worker
+}
+
+/// The listeners, by address and then in the order they were opened.
+fn listeners(server: &Server, rows: usize) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
     let addresses = server.options.listen.iter();
-    addresses.map(|address| bind::listeners(*address, workers, sharing(server))).collect()
+    addresses.map(|address| bind::listeners(*address, rows, sharing(server))).collect()
 }
 
 const fn sharing(server: &Server) -> Sharing {
@@ -141,7 +170,7 @@ impl Common<'_> {
     fn worker(
         &self,
         worker: usize,
-        listeners: Vec<std::net::TcpListener>,
+        listeners: Vec<Vec<std::net::TcpListener>>,
         inbox: crate::mesh::Inbox<Item>,
         left: Arc<AtomicUsize>,
     ) -> WorkerStart {
@@ -239,6 +268,11 @@ impl Running {
         if let Some(admin) = self.admin.take() {
             admin.end();
         }
+    }
+
+    /// The way to the worker that has a row of listeners. Rows close in their order.
+    pub(super) fn outlet_of(&self, row: usize) -> &crate::mesh::Outlet<Item> {
+        &self.outlets[row % self.outlets.len()]
     }
 
     pub(super) fn left(&self) -> usize {

@@ -57,7 +57,7 @@ impl Shard {
             assert!(!namespace.sockets.is_empty(), "{} is kept although empty", namespace.name);
             namespace.rooms.check(|member| {
                 let key = self.sockets.key_at(member).expect("members live");
-                self.sockets.get(key).expect("members live").rooms.clone()
+                &self.sockets.get(key).expect("members live").rooms
             });
         }
         if self.sockets.is_empty() {

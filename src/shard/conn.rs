@@ -248,11 +248,12 @@ impl Shard {
             }
             _ => conn.out.len() > limits.outbox_soft_bytes,
         };
-        conn.paused = !conn.closing && (behind || overloaded);
-        if conn.paused {
+        let paused = !conn.closing && (behind || overloaded);
+        if paused && !conn.paused {
             self.counters.overload_pauses += 1;
         }
-        conn.paused
+        conn.paused = paused;
+        paused
     }
 
     /// Lets a connection's input be looked at again if nothing is behind any more.
@@ -274,7 +275,8 @@ impl Shard {
     }
 
     /// Whether a peer that sends no more is still to be answered: a REST request is with the
-    /// admin core, or its answer has not been written. A poll is not an answer that is owed.
+    /// admin core, or what was said to it has not been written. A poll is not an answer that is
+    /// owed.
     ///
     /// The connection is resumed when that may have changed, which may be a write later.
     #[must_use]
@@ -283,10 +285,16 @@ impl Shard {
         let owed = match &conn.speaks {
             Speaks::Http(Phase::Forwarded) => !conn.aborted,
             Speaks::Http(_) => !conn.aborted && conn.dirty && !conn.out.is_empty(),
-            Speaks::WebSocket { .. } => false,
+            Speaks::WebSocket { .. } => !conn.aborted && conn.dirty,
         };
         conn.paused |= owed;
         owed
+    }
+
+    /// The peer of a connection.
+    #[must_use]
+    pub fn peer(&self, key: Key) -> Option<SocketAddr> {
+        self.conns.get(key).map(|conn| conn.peer)
     }
 
     /// Whether this connection is a WebSocket by now.

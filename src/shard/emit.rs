@@ -265,7 +265,7 @@ impl Shard {
             for room in &target.except {
                 let except = self.find_socket(slot, room);
                 let members = self.namespaces.get(slot).rooms.members(room);
-                for member in members.iter().copied().chain(except.map(Key::slot)) {
+                for member in members.chain(except.map(Key::slot)) {
                     if let Some(socket) = self.sockets.at_mut(member) {
                         socket.epoch = epoch;
                     }
@@ -286,7 +286,7 @@ impl Shard {
             let members = self.namespaces.get(slot).rooms.members(room);
             chosen.reserve(members.len());
             let several = !single || own.is_some();
-            for member in members.iter().copied().chain(own.map(Key::slot)) {
+            for member in members.chain(own.map(Key::slot)) {
                 if let Some(key) = self.sockets.key_at(member)
                     && let Some(socket) = self.sockets.get_mut(key)
                     && take(socket, epoch, !several)

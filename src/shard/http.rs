@@ -136,7 +136,8 @@ impl Shard {
                 self.become_websocket(key, &head, Role::Plain { endpoint });
             }
             Route::Open(endpoint) => {
-                let (peer, issued) = (self.peer(key), self.unix_ms());
+                let peer = self.peer(key).expect("the caller holds it");
+                let issued = self.unix_ms();
                 let handshake = Arc::new(Handshake::new(raw, peer, issued));
                 if self.settings.ask_allow_request {
                     let asking = Asking {
@@ -156,10 +157,6 @@ impl Shard {
             }
         }
         HeadOutcome::Took(len)
-    }
-
-    pub(super) fn peer(&self, key: Key) -> std::net::SocketAddr {
-        self.conns.get(key).expect("the caller holds it").peer
     }
 
     pub(super) fn set_phase(&mut self, key: Key, phase: Phase) {

@@ -36,7 +36,14 @@ impl CoreMask {
 
     /// The cores, in order.
     pub fn iter(self) -> impl Iterator<Item = CoreId> {
-        (0..=255).map(CoreId).filter(move |core| self.has(*core))
+        [0, 64, 128, 192].into_iter().zip(self.0).flat_map(|(base, mut word)| {
+            std::iter::from_fn(move || {
+                let bit = word.trailing_zeros();
+                // The lowest bit goes.
+                word &= word.wrapping_sub(1);
+                u8::try_from(bit).ok().filter(|bit| *bit < 64).map(|bit| CoreId(base + bit))
+            })
+        })
     }
 
     /// How many there are.

@@ -70,7 +70,7 @@ impl Outbox {
         let frame = self.head.take()?;
         self.head = self.rest.pop_front();
         self.bytes -= frame.cost();
-        if self.head.is_none() {
+        if self.head.is_none() && self.rest.capacity() > 0 {
             self.rest = VecDeque::new();
         }
         Some(frame)

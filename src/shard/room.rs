@@ -5,9 +5,15 @@ use std::sync::Arc;
 
 use super::Shard;
 use super::message::{Gathered, MeshMsg, Part, SocketInfo, Target, Verb};
-use super::socket::SocketError;
-use crate::base::Key;
-use crate::socketio::{Join, Leave};
+use super::socket::{Socket, SocketError};
+use crate::base::{Key, Slab};
+use crate::socketio::{Join, Joined, Leave, Member, Memberships};
+
+impl Memberships for Slab<Socket> {
+    fn of(&mut self, member: Member) -> &mut Joined {
+        &mut self.at_mut(member).expect("members live").rooms
+    }
+}
 
 impl Shard {
     /// Puts a socket into a room. True if it was not a member before.
@@ -19,15 +25,15 @@ impl Shard {
         if room.is_empty() || room.len() > limits.name_bytes_max {
             return Err(SocketError::BadName);
         }
-        let socket = self.sockets.get_mut(key).ok_or(SocketError::Gone)?;
+        let socket = self.sockets.get(key).ok_or(SocketError::Gone)?;
         let namespace = self.namespaces.get_mut(socket.namespace);
         if socket.rooms.len() >= limits.rooms_per_socket_max
-            && !namespace.rooms.contains(key.slot(), room)
+            && !namespace.rooms.contains(&socket.rooms, room)
         {
             self.counters.limits_hit += 1;
             return Err(SocketError::TooManyRooms);
         }
-        let joined = namespace.rooms.join(key.slot(), &mut socket.rooms, room);
+        let joined = namespace.rooms.join(key.slot(), &mut self.sockets, room);
         if joined == Join::First {
             let name = Arc::clone(&namespace.name);
             self.interest.add(&name, room);
@@ -37,9 +43,9 @@ impl Shard {
 
     /// Takes a socket out of a room. True if it was a member.
     pub fn leave(&mut self, key: Key, room: &str) -> bool {
-        let Some(socket) = self.sockets.get_mut(key) else { return false };
+        let Some(socket) = self.sockets.get(key) else { return false };
         let namespace = self.namespaces.get_mut(socket.namespace);
-        let left = namespace.rooms.leave(key.slot(), &mut socket.rooms, room);
+        let left = namespace.rooms.leave(key.slot(), &mut self.sockets, room);
         if left == Leave::Last {
             let name = Arc::clone(&namespace.name);
             self.interest.remove(&name, room);
@@ -59,7 +65,7 @@ impl Shard {
     #[must_use]
     pub fn is_in(&self, key: Key, room: &str) -> bool {
         let Some(socket) = self.sockets.get(key) else { return false };
-        self.namespaces.get(socket.namespace).rooms.contains(key.slot(), room)
+        self.namespaces.get(socket.namespace).rooms.contains(&socket.rooms, room)
             || self.find_socket(socket.namespace, room) == Some(key)
     }
 

@@ -76,7 +76,7 @@ impl Shard {
             seat: Seat::Asking,
             epoch: 0,
             in_namespace,
-            rooms: Joined::new(),
+            rooms: Joined::default(),
             acks: Vec::new(),
             acks_timer_at: None,
             auth: if auth.is_empty() { Arc::clone(self.namespaces.empty()) } else { auth.into() },
@@ -195,8 +195,10 @@ impl Shard {
 
     /// Takes a socket out of everything; its handlers hear of it if it had joined.
     pub(super) fn unseat(&mut self, key: Key, ending: Ending) {
-        let Some(mut socket) = self.sockets.remove(key) else { return };
+        let Some(socket) = self.sockets.get(key) else { return };
         let namespace = self.namespaces.get_mut(socket.namespace);
+        let left = namespace.rooms.leave_all(key.slot(), &mut self.sockets);
+        let mut socket = self.sockets.remove(key).expect("it was found above");
         let at = socket.in_namespace as usize;
         namespace.sockets.swap_remove(at);
         if let Some(&moved) = namespace.sockets.get(at) {
@@ -204,7 +206,6 @@ impl Shard {
             moved.in_namespace = socket.in_namespace;
         }
         let name = Arc::clone(&namespace.name);
-        let left = namespace.rooms.leave_all(key.slot(), &mut socket.rooms);
         for (room, last) in &left {
             if *last {
                 self.interest.remove(&name, room);
@@ -289,6 +290,13 @@ impl Shard {
     #[must_use]
     pub fn socket_auth(&self, key: Key) -> Option<Arc<str>> {
         self.sockets.get(key).map(|socket| Arc::clone(&socket.auth))
+    }
+
+    /// Lets go of the auth payload of a socket's CONNECT.
+    pub fn forget_auth(&mut self, key: Key) {
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.auth = Arc::clone(self.namespaces.empty());
+        }
     }
 
     /// The name of a socket's transport at the moment.

@@ -120,6 +120,43 @@ impl Shard {
         all.iter().copied().filter(|key| self.is_joined(*key)).collect()
     }
 
+    /// The joined sockets of a room here, in no particular order; a socket's own id is no room.
+    #[must_use]
+    pub fn members_of(&self, namespace: &str, room: &str) -> Vec<Key> {
+        let Some(slot) = self.namespaces.find(namespace) else { return Vec::new() };
+        let members = self.namespaces.get(slot).rooms.members(room);
+        let keys = members.filter_map(|member| self.sockets.key_at(member));
+        keys.filter(|key| self.is_joined(*key)).collect()
+    }
+
+    /// Joined sockets of a namespace here in the order of their slots, up to `limit` of those
+    /// after `after`, and after which slot to go on. Looks at [`LOOKED_AT_MAX`] slots at most, so
+    /// a page may be short or empty although more follow.
+    #[must_use]
+    pub fn page_of(
+        &self,
+        namespace: &str,
+        after: Option<u32>,
+        limit: usize,
+    ) -> (Vec<Key>, Option<u32>) {
+        let Some(wanted) = self.namespaces.find(namespace) else { return (Vec::new(), None) };
+        let from = after.map_or(0, |slot| slot.saturating_add(1));
+        let end = self.sockets.slots();
+        let mut found = Vec::new();
+        for slot in from..end.min(from.saturating_add(LOOKED_AT_MAX)) {
+            if found.len() == limit {
+                return (found, slot.checked_sub(1));
+            }
+            let Some(key) = self.sockets.key_at(slot) else { continue };
+            let is_of = self.sockets.get(key).is_some_and(|socket| socket.namespace == wanted);
+            if is_of && self.is_joined(key) {
+                found.push(key);
+            }
+        }
+        let looked_at = from.saturating_add(LOOKED_AT_MAX);
+        (found, (looked_at < end).then(|| looked_at - 1))
+    }
+
     /// Connections that are open.
     #[must_use]
     pub fn conns_len(&self) -> usize {
@@ -168,3 +205,6 @@ impl Shard {
         self.resumed.extend(post);
     }
 }
+
+/// Slots that one question for a page looks at, however few it finds.
+const LOOKED_AT_MAX: u32 = 4_096;

@@ -34,7 +34,7 @@ pub use legacy::{connect_bare, connect_error_v4};
 pub use packet::{
     ACK_ID_DIGITS_MAX, Kind, NAMESPACE_BYTES_MAX, Packet, RESERVED_NAMES, is_reserved, parse,
 };
-pub use rooms::{Join, Joined, Leave, Member, Rooms};
+pub use rooms::{Join, Joined, Leave, Member, Memberships, Rooms};
 pub use scan::DEPTH_MAX;
 pub use to_msgpack::{TranscodeError, encode_packet};
 

@@ -40,7 +40,7 @@ async fn accept_waiting(worker: &Rc<Worker>, listener: &std::net::TcpListener) {
     let mut accepted = 0;
     loop {
         match accept(listener) {
-            Ok(Some((stream, peer))) => worker.adopt(stream, peer, Vec::new()),
+            Ok(Some((stream, peer))) => worker.adopt(stream.into(), peer, Vec::new()),
             Ok(None) => return,
             Err(_) => {
                 worker.core.with(|shard| shard.counters_mut().connections_refused += 1);

@@ -1,14 +1,13 @@
-//! One connection: a task that waits for input, and what it does with it.
+//! One connection: what the kernel said of it, and how far it goes without waiting.
 
-use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
-
-use monoio::net::TcpStream;
+use std::task::Waker;
 
 use super::fd;
 use super::inbox::{AdminCall, Item};
-use super::notify::Notify;
+use super::ready::Sign;
 use super::run::Worker;
 use crate::base::{CoreId, Key};
 use crate::shard::Step;
@@ -16,16 +15,104 @@ use crate::shard::Step;
 /// The worker's half of a connection; the shard has the other. No buffer while idle.
 #[derive(Debug)]
 pub(super) struct ConnIo {
-    pub(super) stream: TcpStream,
-    pub(super) peer: SocketAddr,
+    pub(super) fd: OwnedFd,
+    key: Key,
+    /// There is input, or an end, that we have not come to.
+    readable: bool,
+    /// A short read is not the last one, see [`Sign::reads_on`].
+    reads_on: bool,
+    /// Nobody takes an answer any more: its input is read to the end without waiting.
+    broken: bool,
+    /// No more input: the end was read, or the connection is broken.
+    ended: bool,
+    /// What is unread may be looked at again.
+    look: bool,
+    /// Among those that the next round looks at.
+    again: bool,
+    /// Goes to this core as soon as nothing is unsent.
+    moves_to: Option<CoreId>,
+    backlog: Option<Box<Backlog>>,
+}
+
+/// What a connection holds while it is not idle.
+#[derive(Debug, Default)]
+struct Backlog {
     /// Read and not consumed: an unfinished frame or head, or requests that wait their turn.
-    pub(super) unread: RefCell<Vec<u8>>,
+    unread: Vec<u8>,
     /// Taken from the shard and not sent: the kernel takes nothing more at the moment.
-    pub(super) unsent: RefCell<Vec<u8>>,
-    /// The shard says that the input may be looked at again, or that the kernel took all.
-    pub(super) resume: Notify,
-    /// No more input: the descriptor was shut.
-    pub(super) ended: Cell<bool>,
+    unsent: Vec<u8>,
+}
+
+impl ConnIo {
+    fn has_unread(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.unread.is_empty())
+    }
+
+    pub(super) fn has_unsent(&self) -> bool {
+        self.backlog.as_ref().is_some_and(|backlog| !backlog.unsent.is_empty())
+    }
+
+    fn take_unread(&mut self) -> Vec<u8> {
+        self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unread)).unwrap_or_default()
+    }
+
+    pub(super) fn take_unsent(&mut self) -> Vec<u8> {
+        self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unsent)).unwrap_or_default()
+    }
+
+    /// The connection is broken: what waits for it will not be sent, nothing more is read.
+    pub(super) fn give_up(&mut self) {
+        self.take_unsent();
+        self.ended = true;
+    }
+
+    fn keep_unread(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.backlog.get_or_insert_default().unread = bytes;
+        }
+        self.forget_empty();
+    }
+
+    pub(super) fn keep_unsent(&mut self, bytes: Vec<u8>) {
+        if !bytes.is_empty() {
+            self.backlog.get_or_insert_default().unsent = bytes;
+        }
+        self.forget_empty();
+    }
+
+    fn forget_empty(&mut self) {
+        if !self.has_unread() && !self.has_unsent() {
+            self.backlog = None;
+        }
+    }
+}
+
+/// The connections of a worker, by the slot of their key, in pages as the shard has them.
+#[derive(Default)]
+pub(super) struct Conns(Vec<Vec<Option<ConnIo>>>);
+
+const PAGE: usize = 128;
+
+impl Conns {
+    fn put(&mut self, io: ConnIo) {
+        let (page, place) = (io.key.slot() as usize / PAGE, io.key.slot() as usize % PAGE);
+        while self.0.len() <= page {
+            self.0.push((0..PAGE).map(|_| None).collect());
+        }
+        self.0[page][place] = Some(io);
+    }
+
+    pub(super) fn get(&mut self, key: Key) -> Option<&mut ConnIo> {
+        let slot = key.slot() as usize;
+        let io = self.0.get_mut(slot / PAGE)?.get_mut(slot % PAGE)?.as_mut()?;
+        (io.key == key).then_some(io)
+    }
+
+    fn take(&mut self, key: Key) -> Option<ConnIo> {
+        self.get(key)?;
+        let slot = key.slot() as usize;
+        self.0[slot / PAGE][slot % PAGE].take()
+    }
 }
 
 /// Reads in a row before other connections get their turn.
@@ -37,141 +124,203 @@ enum Next {
     Handover(CoreId),
 }
 
+/// What a connection does next.
+enum Move {
+    /// Nothing, until the kernel or the shard says something.
+    Rest,
+    Read,
+    LookAgain,
+    Handover(CoreId),
+    End,
+}
+
 impl Worker {
     /// Takes a connection in: a new one, or one from another core with bytes it had read.
-    pub(super) fn adopt(
-        self: &Rc<Self>,
-        stream: std::net::TcpStream,
-        peer: SocketAddr,
-        bytes: Vec<u8>,
-    ) {
+    pub(super) fn adopt(self: &Rc<Self>, fd: OwnedFd, peer: SocketAddr, bytes: Vec<u8>) {
         let Some(key) = self.core.with(|shard| shard.open_conn(peer)) else { return };
-        let Ok(stream) = TcpStream::from_std(stream) else {
+        if self.ready.add(fd.as_fd(), key).is_err() {
             self.core.with(|shard| shard.handle_eof(key));
             return;
+        }
+        let look = !bytes.is_empty();
+        let mut io = ConnIo {
+            fd,
+            key,
+            readable: false,
+            reads_on: false,
+            broken: false,
+            ended: false,
+            look,
+            again: false,
+            moves_to: None,
+            backlog: None,
         };
-        let io = Rc::new(ConnIo {
-            stream,
-            peer,
-            unread: RefCell::new(bytes),
-            unsent: RefCell::new(Vec::new()),
-            resume: Notify::default(),
-            ended: Cell::new(false),
-        });
-        self.conns.borrow_mut().put(key, Rc::clone(&io));
-        // The handle is dropped at once: nobody awaits a connection.
-        drop(monoio::spawn(Rc::clone(self).serve(key, io)));
+        io.keep_unread(bytes);
+        self.conns.borrow_mut().put(io);
+        if look {
+            self.drive(key);
+        }
     }
 
-    async fn serve(self: Rc<Self>, key: Key, io: Rc<ConnIo>) {
-        let mut has_unread = !io.unread.borrow().is_empty();
+    /// The kernel said something of a connection.
+    pub(super) fn handle_sign(self: &Rc<Self>, sign: Sign) {
+        let mut unsent = false;
+        if let Some(io) = self.conns.borrow_mut().get(sign.key) {
+            io.readable |= sign.readable;
+            io.reads_on |= sign.reads_on;
+            io.broken |= sign.broken;
+            unsent = sign.writable && io.has_unsent();
+        }
+        if unsent {
+            self.send_rest(sign.key);
+        }
+        if sign.readable {
+            self.drive(sign.key);
+        }
+    }
+
+    /// Has the next round look at a connection: something it waited for may have come.
+    pub(super) fn look_again(&self, key: Key) {
+        if let Some(io) = self.conns.borrow_mut().get(key) {
+            io.look = true;
+            if !std::mem::replace(&mut io.again, true) {
+                self.again.borrow_mut().push(key);
+            }
+        }
+        if let Some(waker) = self.round_waker.take() {
+            waker.wake();
+        }
+    }
+
+    /// Whether the next round has somebody to look at. If not, [`Self::look_again`] wakes it.
+    pub(super) fn has_again(&self, waker: &Waker) -> bool {
+        if !self.again.borrow().is_empty() {
+            return true;
+        }
+        self.round_waker.set(Some(waker.clone()));
+        false
+    }
+
+    /// Goes on with those that asked for another look. True if there were any.
+    pub(super) fn drive_again(self: &Rc<Self>) -> bool {
+        let keys = self.again.take();
+        for key in &keys {
+            if let Some(io) = self.conns.borrow_mut().get(*key) {
+                io.again = false;
+            }
+            self.drive(*key);
+        }
+        !keys.is_empty()
+    }
+
+    /// Goes on with a connection as far as it goes without waiting.
+    fn drive(self: &Rc<Self>, key: Key) {
+        let mut reads = 0;
         loop {
-            if has_unread {
-                let next = self.feed_unread(key, &io);
-                if let Next::Handover(core) = next {
-                    // Boxed: it is rare, and would make every connection's task larger.
-                    Box::pin(self.hand_over(key, io, core)).await;
-                    return;
+            let next = match self.next_move(key) {
+                Move::Rest => return,
+                Move::End => return self.end(key),
+                Move::Handover(core) => return self.hand_over(key, core),
+                Move::LookAgain => self.feed_unread(key),
+                Move::Read if reads == READS_IN_A_ROW => return self.look_again(key),
+                Move::Read => {
+                    reads += 1;
+                    self.read(key)
                 }
-            }
-            if !self.wait(key, &io).await {
-                break;
-            }
-            match self.read(key, &io) {
-                Ok(Next::Read) => has_unread = !io.unread.borrow().is_empty(),
-                Ok(Next::Handover(core)) => {
-                    // Boxed: it is rare, and would make every connection's task larger.
-                    Box::pin(self.hand_over(key, io, core)).await;
-                    return;
-                }
-                Err(()) => break,
-            }
-        }
-        // A peer that has said all it wants may still be waiting for the answer.
-        while self.core.with(|shard| shard.owes_answer(key)) || !io.unsent.borrow().is_empty() {
-            io.resume.wait().await;
-        }
-        io.ended.set(true);
-        self.core.with(|shard| shard.handle_eof(key));
-        self.conns.borrow_mut().take(key);
-    }
-
-    /// Waits until there is something to look at. False if the connection is over.
-    async fn wait(&self, key: Key, io: &ConnIo) -> bool {
-        loop {
-            let waits = self.core.with(|shard| {
-                (shard.is_busy(key) && !io.unread.borrow().is_empty()) || shard.reads_paused(key)
-            });
-            if !waits {
-                break;
-            }
-            io.resume.wait().await;
-            if !io.unread.borrow().is_empty() {
-                return true;
-            }
-        }
-        io.stream.readable(false).await.is_ok()
-    }
-
-    /// Receives what is there and feeds it to the shard.
-    fn read(self: &Rc<Self>, key: Key, io: &ConnIo) -> Result<Next, ()> {
-        let mut scratch = self.scratch.take();
-        let outcome = self.read_into(key, io, &mut scratch);
-        self.scratch.replace(scratch);
-        outcome
-    }
-
-    fn read_into(self: &Rc<Self>, key: Key, io: &ConnIo, scratch: &mut [u8]) -> Result<Next, ()> {
-        for _ in 0..READS_IN_A_ROW {
-            let Ok(received) = fd::receive(&io.stream, scratch) else { return Err(()) };
-            let Some(count) = received else { return Ok(Next::Read) };
-            if count == 0 {
-                return Err(());
-            }
-            self.core.with(|shard| shard.counters_mut().bytes_in += count as u64);
-            let next = if io.unread.borrow().is_empty() {
-                let (next, used) = self.feed(key, &mut scratch[..count]);
-                if used < count {
-                    io.unread.replace(scratch[used..count].to_vec());
-                }
-                self.note_unread(key, io);
-                next
-            } else {
-                io.unread.borrow_mut().extend_from_slice(&scratch[..count]);
-                self.feed_unread(key, io)
             };
-            if let Next::Handover(_) = next {
-                return Ok(next);
-            }
-            let waits = self.core.with(|shard| shard.is_busy(key) || shard.reads_paused(key));
-            if count < scratch.len() || waits {
-                return Ok(Next::Read);
+            if let Next::Handover(core) = next
+                && let Some(io) = self.conns.borrow_mut().get(key)
+            {
+                io.moves_to = Some(core);
             }
         }
-        Ok(Next::Read)
     }
 
-    fn feed_unread(self: &Rc<Self>, key: Key, io: &ConnIo) -> Next {
-        let mut unread = io.unread.take();
-        let (next, used) = self.feed(key, &mut unread);
-        if used == unread.len() {
-            unread = Vec::new();
-        } else if used > 0 {
-            unread.drain(..used);
+    fn next_move(&self, key: Key) -> Move {
+        let mut conns = self.conns.borrow_mut();
+        let Some(io) = conns.get(key) else { return Move::Rest };
+        if let Some(core) = io.moves_to {
+            // What was to be sent is sent first, unless nobody will take it.
+            return if io.has_unsent() && !io.ended { Move::Rest } else { Move::Handover(core) };
         }
-        io.unread.replace(unread);
-        self.note_unread(key, io);
+        if io.ended {
+            // A peer that has said all it wants may still be waiting for the answer.
+            let owed = io.has_unsent() || self.core.with(|shard| shard.owes_answer(key));
+            return if owed { Move::Rest } else { Move::End };
+        }
+        let unread = io.has_unread();
+        if std::mem::take(&mut io.look) && unread {
+            return Move::LookAgain;
+        }
+        let waits =
+            || self.core.with(|shard| (unread && shard.is_busy(key)) || shard.reads_paused(key));
+        if io.readable && (io.broken || !waits()) { Move::Read } else { Move::Rest }
+    }
+
+    /// Receives once and feeds it to the shard.
+    fn read(self: &Rc<Self>, key: Key) -> Next {
+        let mut scratch = self.scratch.take();
+        let next = self.core.at_one_time(|| self.read_into(key, &mut scratch));
+        self.scratch.replace(scratch);
         next
     }
 
-    fn note_unread(&self, key: Key, io: &ConnIo) {
-        let bytes = io.unread.borrow().capacity();
+    fn read_into(self: &Rc<Self>, key: Key, scratch: &mut [u8]) -> Next {
+        let (count, mut unread) = {
+            let mut conns = self.conns.borrow_mut();
+            let Some(io) = conns.get(key) else { return Next::Read };
+            let count = match fd::receive(&io.fd, scratch) {
+                Ok(None) => {
+                    io.readable = false;
+                    return Next::Read;
+                }
+                Err(_) | Ok(Some(0)) => {
+                    io.ended = true;
+                    return Next::Read;
+                }
+                Ok(Some(count)) => count,
+            };
+            // A stream that gave less than it was asked for has no more, unless it was said to.
+            io.readable = count == scratch.len() || io.reads_on;
+            (count, io.take_unread())
+        };
+        self.core.with(|shard| shard.counters_mut().bytes_in += count as u64);
+        if unread.is_empty() {
+            let (next, used) = self.feed(key, &mut scratch[..count]);
+            self.keep_unread(key, scratch[used..count].to_vec());
+            return next;
+        }
+        unread.extend_from_slice(&scratch[..count]);
+        self.feed_kept(key, unread)
+    }
+
+    fn feed_unread(self: &Rc<Self>, key: Key) -> Next {
+        let unread = self.conns.borrow_mut().get(key).map(ConnIo::take_unread).unwrap_or_default();
+        self.feed_kept(key, unread)
+    }
+
+    fn feed_kept(self: &Rc<Self>, key: Key, mut unread: Vec<u8>) -> Next {
+        let (next, used) = self.feed(key, &mut unread);
+        if used == unread.len() {
+            unread = Vec::new();
+        } else {
+            unread.drain(..used);
+        }
+        self.keep_unread(key, unread);
+        next
+    }
+
+    fn keep_unread(&self, key: Key, unread: Vec<u8>) {
+        let bytes = unread.capacity();
+        if let Some(io) = self.conns.borrow_mut().get(key) {
+            io.keep_unread(unread);
+        }
         self.core.with(|shard| shard.note_partial(key, bytes));
     }
 
     /// Feeds bytes to the shard and runs the handlers it asks for. Returns how many were used.
     fn feed(self: &Rc<Self>, key: Key, bytes: &mut [u8]) -> (Next, usize) {
-        let received_at = self.core.now_us();
+        let received_at = self.core.with(|shard| shard.now());
         let mut used = 0;
         loop {
             let step = self.core.with(|shard| shard.next(key, &mut bytes[used..]));
@@ -197,9 +346,8 @@ impl Worker {
     }
 
     fn forward(&self, key: Key, request: crate::shard::Forwarded) {
-        let peer = self.conns.borrow().get(key).map(|io| io.peer);
+        let (core, peer) = self.core.with(|shard| (shard.core(), shard.peer(key)));
         let Some(peer) = peer else { return };
-        let core = self.core.with(|shard| shard.core());
         let crate::shard::Forwarded { conn, head, body } = request;
         let call = AdminCall { core, conn, peer, head, body };
         if self.to_admin.try_send(call).is_err() {
@@ -212,21 +360,31 @@ impl Worker {
         }
     }
 
-    /// Moves a connection to the core its session lives on, from its own task and with nothing
-    /// pending: the wait for input has ended, and what was to be sent is sent first.
-    async fn hand_over(self: &Rc<Self>, key: Key, io: Rc<ConnIo>, core: CoreId) {
-        while !io.unsent.borrow().is_empty() && !io.ended.get() {
-            io.resume.wait().await;
-        }
-        self.core.with(|shard| shard.release_conn(key));
+    fn end(&self, key: Key) {
+        self.core.with(|shard| shard.handle_eof(key));
         self.conns.borrow_mut().take(key);
-        let Some(io) = Rc::into_inner(io) else { return };
-        let (bytes, peer) = (io.unread.into_inner(), io.peer);
-        let mut item = Item::Moved { fd: fd::take(io.stream), peer, bytes };
-        while let Err(back) = self.outlets[core.index()].try_send(item) {
-            item = back;
-            self.core.with(|shard| shard.counters_mut().mesh_full += 1);
-            monoio::time::sleep(std::time::Duration::from_millis(1)).await;
-        }
+    }
+
+    /// Moves a connection to the core its session lives on, with the bytes that it has read.
+    fn hand_over(&self, key: Key, core: CoreId) {
+        let peer = self.core.with(|shard| shard.peer(key));
+        let io = self.conns.borrow_mut().take(key);
+        let (Some(peer), Some(mut io)) = (peer, io) else { return };
+        self.core.with(|shard| shard.release_conn(key));
+        self.ready.remove(io.fd.as_fd());
+        let bytes = io.take_unread();
+        let outlet = self.outlets[core.index()].clone();
+        let Err(mut item) = outlet.try_send(Item::Moved { fd: io.fd, peer, bytes }) else { return };
+        let counted = Rc::clone(&self.core);
+        drop(monoio::spawn(async move {
+            loop {
+                counted.with(|shard| shard.counters_mut().mesh_full += 1);
+                monoio::time::sleep(std::time::Duration::from_millis(1)).await;
+                match outlet.try_send(item) {
+                    Ok(()) => return,
+                    Err(back) => item = back,
+                }
+            }
+        }));
     }
 }

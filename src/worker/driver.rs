@@ -94,3 +94,17 @@ pub(super) fn block_on<F: Future<Output = ()>>(
     runtime.block_on(task(Rung::Epoll, refused));
     Ok(())
 }
+
+/// Tries the ladder and gives the ring back: the rung a worker would stand on now, and why not on
+/// a better one.
+///
+/// # Errors
+/// As for a worker: no rung holds, or the one asked for does not.
+pub fn probe(wanted: Wanted) -> io::Result<(Rung, Option<io::Error>)> {
+    let found = std::cell::Cell::new(None);
+    block_on(wanted, |rung, refused| {
+        found.set(Some((rung, refused)));
+        std::future::ready(())
+    })?;
+    found.take().ok_or_else(|| io::Error::other("the ladder chose nothing"))
+}

@@ -1,20 +1,14 @@
-//! The descriptor of a monoio stream: the one place with unsafe in the workers.
-#![expect(unsafe_code, reason = "monoio hands out raw descriptors only")]
+//! What is asked of a socket directly, and the one place with unsafe in the workers.
+#![expect(unsafe_code, reason = "socket filters have no crate")]
 
 use std::io;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use monoio::net::TcpStream;
 use rustix::net::{RecvFlags, SendFlags, Shutdown};
 
-fn borrow(stream: &TcpStream) -> BorrowedFd<'_> {
-    // SAFETY: the stream owns the descriptor and is borrowed for as long as the result lives.
-    unsafe { BorrowedFd::borrow_raw(stream.as_raw_fd()) }
-}
-
 /// Receives what is there; `None` if nothing is.
-pub(super) fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Option<usize>> {
-    let received = rustix::net::recv(borrow(stream), buffer, RecvFlags::DONTWAIT);
+pub(super) fn receive(stream: impl AsFd, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+    let received = rustix::net::recv(stream, buffer, RecvFlags::DONTWAIT);
     match received {
         Ok((count, _)) => Ok(Some(count)),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(None),
@@ -23,25 +17,19 @@ pub(super) fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<Optio
 }
 
 /// Sends what fits; 0 if nothing does.
-pub(super) fn send(stream: &TcpStream, bytes: &[u8]) -> io::Result<usize> {
-    match rustix::net::send(borrow(stream), bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
+pub(super) fn send(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
+    match rustix::net::send(stream, bytes, SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
         Ok(count) => Ok(count),
         Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => Ok(0),
         Err(error) => Err(error.into()),
     }
 }
 
-/// Shuts the sending side, or both: then the task that waits for input wakes and ends.
-pub(super) fn shut(stream: &TcpStream, both: bool) {
+/// Shuts the sending side, or both: then the end of its input is announced.
+pub(super) fn shut(stream: impl AsFd, both: bool) {
     let how = if both { Shutdown::Both } else { Shutdown::Write };
     // A connection that is gone already is as shut as can be.
-    let _gone = rustix::net::shutdown(borrow(stream), how);
-}
-
-/// The descriptor itself, to move to another core. The caller has nothing pending on it.
-pub(super) fn take(stream: TcpStream) -> OwnedFd {
-    // SAFETY: `into_raw_fd` gives up ownership, and nobody else has it.
-    unsafe { OwnedFd::from_raw_fd(stream.into_raw_fd()) }
+    let _gone = rustix::net::shutdown(stream, how);
 }
 
 /// Steers new connections of a port that several listeners share to `count` of them from `first`

@@ -2,7 +2,6 @@
 
 use std::rc::Rc;
 
-use super::conn::ConnIo;
 use super::fd;
 use super::inbox::Item;
 use super::notify::yield_now;
@@ -11,6 +10,8 @@ use crate::base::{CoreId, Key};
 
 /// Connections written to before other tasks get their turn.
 const SLICE_CONNS: usize = 512;
+/// Connections written to at one time of the clock.
+const WRITES_A_CLOCK: usize = 16;
 /// Bytes joined into one write. A message that is larger goes out whole.
 const WRITE_BYTES: usize = 64 << 10;
 
@@ -18,32 +19,56 @@ impl Worker {
     /// Runs after everything that was runnable when it was asked for, so that all frames of a
     /// tick leave a connection in one write.
     pub(super) async fn flush(self: Rc<Self>) {
+        self.flush_now().await;
+    }
+
+    /// Runs completions, sends to other cores, writes; until nothing is left of all that.
+    pub(super) async fn flush_now(self: &Rc<Self>) {
         loop {
             self.core.pump();
             self.write_log();
             self.send_batches();
-            let mut written = 0;
-            while let Some(key) = self.core.with(crate::shard::Shard::take_dirty) {
-                self.write(key);
-                written += 1;
-                if written % SLICE_CONNS == 0 {
-                    yield_now().await;
-                }
+            while self.write_slice() {
+                yield_now().await;
             }
             for key in self.core.with(crate::shard::Shard::take_resumed) {
                 self.resume(key);
             }
-            if !self.core.with(|shard| shard.has_output()) || self.mesh_is_stuck() {
+            if self.stuck.get() || !self.core.with(|shard| shard.has_output()) {
                 break;
             }
         }
         self.core.begin_flush();
-        if self.mesh_is_stuck() {
-            // Another core's inbox is full. It is emptied without us; try again shortly.
-            // Boxed: it is rare, and would make every flush's future larger.
-            Box::pin(monoio::time::sleep(std::time::Duration::from_millis(1))).await;
-            self.core.with(|_| ());
+        if self.stuck.get() && !self.retries.replace(true) {
+            drop(monoio::spawn(Rc::clone(self).retry()));
         }
+    }
+
+    /// Another core's inbox is full. It is emptied without us; tries again shortly.
+    async fn retry(self: Rc<Self>) {
+        monoio::time::sleep(std::time::Duration::from_millis(1)).await;
+        self.retries.set(false);
+        // Going in finds that something waits, and asks for a flush.
+        self.core.with(|_| ());
+    }
+
+    /// Writes to those that have something waiting, up to a slice. True if more may be left.
+    fn write_slice(self: &Rc<Self>) -> bool {
+        for _ in 0..SLICE_CONNS / WRITES_A_CLOCK {
+            let more = self.core.at_one_time(|| {
+                for _ in 0..WRITES_A_CLOCK {
+                    let Some(key) = self.core.with(crate::shard::Shard::take_dirty) else {
+                        return false;
+                    };
+                    self.write(key);
+                }
+                true
+            });
+            if !more {
+                return false;
+            }
+        }
+        true
     }
 
     /// Lets a connection go on whose answer is out, or whose handshake has been decided.
@@ -51,13 +76,7 @@ impl Worker {
         if self.core.with(|shard| shard.needs_step(key)) {
             self.step(key);
         }
-        if let Some(io) = self.conns.borrow().get(key) {
-            io.resume.notify();
-        }
-    }
-
-    fn mesh_is_stuck(&self) -> bool {
-        self.stuck.get()
+        self.look_again(key);
     }
 
     fn send_batches(&self) {
@@ -78,25 +97,29 @@ impl Worker {
     }
 
     /// Writes everything that waits for a connection, as far as the kernel takes it.
-    fn write(self: &Rc<Self>, key: Key) {
-        let Some(io) = self.conns.borrow().get(key) else { return };
+    fn write(&self, key: Key) {
         if self.core.with(|shard| shard.is_aborted(key)) {
-            io.unsent.replace(Vec::new());
-            fd::shut(&io.stream, true);
+            if let Some(io) = self.conns.borrow_mut().get(key) {
+                io.take_unsent();
+                fd::shut(&io.fd, true);
+            }
+            self.look_again(key);
             return;
         }
-        if !io.unsent.borrow().is_empty() {
+        if self.conns.borrow_mut().get(key).is_none_or(|io| io.has_unsent()) {
             return;
         }
         let mut buffer = self.out.take();
         loop {
             buffer.clear();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
-            if !self.send(key, &io, &buffer) {
+            if !self.send(key, &buffer) {
                 break;
             }
-            if fill.shut {
-                fd::shut(&io.stream, false);
+            if fill.shut
+                && let Some(io) = self.conns.borrow_mut().get(key)
+            {
+                fd::shut(&io.fd, false);
             }
             if !fill.more {
                 break;
@@ -108,48 +131,52 @@ impl Worker {
         self.out.replace(buffer);
     }
 
-    /// Sends; what the kernel does not take is kept, and a task waits to send it. False then,
+    /// Sends; what the kernel does not take is kept until it says that it takes more. False then,
     /// and if the connection is broken.
-    fn send(self: &Rc<Self>, key: Key, io: &Rc<ConnIo>, bytes: &[u8]) -> bool {
+    fn send(&self, key: Key, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return true;
         }
-        let Ok(count) = fd::send(&io.stream, bytes) else {
-            fd::shut(&io.stream, true);
+        let mut conns = self.conns.borrow_mut();
+        let Some(io) = conns.get(key) else { return false };
+        let Ok(count) = fd::send(&io.fd, bytes) else {
+            io.give_up();
+            drop(conns);
+            self.look_again(key);
             return false;
         };
         if count == bytes.len() {
             return true;
         }
-        io.unsent.replace(bytes[count..].to_vec());
+        io.keep_unsent(bytes[count..].to_vec());
         self.core.with(|shard| shard.handle_blocked(key));
-        drop(monoio::spawn(Rc::clone(self).send_rest(key, Rc::clone(io))));
         false
     }
 
     /// Sends what the kernel did not take at once.
-    async fn send_rest(self: Rc<Self>, key: Key, io: Rc<ConnIo>) {
-        while !io.unsent.borrow().is_empty() {
-            if io.stream.writable(false).await.is_err() || io.ended.get() {
-                break;
+    pub(super) fn send_rest(&self, key: Key) {
+        let mut conns = self.conns.borrow_mut();
+        let Some(io) = conns.get(key) else { return };
+        let mut unsent = io.take_unsent();
+        match fd::send(&io.fd, &unsent) {
+            Ok(count) if count == unsent.len() => {}
+            Ok(count) => {
+                unsent.drain(..count);
+                io.keep_unsent(unsent);
+                if count > 0 {
+                    self.core.with(|shard| shard.handle_progress(key));
+                }
+                return;
             }
-            let mut unsent = io.unsent.borrow_mut();
-            let Ok(count) = fd::send(&io.stream, &unsent) else {
-                *unsent = Vec::new();
-                fd::shut(&io.stream, true);
-                break;
-            };
-            unsent.drain(..count);
-            drop(unsent);
-            if count > 0 {
-                self.core.with(|shard| shard.handle_progress(key));
+            Err(_) => {
+                io.give_up();
+                drop(conns);
+                self.look_again(key);
+                return;
             }
         }
-        io.unsent.replace(Vec::new());
-        // Only the descriptor's own task may still hold it when it moves.
-        let resumed = Rc::clone(&io);
-        drop(io);
+        drop(conns);
         self.core.with(|shard| shard.handle_written(key));
-        resumed.resume.notify();
+        self.look_again(key);
     }
 }

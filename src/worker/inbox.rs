@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
-use super::notify::yield_now;
 use super::run::{Orders, Worker};
 use crate::api::Io;
 use crate::base::{CoreId, Key, Micros};
@@ -73,9 +72,8 @@ pub(super) async fn serve(worker: Rc<Worker>, inbox: Inbox<Item>) -> std::io::Re
             worker.take(item);
             taken += 1;
             if taken % ROUND_ITEMS == 0 {
-                // Timers of the runtime rest while any task is runnable; deadlines do not.
                 worker.run_due();
-                yield_now().await;
+                worker.park_once().await;
             }
         }
         if worker.has_ended() {
@@ -84,6 +82,9 @@ pub(super) async fn serve(worker: Rc<Worker>, inbox: Inbox<Item>) -> std::io::Re
         if inbox.sleep() {
             bell.readable(false).await?;
             inbox.wake();
+            if worker.on_epoll {
+                worker.park_once().await;
+            }
         }
     }
 }
@@ -100,7 +101,7 @@ impl Worker {
             }),
             Item::Moved { fd, peer, bytes } => {
                 self.core.with(|shard| shard.counters_mut().handovers_in += 1);
-                self.adopt(std::net::TcpStream::from(fd), peer, bytes);
+                self.adopt(fd, peer, bytes);
             }
             Item::Errand(errand) => {
                 let io = Io::new(Rc::clone(&self.core));

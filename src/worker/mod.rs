@@ -1,21 +1,22 @@
 //! # worker: one thread a core, driving its shard
 //!
-//! The only place where a shard meets sockets and a clock. A connection has one task, which waits
-//! for its socket to be readable with no buffer in hand; everything that became due in a tick is
-//! written by one flush that runs after all that was runnable.
+//! The only place where a shard meets sockets and a clock. One watch a core says which
+//! connections became ready; a *round* goes on with each of them as far as it goes without
+//! waiting, then writes everything that came of it. A connection has no task and, while it is
+//! idle, no buffer.
 //!
-//! Owns: descriptors, tasks, the core's read and write buffers, the listener.
+//! Owns: descriptors, the core's read and write buffers, the listeners.
 //! Imports: everything below, and monoio.
 //!
 //! Holds at all times:
-//! - no read is left pending in the ring, so none can be lost: tasks wait for readiness and then
-//!   receive without blocking;
-//! - a descriptor moves to another core only from its own task, with nothing pending;
-//! - the shard is not borrowed across an await;
-//! - yielding is spawning an empty task and waiting for it: a task that wakes itself goes to the
-//!   front of monoio's queue and would starve all others.
+//! - the watch is edge-triggered: what the kernel said of a connection is noted in its `ConnIo`
+//!   until it has been acted upon, whatever the connection waits for meanwhile;
+//! - a descriptor moves to another core with nothing unsent, and is watched by nobody on its way;
+//! - `conns` is not borrowed across a handler, nor the shard across an await;
+//! - who has more to do lets the runtime park in between (`park_once`): its timers and its driver
+//!   have no turn while a task is runnable. A task that wakes itself would starve all others.
 //!
-//! Read first: `conn.rs`, then `flush.rs`; `driver.rs` says on what it all runs.
+//! Read first: `round.rs`, then `conn.rs` and `flush.rs`; `driver.rs` says on what it all runs.
 
 mod accept;
 mod conn;
@@ -24,9 +25,11 @@ mod fd;
 mod flush;
 mod inbox;
 mod notify;
+mod ready;
+mod round;
 mod run;
 
-pub use driver::{Rung, Wanted};
+pub use driver::{Rung, Wanted, probe};
 pub use inbox::{AdminCall, Item};
 pub use run::{Orders, WorkerStart, run};
 

@@ -1,15 +1,20 @@
 //! A worker from its first line to its last.
 
 use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::Future;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use super::conn::ConnIo;
+use super::conn::Conns;
 use super::driver::{self, Rung, Wanted};
 use super::inbox::{self, AdminCall, Item};
-use super::{accept, notify};
+use super::ready::Ready;
+use super::{accept, notify, round};
 use crate::api::{App, Core, Host, Io, LocalFuture};
 use crate::base::{CoreId, Key, Micros, Millis};
 use crate::mesh::{Inbox, Outlet, TableOf};
@@ -19,7 +24,7 @@ use crate::telemetry::{Sampler, Verdict};
 /// What the main thread wants of a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Orders {
-    /// Take no more connections.
+    /// Close the next row of listeners; a worker without listeners takes no more connections.
     StopAccepting,
     /// Close a share of the sessions: one in `of` of those that are left.
     CloseSome {
@@ -42,8 +47,8 @@ pub struct WorkerStart {
     pub settings: Settings,
     /// Builds the application on this core.
     pub build: Arc<dyn Fn(&Io) -> App + Send + Sync>,
-    /// Its listeners, one an address.
-    pub listeners: Vec<std::net::TcpListener>,
+    /// Its listeners in rows, one an address in each. Rows close one by one.
+    pub listeners: Vec<Vec<std::net::TcpListener>>,
     /// Its inbox.
     pub inbox: Inbox<Item>,
     /// The inboxes of all workers.
@@ -70,6 +75,15 @@ pub struct WorkerStart {
 pub(super) struct Worker {
     pub(super) core: Rc<Core>,
     pub(super) conns: RefCell<Conns>,
+    pub(super) ready: Ready,
+    /// Connections that are to be looked at again, although the kernel has nothing new of them.
+    pub(super) again: RefCell<Vec<Key>>,
+    /// For [`Self::park_once`].
+    pub(super) always_readable: OwnedFd,
+    /// There is no ring: a wait for what is ready already lets nobody else run.
+    pub(super) on_epoll: bool,
+    /// Who goes round, while it waits.
+    pub(super) round_waker: Cell<Option<Waker>>,
     pub(super) outlets: Vec<Outlet<Item>>,
     pub(super) to_admin: tokio::sync::mpsc::Sender<AdminCall>,
     /// Received into; lent to one read at a time.
@@ -78,42 +92,15 @@ pub(super) struct Worker {
     pub(super) out: Cell<Vec<u8>>,
     /// Another core's inbox was full at the last flush.
     pub(super) stuck: Cell<bool>,
+    /// A retry after that is under way.
+    pub(super) retries: Cell<bool>,
     log: Arc<dyn Fn(CoreId, LogEvent, u64) + Send + Sync>,
     sampler: RefCell<Sampler>,
-    /// Told to stop, one a listener.
-    stops: RefCell<Vec<Rc<notify::Notify>>>,
+    /// Told to stop, one a listener, in rows as they close.
+    stops: RefCell<VecDeque<Vec<Rc<notify::Notify>>>>,
     ended: Cell<bool>,
     end: notify::Notify,
     left: Arc<std::sync::atomic::AtomicUsize>,
-}
-
-/// The connections of a worker, by the slot of their key.
-#[derive(Default)]
-pub(super) struct Conns(Vec<Option<(Key, Rc<ConnIo>)>>);
-
-impl Conns {
-    pub(super) fn put(&mut self, key: Key, io: Rc<ConnIo>) {
-        let slot = key.slot() as usize;
-        if self.0.len() <= slot {
-            self.0.resize_with(slot + 1, || None);
-        }
-        self.0[slot] = Some((key, io));
-    }
-
-    pub(super) fn get(&self, key: Key) -> Option<Rc<ConnIo>> {
-        match self.0.get(key.slot() as usize) {
-            Some(Some((owner, io))) if *owner == key => Some(Rc::clone(io)),
-            _ => None,
-        }
-    }
-
-    pub(super) fn take(&mut self, key: Key) {
-        if let Some(place) = self.0.get_mut(key.slot() as usize)
-            && place.as_ref().is_some_and(|(owner, _)| *owner == key)
-        {
-            *place = None;
-        }
-    }
 }
 
 /// Bytes received at once.
@@ -154,6 +141,13 @@ pub fn run(start: WorkerStart) {
         start.cpu.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
     let started = start.started.clone();
     let core = start.core;
+    let watches = match watches() {
+        Ok(watches) => watches,
+        Err(error) => {
+            let _gone = started.send(Err(error));
+            return;
+        }
+    };
     let outcome = driver::block_on(start.wanted, |rung, refused| {
         let mut why = refused.map(|error| error.to_string());
         if !pinned {
@@ -161,14 +155,20 @@ pub fn run(start: WorkerStart) {
         }
         // The main thread waits for this; if it is gone there is nobody to tell.
         let _gone = start.started.send(Ok((core, rung, why)));
-        live(start)
+        live(start, watches, rung == Rung::Epoll)
     });
     if let Err(error) = outcome {
         let _gone = started.send(Err(error));
     }
 }
 
-async fn live(start: WorkerStart) {
+/// The watch over connections, and a descriptor that is always readable.
+fn watches() -> io::Result<(Ready, OwnedFd)> {
+    let flags = rustix::event::EventfdFlags::NONBLOCK | rustix::event::EventfdFlags::CLOEXEC;
+    Ok((Ready::new()?, rustix::event::eventfd(1, flags)?))
+}
+
+async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on_epoll: bool) {
     let mut settings = start.settings;
     settings.limits.inbox_batches_max = settings.limits.inbox_batches_max.max(1);
     let mut chance = Chance::new();
@@ -187,34 +187,46 @@ async fn live(start: WorkerStart) {
     let worker = Rc::new(Worker {
         core: Rc::clone(&core),
         conns: RefCell::new(Conns::default()),
+        ready,
+        again: RefCell::new(Vec::new()),
+        always_readable,
+        on_epoll,
+        round_waker: Cell::new(None),
         outlets: start.outlets,
         to_admin: start.to_admin,
         scratch: Cell::new(vec![0; SCRATCH_BYTES]),
         out: Cell::new(Vec::new()),
         stuck: Cell::new(false),
+        retries: Cell::new(false),
         log: start.log,
         sampler: RefCell::new(Sampler::new(start.log_per_second, 0)),
-        stops: RefCell::new(Vec::new()),
+        stops: RefCell::new(VecDeque::new()),
         ended: Cell::new(false),
         end: notify::Notify::default(),
         left: start.left,
     });
     *place.borrow_mut() = Rc::downgrade(&worker);
     core.install(&*start.build);
-    for listener in start.listeners {
-        let stop = Rc::new(notify::Notify::default());
-        worker.stops.borrow_mut().push(Rc::clone(&stop));
-        drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener, stop)));
+    for row in start.listeners {
+        let mut stops = Vec::new();
+        for listener in row {
+            let stop = Rc::new(notify::Notify::default());
+            stops.push(Rc::clone(&stop));
+            drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener, stop)));
+        }
+        worker.stops.borrow_mut().push_back(stops);
     }
     drop(monoio::spawn(timers(Rc::clone(&worker))));
-    let inbox = inbox::serve(Rc::clone(&worker), start.inbox);
-    drop(monoio::spawn(async move {
-        // The bell could not be waited on: the core is deaf and must not serve on.
-        if inbox.await.is_err() {
-            std::process::abort();
-        }
-    }));
+    drop(monoio::spawn(unless_deaf(round::serve(Rc::clone(&worker)))));
+    drop(monoio::spawn(unless_deaf(inbox::serve(Rc::clone(&worker), start.inbox))));
     worker.end.wait().await;
+}
+
+/// A core that cannot hear its clients or the other cores must not serve on.
+async fn unless_deaf(listens: impl Future<Output = io::Result<()>>) {
+    if listens.await.is_err() {
+        std::process::abort();
+    }
 }
 
 /// Runs what is due, to the width of a timer slot.
@@ -244,7 +256,7 @@ impl Worker {
     pub(super) fn obey(&self, orders: Orders) {
         match orders {
             Orders::StopAccepting => {
-                for stop in self.stops.borrow().iter() {
+                for stop in self.stops.borrow_mut().pop_front().into_iter().flatten() {
                     stop.notify();
                 }
             }

@@ -170,6 +170,10 @@ fn groups(root: &mut NamespaceBuilder) {
         socket.io().to(&room).emit("padded", &(number, "x".repeat(bytes)));
         ack.send(&());
     });
+    root.on_async("nap", |event| async move {
+        monoio::time::sleep(Duration::from_millis(2)).await;
+        event.ack().send(&());
+    });
     root.on_async("who", |event| async move {
         let Ok((room,)) = event.args::<(String,)>() else { return };
         let found = event.socket.io().to(&room).fetch_sockets().await;

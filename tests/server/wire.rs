@@ -83,6 +83,17 @@ impl Wire {
         self.stream.write_all(bytes)
     }
 
+    /// Says no more, or hears no more.
+    pub(crate) fn shut(&self, how: std::net::Shutdown) {
+        self.stream.shutdown(how).expect("it is connected");
+    }
+
+    /// Sends a byte that is out of the stream's order.
+    pub(crate) fn urgent(&self, byte: u8) {
+        let socket = socket2::SockRef::from(&self.stream);
+        socket.send_out_of_band(&[byte]).expect("the kernel takes a byte");
+    }
+
     /// Ends with a reset instead of a goodbye.
     pub(crate) fn reset(self) {
         let socket = socket2::SockRef::from(&self.stream);

@@ -1,0 +1,104 @@
+//! Network cards: queues, interrupts, steering.
+
+use super::parse::{show_list, show_mask};
+use super::table::Severity::{Costs, Hint};
+use super::{Check, Facts, Finding, Nic};
+
+/// With fewer CPUs there is nothing to keep apart.
+const CPUS_MIN: usize = 4;
+
+pub(super) const CHECKS: &[Check] = &[
+    Check {
+        id: "irq_piled",
+        severity: Costs,
+        looks_at: "`/proc/irq/*/effective_affinity_list`",
+        fires: "all receive queues of a card interrupt the same CPU, on a machine with 4 or more",
+        anchor: "interrupts-and-queues",
+        find: |facts| {
+            let piled = |nic: &&Nic| nic.irqs.len() > 1 && irq_cpus(nic).len() == 1;
+            let online = big_machine(facts)?;
+            let nic = facts.network.nics.iter().find(piled)?;
+            let (cpu, irq) = (irq_cpus(nic)[0], nic.irqs[1].number);
+            let other = online.iter().find(|other| **other != cpu)?;
+            Some(Finding::new(
+                format!("{} queues of {} interrupt CPU {cpu}", nic.irqs.len(), nic.name),
+                format!("echo {other} > /proc/irq/{irq}/smp_affinity_list, and so on"),
+            ))
+        },
+    },
+    Check {
+        id: "irq_workers",
+        severity: Hint,
+        looks_at: "`/proc/irq/*/effective_affinity_list`, workers' CPUs",
+        fires: "a card with several queues interrupts CPUs that run workers, although two or more \
+                run none",
+        anchor: "interrupts-and-queues",
+        find: |facts| {
+            let online = big_machine(facts)?;
+            let workers = &facts.wanted.worker_cpus;
+            let nic = facts.network.nics.iter().find(|nic| {
+                nic.irqs.len() > 1 && irq_cpus(nic).iter().any(|cpu| workers.contains(cpu))
+            })?;
+            let mut hit = irq_cpus(nic);
+            hit.retain(|cpu| workers.contains(cpu));
+            let mut free = online.to_vec();
+            free.retain(|cpu| !workers.contains(cpu));
+            (free.len() > 1).then(|| {
+                let (name, to) = (&nic.name, show_list(&free));
+                Finding::new(
+                    format!("{name} interrupts CPU {}, which run workers", show_list(&hit)),
+                    format!("ethtool -L {name} combined {}, interrupts to CPU {to}", free.len()),
+                )
+            })
+        },
+    },
+    Check {
+        id: "rps",
+        severity: Hint,
+        looks_at: "`/sys/class/net/*/queues/rx-*/rps_cpus`",
+        fires: "a card has one receive queue, its packets are not steered, and there are 4 CPUs or \
+                more",
+        anchor: "interrupts-and-queues",
+        find: |facts| {
+            let online = big_machine(facts)?;
+            let nics = &facts.network.nics;
+            let nic = nics.iter().find(|nic| nic.rx_queues == 1 && nic.rps_queues == 0)?;
+            Some(Finding::new(
+                format!("one CPU takes all packets of {}: 1 queue, no RPS", nic.name),
+                format!(
+                    "echo {} > /sys/class/net/{}/queues/rx-0/rps_cpus",
+                    show_mask(online),
+                    nic.name,
+                ),
+            ))
+        },
+    },
+    Check {
+        id: "rfs",
+        severity: Hint,
+        looks_at: "`net.core.rps_sock_flow_entries`, `rps_flow_cnt`",
+        fires: "RFS has its table but no queue uses it",
+        anchor: "interrupts-and-queues",
+        find: |facts| {
+            let entries = facts.network.flow_entries.filter(|entries| *entries > 0)?;
+            let nic = facts.network.nics.iter().find(|nic| nic.rfs_queues == 0)?;
+            let flows = entries / nic.rx_queues.max(1) as u64;
+            Some(Finding::new(
+                format!("RFS has {entries} entries and no queue of {} uses them", nic.name),
+                format!("echo {flows} > /sys/class/net/{}/queues/rx-0/rps_flow_cnt", nic.name),
+            ))
+        },
+    },
+];
+
+fn big_machine(facts: &Facts) -> Option<&[usize]> {
+    facts.cpus.online.as_deref().filter(|online| online.len() >= CPUS_MIN)
+}
+
+/// CPUs that a card's receive queues interrupt, in order.
+fn irq_cpus(nic: &Nic) -> Vec<usize> {
+    let mut cpus: Vec<usize> = nic.irqs.iter().flat_map(|irq| irq.cpus.iter().copied()).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
+    cpus
+}

@@ -1,0 +1,215 @@
+//! One look at everything.
+
+use std::cell::RefCell;
+use std::fs;
+use std::path::PathBuf;
+
+use rustix::process::{Resource, getrlimit};
+
+use super::{cards, groups, wish};
+use crate::config::Loaded;
+use crate::doctor::{Cpus, Facts, Frequency, Memory, Network, Ring, System, parse};
+use crate::server::StartError;
+use crate::worker::{self, Rung, Wanted};
+
+/// Reads the machine this process stands on, for a server of this configuration.
+///
+/// # Errors
+/// More workers than a server may have.
+pub fn facts(loaded: &Loaded) -> Result<Facts, StartError> {
+    let files = Files::below("/");
+    let mut facts = Facts { wanted: wish::wanted(loaded)?, ..of_files(&files) };
+    of_process(&mut facts.system);
+    facts.unread = files.unread();
+    Ok(facts)
+}
+
+/// A tree of the kernel's files; in tests a folder that looks like one.
+pub(super) struct Files {
+    root: PathBuf,
+    unread: RefCell<Vec<String>>,
+}
+
+impl Files {
+    pub(super) fn below(root: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), unread: RefCell::default() }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name.trim_start_matches('/'))
+    }
+
+    /// A file that not every machine has.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.path(name)).ok()
+    }
+
+    /// A file that every Linux has: if it cannot be read, that is noted.
+    fn sure(&self, name: &str) -> Option<String> {
+        let text = self.text(name);
+        if text.is_none() {
+            self.unread.borrow_mut().push(name.to_owned());
+        }
+        text
+    }
+
+    fn unread(self) -> Vec<String> {
+        self.unread.into_inner()
+    }
+
+    /// Names in a folder, in order.
+    pub(super) fn names(&self, folder: &str) -> Vec<String> {
+        let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
+        let mut names: Vec<String> =
+            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.path(name).exists()
+    }
+}
+
+/// A number alone in its file.
+pub(super) fn number(text: &str) -> Option<u64> {
+    text.trim().parse().ok()
+}
+
+/// The last of several numbers.
+fn last(text: &str) -> Option<u64> {
+    text.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
+fn pair(text: &str) -> Option<(u64, u64)> {
+    let mut numbers = text.split_ascii_whitespace();
+    Some((numbers.next()?.parse().ok()?, numbers.next()?.parse().ok()?))
+}
+
+fn word(text: &str) -> String {
+    text.trim().to_owned()
+}
+
+/// Everything that stands in files.
+pub(super) fn of_files(files: &Files) -> Facts {
+    Facts {
+        system: system(files),
+        memory: memory(files),
+        network: network(files),
+        cpus: cpus(files),
+        ..Facts::default()
+    }
+}
+
+fn system(files: &Files) -> System {
+    let sure = |name: &str| files.sure(name);
+    System {
+        release: sure("/proc/sys/kernel/osrelease").and_then(|text| parse::release(&text)),
+        io_uring_disabled: files
+            .text("/proc/sys/kernel/io_uring_disabled")
+            .and_then(|text| number(&text)),
+        nr_open: sure("/proc/sys/fs/nr_open").and_then(|text| number(&text)),
+        file_max: sure("/proc/sys/fs/file-max").and_then(|text| number(&text)),
+        clocksource: files
+            .text("/sys/devices/system/clocksource/clocksource0/current_clocksource")
+            .map(|text| word(&text)),
+        overcommit: sure("/proc/sys/vm/overcommit_memory").and_then(|text| number(&text)),
+        huge_pages: files
+            .text("/sys/kernel/mm/transparent_hugepage/enabled")
+            .and_then(|text| Some(parse::chosen(&text)?.to_owned())),
+        ..System::default()
+    }
+}
+
+fn memory(files: &Files) -> Memory {
+    let meminfo = files.sure("/proc/meminfo").unwrap_or_default();
+    let kib = |key: &str| -> Option<u64> {
+        let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
+    };
+    let group = groups::Groups::of(files);
+    let swap = kib("SwapTotal:").map(|kib| kib << 10);
+    Memory {
+        total_bytes: kib("MemTotal:").map(|kib| kib << 10),
+        limit_bytes: group.memory_bytes(files),
+        swap_bytes: swap.map(|swap| swap.min(group.swap_bytes(files).unwrap_or(swap))),
+    }
+}
+
+fn network(files: &Files) -> Network {
+    let own = |name: &str| files.sure(&format!("/proc/sys/net/{name}"));
+    let rare = |name: &str| files.text(&format!("/proc/sys/net/{name}"));
+    let own_number = |name: &str| own(name).and_then(|text| number(&text));
+    let rare_number = |name: &str| rare(name).and_then(|text| number(&text));
+    Network {
+        somaxconn: own_number("core/somaxconn"),
+        syn_backlog: own_number("ipv4/tcp_max_syn_backlog"),
+        syncookies: rare_number("ipv4/tcp_syncookies"),
+        port_range: own("ipv4/ip_local_port_range").and_then(|text| pair(&text)),
+        reserved_ports: own("ipv4/ip_local_reserved_ports").and_then(|text| parse::list(&text)),
+        // The machine's own, and in a container not to be seen.
+        rmem_max_bytes: own("ipv4/tcp_rmem").and_then(|text| last(&text)),
+        wmem_max_bytes: own("ipv4/tcp_wmem").and_then(|text| last(&text)),
+        tcp_mem_max_pages: rare("ipv4/tcp_mem").and_then(|text| last(&text)),
+        congestion: own("ipv4/tcp_congestion_control").map(|text| word(&text)),
+        slow_start_after_idle: own_number("ipv4/tcp_slow_start_after_idle"),
+        migrate_req: rare_number("ipv4/tcp_migrate_req"),
+        busy_poll_us: rare_number("core/busy_poll"),
+        busy_read_us: rare_number("core/busy_read"),
+        conntrack_max: rare_number("netfilter/nf_conntrack_max"),
+        conntrack_count: rare_number("netfilter/nf_conntrack_count"),
+        time_wait_max: rare_number("ipv4/tcp_max_tw_buckets"),
+        flow_entries: rare_number("core/rps_sock_flow_entries"),
+        nics: cards::nics(files),
+    }
+}
+
+fn cpus(files: &Files) -> Cpus {
+    let list = |name: &str| files.text(name).and_then(|text| parse::list(&text));
+    let online = list("/sys/devices/system/cpu/online");
+    let status = files.sure("/proc/self/status").unwrap_or_default();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    let nodes = list("/sys/devices/system/node/online").unwrap_or_default();
+    let node = |node: &usize| list(&format!("/sys/devices/system/node/node{node}/cpulist"));
+    let frequency = |cpu: &usize| {
+        let folder = format!("/sys/devices/system/cpu/cpu{cpu}/cpufreq");
+        let governor = word(&files.text(&format!("{folder}/scaling_governor"))?);
+        let driver = files
+            .text(&format!("{folder}/scaling_driver"))
+            .map(|text| word(&text))
+            .unwrap_or_default();
+        Some(Frequency { cpu: *cpu, governor, driver })
+    };
+    Cpus {
+        allowed: allowed.and_then(parse::list),
+        isolated: list("/sys/devices/system/cpu/isolated"),
+        quota_milli: groups::Groups::of(files).quota_milli(files),
+        nodes: nodes.iter().map(|at| node(at).unwrap_or_default()).collect(),
+        frequencies: online.iter().flatten().filter_map(frequency).collect(),
+        online,
+    }
+}
+
+/// What only a call to the kernel tells.
+fn of_process(system: &mut System) {
+    const NO_LIMIT: u64 = u64::MAX;
+    system.nofile_hard = Some(getrlimit(Resource::Nofile).maximum.unwrap_or(NO_LIMIT));
+    system.memlock_bytes = Some(getrlimit(Resource::Memlock).current.unwrap_or(NO_LIMIT));
+    system.huge_pages_refusable = Some(may_refuse_huge_pages());
+    let tried = worker::probe(Wanted::Auto).ok();
+    system.ring = tried.map(|(rung, refused)| {
+        let why = refused.map(|error| error.to_string()).unwrap_or_default();
+        match rung {
+            Rung::UringSingle => Ring::Best,
+            Rung::UringCoop | Rung::UringPlain => Ring::Lower { name: rung.name().to_owned(), why },
+            Rung::Epoll => Ring::Refused { why },
+        }
+    });
+}
+
+/// Does what the server does at its start, and undoes it.
+fn may_refuse_huge_pages() -> bool {
+    let refused = rustix::thread::disable_transparent_huge_pages(true).is_ok();
+    let _as_before = rustix::thread::disable_transparent_huge_pages(false);
+    refused
+}

@@ -1,0 +1,26 @@
+//! What the configuration asks of the machine.
+
+use crate::config::Loaded;
+use crate::doctor::Wanted;
+use crate::server::{self, BACKLOG, Server, StartError};
+
+/// Plans as the start would.
+pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
+    let options = &loaded.options;
+    let plan = server::plan(options.workers, &options.worker_cores, options.pin)?;
+    let workers = plan.cpus.len();
+    let limits = Server::gateway(options.clone(), loaded.tables.clone()).limits();
+    let worst = limits.core_bytes_max(workers).saturating_mul(workers);
+    Ok(Wanted {
+        workers,
+        worker_cpus: plan.cpus.iter().flatten().copied().collect(),
+        unpinned: plan.unpinned.filter(|_| options.pin),
+        conns_max: limits.conns_max as u64,
+        descriptors_own: server::descriptors_own(workers, options.listen.len()),
+        backlog: u64::from(BACKLOG.unsigned_abs()),
+        worst_bytes: worst as u64,
+        driver: options.driver,
+        listen: options.listen.clone(),
+        admin_listen: Some(options.admin_listen),
+    })
+}
