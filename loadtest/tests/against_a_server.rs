@@ -36,12 +36,12 @@ fn build() -> PathBuf {
         .expect("cargo runs");
     assert!(built.status.success(), "the bench server builds");
     let path = String::from_utf8(built.stdout).expect("JSON is text");
-    let path = path.lines().filter_map(|line| {
+    let mut path = path.lines().filter_map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
         let is_it = value["target"]["name"] == "bench_server";
         is_it.then(|| value["executable"].as_str().map(PathBuf::from)).flatten()
     });
-    path.last().expect("cargo names what it built")
+    path.next_back().expect("cargo names what it built")
 }
 
 /// A server of one worker, ended with the test.
@@ -71,18 +71,20 @@ impl Server {
     }
 
     fn run(&self, scenario: &Scenario) -> Report {
-        let options = Options {
-            rest: Rest {
-                public: Target::parse(&self.url).unwrap(),
-                admin: Target::parse(&self.admin_url).unwrap(),
-                key: None,
-            },
-            pid: Some(self.child.id()),
-            cores: Vec::new(),
-            quiet: true,
-            anon_before: None,
-        };
+        let mut options = options(&self.url, &self.admin_url);
+        options.pid = Some(self.child.id());
         run(scenario, &options).expect("the server can be reached")
+    }
+}
+
+fn options(url: &str, admin_url: &str) -> Options {
+    let target = |url| Target::parse(url).expect("it is an address");
+    Options {
+        rest: Rest { public: target(url), admin: target(admin_url), key: None },
+        pid: None,
+        cores: Vec::new(),
+        quiet: true,
+        anon_before: None,
     }
 }
 
@@ -99,7 +101,7 @@ fn scenario(kind: &str, keys: &str) -> Scenario {
         "name = \"t\"\nkind = \"{kind}\"\nbusy_poll = false\nwarmup_seconds = 0.1\n\
          seconds = 0.4\ndrain_ms = 10000\n{keys}"
     );
-    parse(&text, &[]).unwrap()
+    parse(&text, &[]).expect("the scenario is right")
 }
 
 fn assert_clean(report: &Report, what: &str) {
@@ -164,7 +166,8 @@ fn steps_and_sweeps_end_with_an_answer() {
     let report = server.run(&scenario("echo", keys));
     assert!(!report.steps.is_empty(), "rates were tried");
     assert_eq!(report.totals.sustained_rate, None, "no server answers within 0.1 us");
-    assert!(report.steps.iter().all(|step| !step.sustained && step.why.contains("p99")));
+    assert!(report.steps.iter().all(|step| !step.sustained && !step.why.is_empty()));
+    assert!(report.steps[0].why.contains("p99"), "{}", report.steps[0].why);
     let keys = "connections = 4\n[sweep]\nkey = \"connections\"\nvalues = [2, 4, 8]";
     let report = server.run(&scenario("echo", keys));
     let sizes: Vec<f64> = report.series[0].points.iter().map(|(size, _)| *size).collect();
@@ -177,18 +180,10 @@ fn a_server_that_loses_doubles_or_alters_is_found_out() {
     use liar::Lie;
     for lie in [Lie::Lose, Lie::Double, Lie::Alter, Lie::Swap] {
         let url = liar::serve(lie);
-        let target = Target::parse(&url).unwrap();
-        let options = Options {
-            rest: Rest { public: target.clone(), admin: target, key: None },
-            pid: None,
-            cores: Vec::new(),
-            quiet: true,
-            anon_before: None,
-        };
         let mut scenario = scenario("echo", "connections = 1\noutstanding = 4");
         // What it loses never comes.
         scenario.drain_ms = 200;
-        let oracle = run(&scenario, &options).expect("it can be reached").oracle;
+        let oracle = run(&scenario, &options(&url, &url)).expect("it can be reached").oracle;
         let found = match lie {
             Lie::Lose => oracle.lost,
             Lie::Double => oracle.doubled,
@@ -206,14 +201,6 @@ fn a_server_that_is_not_there_is_named_with_what_to_do() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", free.local_addr().unwrap());
     drop(free);
-    let target = Target::parse(&url).unwrap();
-    let options = Options {
-        rest: Rest { public: target.clone(), admin: target, key: None },
-        pid: None,
-        cores: Vec::new(),
-        quiet: true,
-        anon_before: None,
-    };
-    let error = run(&scenario("echo", ""), &options).unwrap_err();
+    let error = run(&scenario("echo", ""), &options(&url, &url)).unwrap_err();
     assert!(error.contains("start the server"), "{error}");
 }

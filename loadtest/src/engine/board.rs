@@ -48,6 +48,8 @@ pub(super) struct LaneBoard {
     pub(super) failed: AtomicU64,
     /// Deliveries and answers that are owed.
     pub(super) owed: AtomicU64,
+    /// 1 while not all has been sent that should have been.
+    pub(super) behind: AtomicU64,
     /// Those that came.
     pub(super) came: AtomicU64,
     /// [`Counts`] of everything.

@@ -9,9 +9,6 @@ use crate::load::{self, Load};
 use crate::wire::helpers::{Answer, Call};
 use crate::wire::net::{Event, Listener, Net, Phase};
 
-/// Batches of input between two looks at the clock.
-const CLOCK_EVERY: u32 = 8;
-
 /// What a load may do. Connections are numbered from 0 within the load.
 pub struct Cx<'a> {
     /// To count.
@@ -31,6 +28,12 @@ impl Cx<'_> {
     #[must_use]
     pub fn may_send(&self) -> bool {
         self.may_send && self.meter.now < self.meter.window.to
+    }
+
+    /// Whether the stretch has begun; it may have ended too.
+    #[must_use]
+    pub const fn has_begun(&self) -> bool {
+        self.may_send
     }
 
     /// How many connections the load has.
@@ -128,7 +131,6 @@ pub(super) struct Desk {
     pub(super) meter: Meter,
     pub(super) books: Books,
     pub(super) stretch: Option<Stretch>,
-    batches: u32,
     /// Connections that are being made.
     pub(super) in_flight: u32,
 }
@@ -147,7 +149,6 @@ impl Desk {
             parts,
             books: Books::default(),
             stretch: None,
-            batches: 0,
             in_flight: 0,
         }
     }
@@ -166,9 +167,16 @@ impl Desk {
         self.parts.iter().flat_map(of).collect()
     }
 
+    /// Whether the stretch is not over yet, or was too short for what it should have sent.
+    pub(super) fn owes_sends(&self) -> bool {
+        self.stretch.is_some()
+            && (self.meter.now < self.meter.window.to
+                || self.parts.iter().any(|part| part.load.owes_sends()))
+    }
+
     /// When something is due, if nothing comes in.
-    pub(super) fn next_due(&self) -> Option<Nanos> {
-        self.parts.iter().filter_map(|part| part.load.next_due()).min()
+    pub(super) fn next_due(&self, now: Nanos) -> Option<Nanos> {
+        self.parts.iter().filter_map(|part| part.load.next_due(now)).min()
     }
 
     #[inline]
@@ -244,12 +252,10 @@ impl Listener for Desk {
         }
     }
 
+    /// A look costs 30 ns, the batch at least 1,000: every one gets its own moment.
     #[inline]
     fn received(&mut self, _net: &mut Net) {
-        self.batches = self.batches.wrapping_add(1);
-        if self.batches.is_multiple_of(CLOCK_EVERY) {
-            self.meter.now = self.board.clock.now();
-        }
+        self.meter.now = self.board.clock.now();
     }
 
     fn answered(&mut self, net: &mut Net, answer: Answer) {

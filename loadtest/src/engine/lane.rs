@@ -127,7 +127,7 @@ impl Lane {
 
     /// Lets the timer end the wait when something is due.
     fn arm_timer(&self, now: Nanos) -> io::Result<()> {
-        let due = self.desk.next_due().unwrap_or(Nanos::MAX);
+        let due = self.desk.next_due(now).unwrap_or(Nanos::MAX);
         let wait = due.saturating_sub(now).clamp(1, SLEEP_MAX);
         let it_value = Timespec {
             tv_sec: i64::try_from(wait / SECOND).unwrap_or(0),
@@ -209,6 +209,7 @@ impl Lane {
         board.failed.store(books.failed, Ordering::Release);
         board.owed.store(books.owed, Ordering::Release);
         board.came.store(books.came, Ordering::Release);
+        board.behind.store(u64::from(self.desk.owes_sends()), Ordering::Release);
         board.sent.store(all.sent, Ordering::Release);
         board.operations.store(all.operations, Ordering::Release);
         board.bytes_in.store(self.net.bytes_in, Ordering::Release);

@@ -92,7 +92,7 @@ pub struct Window {
 
 /// The meters of a lane.
 pub struct Meter {
-    /// The time, looked at now and then: at least once for every few messages.
+    /// The time, looked at for every batch of input.
     pub now: Nanos,
     /// When what is counted.
     pub window: Window,

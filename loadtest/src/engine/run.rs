@@ -273,8 +273,9 @@ impl Run {
         let drain = Nanos::from(clear_ms) * MILLI;
         // Read in this order: what comes is never counted before it is owed.
         let all_came = |board: &Board| {
+            let behind = board.sum(|lane| &lane.behind);
             let owed = board.sum(|lane| &lane.owed);
-            board.sum(|lane| &lane.came) >= owed
+            behind == 0 && board.sum(|lane| &lane.came) >= owed
         };
         let settled = self.wait(window.to + late, all_came);
         if !settled && late < drain {

@@ -107,6 +107,9 @@ fn judge(found: &Found, steps: &Steps, scenario: &Scenario, target_rate: f64) ->
     let at = |quantile| main.map_or(0.0, |hist| micros(hist.value_at_quantile(quantile)));
     let p99 = at(0.99);
     let mut why = Vec::new();
+    if found.counted.operations == 0 {
+        why.push(String::from("the try was too short for a single message"));
+    }
     if !found.settled {
         why.push(format!("not all came within {} ms of the end", steps.late_ms));
     }

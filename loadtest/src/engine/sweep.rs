@@ -3,7 +3,7 @@
 use super::run::{Options, once};
 use crate::check::oracle;
 use crate::model::{Report, Series};
-use crate::scenario::{Scenario, Sweep, with};
+use crate::scenario::{Kind, Scenario, Sweep, with};
 
 /// Runs the scenario for each value. The report is that of the last run, with the series and the
 /// oracle of all.
@@ -28,7 +28,9 @@ pub(super) fn run(scenario: &Scenario, sweep: &Sweep, options: &Options) -> Resu
         if let Some(server) = &report.server {
             options.anon_before.get_or_insert(server.anon_before_bytes);
             cpu.points.extend(server.cpu_us_per_operation.map(|cost| (size, cost)));
-            memory.points.extend(server.anon_bytes_per_connection.map(|cost| (size, cost)));
+            // Elsewhere what the load leaves behind is larger than what a connection costs.
+            let idle = server.anon_bytes_per_connection.filter(|_| sized.kind == Kind::Idle);
+            memory.points.extend(idle.map(|cost| (size, cost)));
         }
         let main = crate::load::main_timing(sized.kind).name();
         p50.points.extend(report.latencies.get(main).map(|latency| (size, latency.p50)));

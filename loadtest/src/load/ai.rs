@@ -145,11 +145,12 @@ impl Load for Ai {
     }
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
-        if !cx.may_send() {
+        // What should have been sent by the end is sent, if after it.
+        if !cx.has_begun() {
             return false;
         }
         let users = cx.count() / 2;
-        if self.begins_at.take().is_some() {
+        if cx.may_send() && self.begins_at.take().is_some() {
             for user in 0..users {
                 for _ in 0..self.outstanding {
                     self.ask(cx, user, cx.meter.now);
@@ -170,8 +171,12 @@ impl Load for Ai {
         sent > 0
     }
 
-    fn next_due(&self) -> Option<Nanos> {
+    fn next_due(&self, _now: Nanos) -> Option<Nanos> {
         self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()))
+    }
+
+    fn owes_sends(&self) -> bool {
+        self.pace.is_some_and(|pace| pace.next().is_some())
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {

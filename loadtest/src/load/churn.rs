@@ -159,7 +159,7 @@ impl Load for Churn {
         if is_event(packet, b"msg") {
             return self.hear(conn, packet);
         }
-        let Some((id, _)) = ack_id(packet) else { return };
+        let Some(id) = ack_id(packet) else { return };
         let churner = &mut self.churners[conn as usize];
         if id != churner.joins {
             cx.meter.oracle.corrupted += 1;
@@ -213,7 +213,7 @@ impl Load for Churn {
         did
     }
 
-    fn next_due(&self) -> Option<Nanos> {
+    fn next_due(&self, _now: Nanos) -> Option<Nanos> {
         let leaving = self.leaving.front().map(|(at, _)| *at);
         [self.begins_at, leaving].into_iter().flatten().min()
     }

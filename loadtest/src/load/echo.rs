@@ -101,7 +101,7 @@ impl Load for Echo {
 
     #[inline]
     fn packet(&mut self, cx: &mut Cx<'_>, conn: u32, packet: &[u8]) {
-        let Some((id, _)) = ack_id(packet) else { return };
+        let Some(id) = ack_id(packet) else { return };
         cx.came();
         let text = self.talk.to_self.find(packet, &mut self.hint);
         let token = text.and_then(|text| self.talk.to_self.read(text));
@@ -131,11 +131,12 @@ impl Load for Echo {
     }
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
+        // What should have been sent by the end is sent, if after it.
+        if self.pace.is_some() && cx.has_begun() {
+            return self.send_paced(cx);
+        }
         if !cx.may_send() {
             return false;
-        }
-        if self.pace.is_some() {
-            return self.send_paced(cx);
         }
         if self.begins_at.take().is_none() {
             return false;
@@ -151,8 +152,12 @@ impl Load for Echo {
         true
     }
 
-    fn next_due(&self) -> Option<Nanos> {
+    fn next_due(&self, _now: Nanos) -> Option<Nanos> {
         self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()))
+    }
+
+    fn owes_sends(&self) -> bool {
+        self.pace.is_some_and(|pace| pace.next().is_some())
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {

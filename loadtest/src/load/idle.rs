@@ -20,7 +20,7 @@ impl Load for Idle {
         false
     }
 
-    fn next_due(&self) -> Option<Nanos> {
+    fn next_due(&self, _now: Nanos) -> Option<Nanos> {
         None
     }
 

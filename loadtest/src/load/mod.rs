@@ -43,7 +43,11 @@ pub trait Load {
     /// Sends what is due. Called every turn; true if there was something to do.
     fn due(&mut self, cx: &mut Cx<'_>) -> bool;
     /// When something will be due, if nothing comes in.
-    fn next_due(&self) -> Option<Nanos>;
+    fn next_due(&self, now: Nanos) -> Option<Nanos>;
+    /// Open loop: whether messages that should have been sent are still to be sent.
+    fn owes_sends(&self) -> bool {
+        false
+    }
     /// The stretch is over: counts what never came.
     fn finish(&mut self, cx: &mut Cx<'_>);
 }

@@ -270,7 +270,7 @@ impl Load for Rooms {
     #[inline]
     fn packet(&mut self, cx: &mut Cx<'_>, conn: u32, packet: &[u8]) {
         if !is_event(packet, b"msg") {
-            if let Some((id, _)) = ack_id(packet) {
+            if let Some(id) = ack_id(packet) {
                 self.joined(cx, conn, id, packet);
             }
             return;
@@ -337,11 +337,12 @@ impl Load for Rooms {
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
         let news = !self.spanning.is_empty() && self.exchange(cx);
+        // What should have been sent by the end is sent, if after it.
+        if self.pace.is_some() && cx.has_begun() {
+            return self.send_paced(cx) || news;
+        }
         if !cx.may_send() {
             return news;
-        }
-        if self.pace.is_some() {
-            return self.send_paced(cx);
         }
         if self.begins_at.take().is_some() || news {
             for room in self.rooms.clone() {
@@ -352,13 +353,14 @@ impl Load for Rooms {
         false
     }
 
-    fn next_due(&self) -> Option<Nanos> {
-        let span = (!self.spanning.is_empty()).then_some(0);
+    fn next_due(&self, now: Nanos) -> Option<Nanos> {
+        let span = (!self.spanning.is_empty()).then_some(now + SPAN_LOOK);
         let due = self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()));
-        match (span, due) {
-            (Some(_), _) => Some(SPAN_LOOK),
-            (None, due) => due,
-        }
+        [span, due].into_iter().flatten().min()
+    }
+
+    fn owes_sends(&self) -> bool {
+        self.pace.is_some_and(|pace| pace.next().is_some())
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {

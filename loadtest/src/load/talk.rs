@@ -206,15 +206,15 @@ fn push_number(out: &mut Vec<u8>, mut number: u32) {
     out.extend_from_slice(&digits[at..]);
 }
 
-/// The id of an acknowledgement (`3ID[…]`) and where its arguments begin.
+/// The id of an acknowledgement: `3ID[…]`.
 #[inline]
-pub(crate) fn ack_id(packet: &[u8]) -> Option<(u32, usize)> {
+pub(crate) fn ack_id(packet: &[u8]) -> Option<u32> {
     let rest = packet.strip_prefix(b"3")?;
     let mut id: u32 = 0;
     for (at, byte) in rest.iter().enumerate() {
         match byte {
             b'0'..=b'9' => id = id.checked_mul(10)?.checked_add(u32::from(byte - b'0'))?,
-            b'[' if at > 0 => return Some((id, at + 1)),
+            b'[' if at > 0 => return Some(id),
             _ => return None,
         }
     }
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn acknowledgements_and_events_are_told_apart() {
-        assert_eq!(ack_id(b"3120[1]"), Some((120, 5)));
+        assert_eq!(ack_id(b"3120[1]"), Some(120));
         for wrong in [&b"3[]"[..], b"2[\"a\"]", b"399999999999[]", b"312"] {
             assert_eq!(ack_id(wrong), None);
         }

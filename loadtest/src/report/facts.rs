@@ -130,7 +130,11 @@ pub(super) fn server(run: &Report) -> Vec<(&'static str, String)> {
     let each = server.cpu_us_per_operation;
     let each = each.map(|us| format!(", {} an operation", duration(us))).unwrap_or_default();
     let held = server.anon_bytes_per_connection;
-    let held = held.map(|size| format!(", {} a connection", bytes(size))).unwrap_or_default();
+    let held = held.map(|size| {
+        let doubt = if size < HELD_MIN { " (reused: start a fresh server)" } else { "" };
+        format!(", {} a connection{doubt}", bytes(size))
+    });
+    let held = held.unwrap_or_default();
     vec![
         ("server CPU", format!("{:.2} s ({cpus:.2} CPUs){each}", server.cpu_seconds)),
         (
@@ -143,6 +147,10 @@ pub(super) fn server(run: &Report) -> Vec<(&'static str, String)> {
         ),
     ]
 }
+
+/// A server that takes less than this for a connection had the memory already, from connections
+/// before: no server keeps one in so few bytes.
+const HELD_MIN: f64 = 128.0;
 
 /// The client's side in a line.
 pub(super) fn client_line(run: &Report) -> String {
@@ -253,6 +261,16 @@ mod tests {
         assert_eq!(texts(&run)[0], (Tone::Good, good.to_owned()));
         run.oracle = Oracle::default();
         assert_eq!(texts(&run)[0].0, Tone::Plain);
+    }
+
+    #[test]
+    fn memory_that_a_server_had_already_is_doubted() {
+        let mut run = sample::fanout();
+        let memory = |run: &Report| server(run)[1].1.clone();
+        assert!(memory(&run).ends_with("1.74 KiB a connection"), "{}", memory(&run));
+        run.server.as_mut().expect("it has one").anon_bytes_per_connection = Some(41.0);
+        let said = memory(&run);
+        assert!(said.ends_with("41 B a connection (reused: start a fresh server)"), "{said}");
     }
 
     #[test]
