@@ -115,10 +115,11 @@ impl Core {
                 shard.set_now(self.host.now_us());
             }
             let result = verb(&mut shard);
-            (result, shard.has_output())
+            (result, !self.flush_asked.get() && shard.has_output())
         };
         self.in_shard.set(false);
-        if output && !self.flush_asked.replace(true) {
+        if output {
+            self.flush_asked.set(true);
             self.host.flush_soon();
         }
         result

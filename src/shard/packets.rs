@@ -18,29 +18,19 @@ impl Shard {
     pub(super) fn engine_text(&mut self, key: Key, text: Text, bytes: &[u8]) -> Option<Dispatch> {
         let now = self.session_now(key)?;
         self.counters.packets_in += 1;
+        if text.first(bytes) == Some(EngineKind::Message.digit()) {
+            self.alive(key, now);
+            return self.message_text(key, text.without_first(), bytes);
+        }
         let packet = text.read(bytes);
         if packet.starts_with('b') {
             return self.base64_text(key, packet);
         }
-        let (kind, data_len) = match EngineKind::split(packet) {
-            Ok((kind, data)) => (kind, data.len()),
-            Err(_) => {
-                self.counters.parse_errors += 1;
-                self.end_session(key, Ending::EnginePacket);
-                return None;
-            }
+        let Ok((kind, _)) = EngineKind::split(packet) else {
+            self.counters.parse_errors += 1;
+            self.end_session(key, Ending::EnginePacket);
+            return None;
         };
-        if kind == EngineKind::Message {
-            self.alive(key, now);
-            let text = match text {
-                Text::InPlace(range) => Text::InPlace(range.end - data_len..range.end),
-                Text::Owned(mut owned) => {
-                    owned.remove(0);
-                    Text::Owned(owned)
-                }
-            };
-            return self.message_text(key, text, bytes);
-        }
         let probe = packet == "2probe";
         self.engine_control(key, kind, probe, now);
         None

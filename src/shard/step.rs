@@ -259,6 +259,25 @@ impl Text {
             Self::Owned(text) => text,
         }
     }
+
+    /// The first byte, without judging the rest as characters again.
+    pub(super) fn first(&self, bytes: &[u8]) -> Option<u8> {
+        match self {
+            Self::InPlace(range) => bytes[range.clone()].first().copied(),
+            Self::Owned(text) => text.as_bytes().first().copied(),
+        }
+    }
+
+    /// All but the first character, which is an ASCII one.
+    pub(super) fn without_first(self) -> Self {
+        match self {
+            Self::InPlace(range) => Self::InPlace(range.start + 1..range.end),
+            Self::Owned(mut text) => {
+                text.remove(0);
+                Self::Owned(text)
+            }
+        }
+    }
 }
 
 fn ending_of(error: WsError) -> Ending {
