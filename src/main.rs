@@ -75,8 +75,7 @@ fn load(args: &[String]) -> Result<Loaded, StartError> {
 fn serve(args: &[String]) -> Result<(), StartError> {
     let loaded = load(args)?;
     let running = Server::gateway(loaded.options, loaded.tables).start()?;
-    greet(&running);
-    running.wait_for_signal();
+    running.greet_and_wait(greet);
     Ok(())
 }
 

@@ -40,13 +40,12 @@ fn read(program: &'static str, base: Options, args: &[String]) -> Result<Loaded,
 /// Starts the server, says where it listens, serves until a signal ends it.
 pub(crate) fn serve(server: Server) {
     match server.start() {
-        Ok(running) => {
+        Ok(running) => running.greet_and_wait(|running| {
             for address in &running.addresses {
                 println!("listening on {address}");
             }
             println!("admin on {}", running.admin_address);
-            running.wait_for_signal();
-        }
+        }),
         Err(error) => {
             eprintln!("{error}");
             std::process::exit(1);

@@ -22,9 +22,12 @@ const SUCCESSION_MS: u64 = 1_000;
 /// Time in which a worker closes its listener; the next one is not kept waiting for longer.
 const CLOSING: Duration = Duration::from_millis(200);
 
-/// Waits for the first signal. The next one ends the process at once.
-pub(super) fn wait_for_signals() {
-    let Ok(mut signals) = Signals::new([SIGTERM, SIGINT]) else { return };
+/// Waits for the first signal. The next one ends the process at once. `ready` is called as soon as
+/// a signal would be heeded: whoever reads what it says may send one.
+pub(super) fn wait_for_signals(ready: impl FnOnce()) {
+    let signals = Signals::new([SIGTERM, SIGINT]);
+    ready();
+    let Ok(mut signals) = signals else { return };
     signals.forever().next();
     let watch = move || {
         signals.forever().next();

@@ -246,7 +246,12 @@ fn unix_ms() -> u64 {
 impl Running {
     /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
     pub fn wait_for_signal(self) {
-        drain::wait_for_signals();
+        self.greet_and_wait(|_| ());
+    }
+
+    /// The same; `greet` says that the server serves, once a signal would end it properly.
+    pub fn greet_and_wait(self, greet: impl FnOnce(&Self)) {
+        drain::wait_for_signals(|| greet(&self));
         self.stop();
     }
 
