@@ -13,7 +13,7 @@ use super::{Plan, Server, StartError, drain, files};
 use crate::base::{CoreId, Limits};
 use crate::config::LogLevel;
 use crate::mesh::{InterestTable, inbox};
-use crate::worker::{Item, Orders, Rung, WorkerStart};
+use crate::worker::{Item, Orders, Standing, WorkerStart};
 
 /// A server that runs.
 pub struct Running {
@@ -53,7 +53,7 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
     let log = Log::start(options.log_level, options.log_format)
         .map_err(resource("a thread for the log"))?;
     let epoch = (Instant::now(), unix_ms());
-    let (outlets, inboxes) = inboxes(workers, options.mesh_batches_max)?;
+    let (outlets, inboxes) = channels(workers, options.mesh_batches_max)?;
     let addresses = by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
     let closing = drain::closing_order(before, rows);
     let last = closing.last().copied().unwrap_or_default();
@@ -93,9 +93,7 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
     }
     drop(common);
     let rungs = await_workers(&reports, workers)?;
-    admin.workers_run(
-        rungs.iter().map(|(core, rung, _)| (*core, rung.name(), plan.cpus[core.index()])),
-    );
+    admin.workers_run(rungs.iter().map(|one| (one.core, one.rung.name(), one.cpu)));
     let notes = [notes(plan, &rungs), memory_notes(&server.settings().limits, workers, allowed)];
     let notes = notes.concat();
     log.notes(&notes);
@@ -114,12 +112,12 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
     })
 }
 
-type Inboxes = (Vec<crate::mesh::Outlet<Item>>, Vec<crate::mesh::Inbox<Item>>);
+type Channels = (Vec<crate::mesh::Outlet<Item>>, Vec<crate::mesh::Inbox<Item>>);
 
-fn inboxes(workers: usize, batches_max: usize) -> Result<Inboxes, StartError> {
+/// One way into each worker.
+fn channels(workers: usize, batches_max: usize) -> Result<Channels, StartError> {
     let one = |_| inbox(batches_max).map_err(resource("a descriptor for an inbox"));
-    let all: Result<Vec<_>, _> = (0..workers).map(one).collect();
-    Ok(all?.into_iter().unzip())
+    (0..workers).map(one).collect()
 }
 
 /// How many listeners each address has: one a worker. While a process is being replaced its
@@ -163,7 +161,7 @@ struct Common<'a> {
     log: &'a Log,
     interest: Arc<InterestTable>,
     epoch: (Instant, u64),
-    started: mpsc::Sender<std::io::Result<Report>>,
+    started: mpsc::Sender<std::io::Result<Standing>>,
 }
 
 impl Common<'_> {
@@ -209,12 +207,10 @@ fn memory_notes(limits: &Limits, workers: usize, allowed: u64) -> Vec<String> {
     notes
 }
 
-type Report = (CoreId, Rung, Option<String>);
-
 fn await_workers(
-    reports: &mpsc::Receiver<std::io::Result<Report>>,
+    reports: &mpsc::Receiver<std::io::Result<Standing>>,
     workers: usize,
-) -> Result<Vec<Report>, StartError> {
+) -> Result<Vec<Standing>, StartError> {
     let mut rungs = Vec::new();
     while rungs.len() < workers {
         let report = reports.recv().map_err(|_| StartError::Resource {
@@ -223,19 +219,35 @@ fn await_workers(
         })?;
         rungs.push(report.map_err(resource("a ring for a worker"))?);
     }
+    rungs.sort_by_key(|one: &Standing| one.core.index());
     Ok(rungs)
 }
 
-fn notes(plan: &Plan, rungs: &[Report]) -> Vec<String> {
-    let Some((_, rung, why)) = rungs.first() else { return Vec::new() };
-    let pinned: Vec<String> =
-        plan.cpus.iter().flatten().map(std::string::ToString::to_string).collect();
-    let pinning = match plan.unpinned {
-        Some(why) => format!("not pinned: {why}"),
-        None => format!("pinned to CPU {}", pinned.join(", ")),
-    };
+fn notes(plan: &Plan, rungs: &[Standing]) -> Vec<String> {
+    let Some(Standing { rung, why, .. }) = rungs.first() else { return Vec::new() };
     let why = why.as_ref().map(|why| format!(" ({why})")).unwrap_or_default();
+    let pinning = pinning(plan, rungs);
     vec![format!("{} worker(s) on {}{why}, {pinning}", rungs.len(), rung.name())]
+}
+
+/// Where the workers run. A CPU that is not there, or not ours, is said: its worker floats.
+fn pinning(plan: &Plan, rungs: &[Standing]) -> String {
+    if let Some(why) = plan.unpinned {
+        return format!("not pinned: {why}");
+    }
+    let list = |cpus: &mut dyn Iterator<Item = usize>| {
+        cpus.map(|cpu| cpu.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let pinned = list(&mut rungs.iter().filter_map(|one| one.cpu));
+    let refused = rungs.iter().filter(|one| one.cpu.is_none());
+    let refused = list(&mut refused.filter_map(|one| plan.cpus[one.core.index()]));
+    match (pinned.is_empty(), refused.is_empty()) {
+        (_, true) => format!("pinned to CPU {pinned}"),
+        (true, false) => format!("not pinned: no CPU {refused} for this process"),
+        (false, false) => {
+            format!("pinned to CPU {pinned}; not pinned: no CPU {refused} for this process")
+        }
+    }
 }
 
 fn unix_ms() -> u64 {
@@ -294,5 +306,38 @@ pub(super) fn send(outlet: &crate::mesh::Outlet<Item>, orders: Orders) {
             Err(back) => item = back,
         }
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::worker::Rung;
+
+    /// The start line for workers that were to run on CPUs and got some of them.
+    fn line(wanted: &[usize], got: &[Option<usize>]) -> String {
+        let cpus = wanted.iter().copied().map(Some).collect();
+        let plan = Plan { cpus, unpinned: None };
+        let standing = |(index, cpu): (usize, &Option<usize>)| Standing {
+            core: CoreId(u8::try_from(index).expect("few workers")),
+            rung: Rung::Epoll,
+            why: None,
+            cpu: *cpu,
+        };
+        let rungs: Vec<Standing> = got.iter().enumerate().map(standing).collect();
+        notes(&plan, &rungs).concat()
+    }
+
+    #[test]
+    fn the_start_line_tells_cpus_that_were_had_from_those_that_were_not() {
+        assert_eq!(line(&[2, 3], &[Some(2), Some(3)]), "2 worker(s) on epoll, pinned to CPU 2, 3");
+        assert_eq!(
+            line(&[0, 7, 9], &[Some(0), None, None]),
+            "3 worker(s) on epoll, pinned to CPU 0; not pinned: no CPU 7, 9 for this process"
+        );
+        assert_eq!(
+            line(&[9], &[None]),
+            "1 worker(s) on epoll, not pinned: no CPU 9 for this process"
+        );
     }
 }

@@ -31,6 +31,6 @@ mod run;
 
 pub use driver::{Rung, Wanted, probe};
 pub use inbox::{AdminCall, Item};
-pub use run::{Orders, WorkerStart, run};
+pub use run::{Orders, Standing, WorkerStart, run};
 
 pub use fd::attach_successor_filter;

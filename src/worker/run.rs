@@ -65,10 +65,22 @@ pub struct WorkerStart {
     pub epoch: (Instant, u64),
     /// Seed of the hash maps.
     pub hash_seed: u64,
-    /// Hears on which rung it runs and why not on a better one, or why not at all.
-    pub started: std::sync::mpsc::Sender<io::Result<(CoreId, Rung, Option<String>)>>,
+    /// Hears how it runs, or why not at all.
+    pub started: std::sync::mpsc::Sender<io::Result<Standing>>,
     /// Sessions that are left, for the drain.
     pub left: Arc<std::sync::atomic::AtomicUsize>,
+}
+
+/// How a worker runs, once it does.
+pub struct Standing {
+    /// Which one it is.
+    pub core: CoreId,
+    /// On what it waits for the kernel.
+    pub rung: Rung,
+    /// Why not on a better rung.
+    pub why: Option<String>,
+    /// The CPU it is pinned to, if the kernel agreed.
+    pub cpu: Option<usize>,
 }
 
 /// One worker's state; everything of it stays on its thread.
@@ -137,8 +149,8 @@ impl Host for WorkerHost {
 
 /// Runs a worker on this thread until it is told to end.
 pub fn run(start: WorkerStart) {
-    let pinned =
-        start.cpu.is_none_or(|id| core_affinity::set_for_current(core_affinity::CoreId { id }));
+    let pin = |id: &usize| core_affinity::set_for_current(core_affinity::CoreId { id: *id });
+    let cpu = start.cpu.filter(pin);
     let started = start.started.clone();
     let core = start.core;
     let watches = match watches() {
@@ -149,12 +161,9 @@ pub fn run(start: WorkerStart) {
         }
     };
     let outcome = driver::block_on(start.wanted, |rung, refused| {
-        let mut why = refused.map(|error| error.to_string());
-        if !pinned {
-            why = Some(String::from("the CPU could not be pinned"));
-        }
+        let why = refused.map(|error| error.to_string());
         // The main thread waits for this; if it is gone there is nobody to tell.
-        let _gone = start.started.send(Ok((core, rung, why)));
+        let _gone = start.started.send(Ok(Standing { core, rung, why, cpu }));
         live(start, watches, rung == Rung::Epoll)
     });
     if let Err(error) = outcome {
