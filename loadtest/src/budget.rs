@@ -80,9 +80,7 @@ const SCALARS: &[(&str, Unit, Read)] = &[
     ("cpu_us_per_operation", Unit::Microseconds, |run| {
         run.server.as_ref().and_then(|server| server.cpu_us_per_operation)
     }),
-    ("memory_per_connection", Unit::Bytes, |run| {
-        run.server.as_ref().and_then(|server| server.anon_bytes_per_connection)
-    }),
+    ("memory_per_connection", Unit::Bytes, report::memory_per_connection),
 ];
 
 type ReadLatency = fn(&Latency) -> f64;
@@ -236,6 +234,9 @@ impl Metric {
 fn absent(name: &str) -> String {
     match name {
         "sustained_rate" => "not measured: the scenario has no [steps]".to_owned(),
+        "memory_per_connection" => {
+            "not measured: start a fresh server, and give its process id with --pid".to_owned()
+        }
         _ => "not measured: give the server's process id with --pid".to_owned(),
     }
 }

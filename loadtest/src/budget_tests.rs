@@ -53,6 +53,9 @@ fn figures_of_the_server_need_its_process() {
     assert!(checked("memory_per_connection <= 2KiB").kept);
 
     let mut run = sample::fanout();
+    run.server.as_mut().expect("it has one").anon_bytes_per_connection = Some(41.0);
+    let budget = Budget::parse("memory_per_connection <= 2KiB").expect("it is right");
+    assert!(!budget.check(&run)[0].kept, "the server had it already");
     run.server = None;
     let budget = Budget::parse("memory_per_connection <= 2KiB").expect("it is right");
     let came = budget.check(&run).remove(0);

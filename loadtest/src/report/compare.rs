@@ -75,8 +75,8 @@ pub fn ratios(a: &Report, b: &Report) -> Vec<Ratio> {
     both("sustained rate", Trend::Up, sustained.0, sustained.1, per_second);
     let cpu = |run: &Report| run.server.as_ref().and_then(|found| found.cpu_us_per_operation);
     both("server CPU per operation", Trend::Down, cpu(a), cpu(b), duration);
-    let held = |run: &Report| run.server.as_ref().and_then(|found| found.anon_bytes_per_connection);
-    both("memory per connection", Trend::Down, held(a), held(b), bytes);
+    let held = (facts::held_bytes(a), facts::held_bytes(b));
+    both("memory per connection", Trend::Down, held.0, held.1, bytes);
     for (name, first) in timed(a) {
         let Some(second) = b.latencies.get(name).filter(|found| found.count > 0) else { continue };
         for (level, quantile, pair) in [
@@ -206,6 +206,14 @@ mod tests {
         let back = ratios(&b, &a);
         let p99 = back.iter().find(|row| row.name == "delivery p99").expect("both have it");
         assert_eq!(p99.verdict(), "worse");
+    }
+
+    #[test]
+    fn memory_of_a_server_that_had_it_already_is_left_out() {
+        let (a, mut b) = (sample::fanout(), sample::fanout());
+        b.server.as_mut().expect("it has one").anon_bytes_per_connection = Some(41.0);
+        assert!(ratios(&a, &a).iter().any(|row| row.name == "memory per connection"));
+        assert!(ratios(&a, &b).iter().all(|row| row.name != "memory per connection"));
     }
 
     #[test]

@@ -131,7 +131,10 @@ pub(super) fn server(run: &Report) -> Vec<(&'static str, String)> {
     let each = each.map(|us| format!(", {} an operation", duration(us))).unwrap_or_default();
     let held = server.anon_bytes_per_connection;
     let held = held.map(|size| {
-        let doubt = if size < HELD_MIN { " (reused: start a fresh server)" } else { "" };
+        let doubt = match held_bytes(run) {
+            None => " (reused: start a fresh server)",
+            Some(_) => "",
+        };
         format!(", {} a connection{doubt}", bytes(size))
     });
     let held = held.unwrap_or_default();
@@ -151,6 +154,13 @@ pub(super) fn server(run: &Report) -> Vec<(&'static str, String)> {
 /// A server that takes less than this for a connection had the memory already, from connections
 /// before: no server keeps one in so few bytes.
 const HELD_MIN: f64 = 128.0;
+
+/// Memory a connection takes of the server, in bytes; none where it was not measured, or on a
+/// server that had it already.
+pub(super) fn held_bytes(run: &Report) -> Option<f64> {
+    let found = run.server.as_ref().and_then(|server| server.anon_bytes_per_connection);
+    found.filter(|size| *size >= HELD_MIN)
+}
 
 /// The client's side in a line.
 pub(super) fn client_line(run: &Report) -> String {

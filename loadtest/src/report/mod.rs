@@ -57,6 +57,13 @@ fn timed(report: &Report) -> Vec<(&str, &Latency)> {
     all
 }
 
+/// Memory a connection takes of the server, in bytes; none where it was not measured, or on a
+/// server that had it already, from connections before.
+#[must_use]
+pub fn memory_per_connection(report: &Report) -> Option<f64> {
+    facts::held_bytes(report)
+}
+
 /// Whether so few values lie beyond a quantile that it is an anecdote.
 fn is_anecdote(found: &Latency, quantile: f64) -> bool {
     const BEYOND_MIN: f64 = 9.999;

@@ -48,7 +48,7 @@ fn tiles(run: &Report) -> String {
     if let Some(us) = server.and_then(|server| server.cpu_us_per_operation) {
         shown.push(("server CPU per operation".to_owned(), duration(us)));
     }
-    if let Some(size) = server.and_then(|server| server.anon_bytes_per_connection) {
+    if let Some(size) = facts::held_bytes(run) {
         shown.push(("memory per connection".to_owned(), bytes(size)));
     }
     shown.push(("connections".to_owned(), count(run.totals.connections)));
