@@ -104,7 +104,7 @@ impl Programs {
             Which::Socketioxide => {}
         }
         if which == Which::Gateway {
-            command.args(["--rooms-open", "true"]);
+            command.args(["--rooms-open=true"]);
         }
         command.args(["--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped());
         command
