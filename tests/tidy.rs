@@ -311,7 +311,7 @@ fn read(folder: &Path, name: &str, into: &mut Vec<Source>) {
 fn sources() -> Vec<Source> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut all = Vec::new();
-    for folder in ["src", "tests", "examples", "benches"] {
+    for folder in ["src", "tests", "examples", "benches", "loadtest/src", "loadtest/tests"] {
         read(&root.join(folder), folder, &mut all);
     }
     assert!(all.len() > 100, "the sources were not found");

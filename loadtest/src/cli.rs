@@ -44,6 +44,7 @@ enum Command {
     /// Show the report of an earlier run again, and write its files.
     Show(reports::ShowArgs),
     /// Compare two runs by their report.json: ratios, and one page that plots both.
+    #[command(long_flag = "compare")]
     Compare(reports::CompareArgs),
 }
 
@@ -64,6 +65,9 @@ pub struct RunArgs {
     /// The server's process id, for its CPU time and memory.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
+    /// What the server is, for the report: "corewire 0.1.0".
+    #[arg(long, value_name = "TEXT")]
+    server_version: Option<String>,
     /// Replaces the scenario's `transport`: websocket, polling or upgrade.
     #[arg(long, value_name = "NAME")]
     transport: Option<String>,
@@ -140,6 +144,7 @@ fn run(args: &RunArgs) -> Result<Report, String> {
     let budget = reports::budget(args.budget.as_deref())?;
     reports::make_folder(args.out.as_deref())?;
     let mut report = engine::run(&scenario, &options)?;
+    report.target.version = args.server_version.clone().unwrap_or_default();
     if let Some(budget) = budget {
         report.budget = budget.check(&report);
     }

@@ -61,7 +61,7 @@ pub struct Target {
     pub url: String,
     /// `websocket`, `polling` or `upgrade`.
     pub transport: String,
-    /// What the server says it is, if it says anything (a version from its health page, else empty).
+    /// What the server is, as whoever ran the test said; else empty.
     pub version: String,
 }
 

@@ -30,8 +30,8 @@ pub(super) struct CompareArgs {
     /// The report.json of the run to compare.
     b: PathBuf,
     /// File for the comparison as a page with plots.
-    #[arg(long, value_name = "FILE.html")]
-    out: Option<PathBuf>,
+    #[arg(long, value_name = "FILE.html", default_value = "compare.html")]
+    out: PathBuf,
 }
 
 /// The budget of a file; none without a file.
@@ -94,10 +94,8 @@ pub(super) fn show(args: &ShowArgs) -> Result<Report, String> {
 /// A line that says which file is wrong and what to do.
 pub(super) fn compare(args: &CompareArgs) -> Result<String, String> {
     let (a, b) = (load(&args.a)?, load(&args.b)?);
-    if let Some(out) = &args.out {
-        write(out, &report::compare_page(&a, &b))?;
-    }
-    Ok(report::compare_table(&a, &b))
+    write(&args.out, &report::compare_page(&a, &b))?;
+    Ok(format!("{}\nboth in one page: {}\n", report::compare_table(&a, &b), args.out.display()))
 }
 
 fn load(path: &Path) -> Result<Report, String> {
@@ -148,7 +146,7 @@ mod tests {
         assert_eq!(run.budget.iter().map(|line| line.kept).collect::<Vec<_>>(), [true, false]);
 
         let page = folder.0.join("both.html");
-        let args = CompareArgs { a: json.clone(), b: json, out: Some(page.clone()) };
+        let args = CompareArgs { a: json.clone(), b: json, out: page.clone() };
         let text = compare(&args).expect("both are reports");
         assert!(text.contains("rate"), "{text}");
         let html = fs::read_to_string(page).expect("it was written");
