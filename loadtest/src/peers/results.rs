@@ -14,7 +14,7 @@ const FORMAT: u32 = 1;
 /// All rounds, and what they were made with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
-    /// [`FORMAT`].
+    /// The number of this file format.
     pub format: u32,
     /// RFC 3339, UTC: the first round.
     pub started_at: String,

@@ -60,7 +60,7 @@ pub fn write(report: &Report) -> String {
     text
 }
 
-/// Reads what [`write`] wrote.
+/// Reads what [`write()`] wrote.
 ///
 /// # Errors
 ///
