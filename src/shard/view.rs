@@ -130,7 +130,7 @@ impl Shard {
     }
 
     /// Joined sockets of a namespace here in the order of their slots, up to `limit` of those
-    /// after `after`, and after which slot to go on. Looks at [`LOOKED_AT_MAX`] slots at most, so
+    /// after `after`, and after which slot to go on. Looks at 4,096 slots at most, so
     /// a page may be short or empty although more follow.
     #[must_use]
     pub fn page_of(

@@ -27,7 +27,7 @@ struct Room {
 /// socket's own id is no entry here: the id itself names its socket.
 ///
 /// Cost: two rooms need no memory beyond this value; a room is found by looking through up to
-/// [`LOOKED_THROUGH`] of them, beyond that in a map.
+/// 32 of them, beyond that in a map.
 #[derive(Debug, Default)]
 pub struct Joined {
     list: SmallVec<[(u32, u32); 2]>,
