@@ -5,7 +5,7 @@
 //! Four things are owed for a request: its acknowledgement, the relay, and the answer at both.
 
 use super::Load;
-use super::pace::Pace;
+use super::pace::Turns;
 use super::talk::{self, Talk, ack_id, is_event, is_refusal};
 use crate::check::oracle::Pair;
 use crate::check::token::Token;
@@ -36,9 +36,7 @@ pub(crate) struct Ai {
     lane: u32,
     lanes: u32,
     outstanding: u32,
-    pace: Option<Pace>,
-    begins_at: Option<Nanos>,
-    turn: u32,
+    turns: Turns,
 }
 
 impl Ai {
@@ -51,9 +49,7 @@ impl Ai {
             lane,
             lanes: board.layout.lanes,
             outstanding: board.scenario.outstanding,
-            pace: None,
-            begins_at: None,
-            turn: 0,
+            turns: Turns::default(),
         }
     }
 
@@ -120,7 +116,7 @@ impl Load for Ai {
             state.answers[usize::from(is_back_end)].hear(token.sequence, oracle);
             if !is_back_end {
                 cx.meter.operation(Timing::EndToEnd, token.time);
-                if self.pace.is_none() && cx.may_send() {
+                if !self.turns.is_paced() && cx.may_send() {
                     self.ask(cx, user, cx.meter.now);
                 }
             }
@@ -136,12 +132,8 @@ impl Load for Ai {
     }
 
     fn begin(&mut self, _cx: &mut Cx<'_>, stretch: &Stretch) {
-        self.pace = stretch.rate.map(|rate| {
-            let share = rate / f64::from(self.lanes);
-            let shift = f64::from(self.lane) / f64::from(self.lanes);
-            Pace::new(stretch.begin, stretch.window.to, share, shift)
-        });
-        self.begins_at = self.pace.is_none().then_some(stretch.begin);
+        let share = stretch.rate.map(|rate| rate / f64::from(self.lanes));
+        self.turns.begin(stretch, share, f64::from(self.lane) / f64::from(self.lanes));
     }
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -150,7 +142,7 @@ impl Load for Ai {
             return false;
         }
         let users = cx.count() / 2;
-        if cx.may_send() && self.begins_at.take().is_some() {
+        if cx.may_send() && self.turns.starts() {
             for user in 0..users {
                 for _ in 0..self.outstanding {
                     self.ask(cx, user, cx.meter.now);
@@ -160,11 +152,9 @@ impl Load for Ai {
         }
         let mut sent = 0;
         while sent < SENDS_IN_A_ROW {
-            let Some(at) = self.pace.as_mut().and_then(|pace| pace.take(cx.meter.now)) else {
+            let Some((at, user)) = self.turns.take(cx.meter.now, users) else {
                 break;
             };
-            let user = self.turn % users;
-            self.turn = (self.turn + 1) % users;
             self.ask(cx, user, at);
             sent += 1;
         }
@@ -172,11 +162,11 @@ impl Load for Ai {
     }
 
     fn next_due(&self, _now: Nanos) -> Option<Nanos> {
-        self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()))
+        self.turns.next_due()
     }
 
     fn owes_sends(&self) -> bool {
-        self.pace.is_some_and(|pace| pace.next().is_some())
+        self.turns.owes_sends()
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
@@ -187,7 +177,6 @@ impl Load for Ai {
             user.relayed.close(sent, oracle);
             user.answers.iter_mut().for_each(|pair| pair.close(sent, oracle));
         }
-        self.pace = None;
-        self.begins_at = None;
+        self.turns.stop();
     }
 }

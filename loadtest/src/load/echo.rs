@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Load;
-use super::pace::Pace;
+use super::pace::Turns;
 use super::talk::{Talk, ack_id};
 use crate::check::oracle::Pair;
 use crate::check::token::Token;
@@ -40,10 +40,7 @@ pub(crate) struct Echo {
     lane: u32,
     lanes: u32,
     outstanding: u32,
-    pace: Option<Pace>,
-    /// Closed loop: the first messages of a stretch are still to be sent.
-    begins_at: Option<Nanos>,
-    turn: u32,
+    turns: Turns,
     hint: usize,
 }
 
@@ -58,9 +55,7 @@ impl Echo {
             lane,
             lanes: board.layout.lanes,
             outstanding: board.scenario.outstanding,
-            pace: None,
-            begins_at: None,
-            turn: 0,
+            turns: Turns::default(),
             hint: 0,
         }
     }
@@ -80,11 +75,9 @@ impl Echo {
         let count = cx.count();
         let mut sent = 0;
         while sent < SENDS_IN_A_ROW {
-            let Some(at) = self.pace.as_mut().and_then(|pace| pace.take(cx.meter.now)) else {
+            let Some((at, conn)) = self.turns.take(cx.meter.now, count) else {
                 break;
             };
-            let conn = self.turn % count;
-            self.turn = (self.turn + 1) % count;
             if cx.is_up(conn) {
                 self.send(cx, conn, at);
             }
@@ -112,7 +105,7 @@ impl Load for Echo {
         };
         self.lines[conn as usize].pair.hear(token.sequence, &mut cx.meter.oracle);
         cx.meter.operation(Timing::RoundTrip, token.time);
-        if self.pace.is_none() && cx.may_send() {
+        if !self.turns.is_paced() && cx.may_send() {
             self.send(cx, conn, cx.meter.now);
         }
     }
@@ -122,23 +115,19 @@ impl Load for Echo {
             Rate::OfStretch => stretch.rate,
             Rate::Own(rate) => rate,
         };
-        self.pace = rate.map(|rate| {
-            let share = rate / f64::from(self.lanes);
-            let shift = f64::from(self.lane) / f64::from(self.lanes);
-            Pace::new(stretch.begin, stretch.window.to, share, shift)
-        });
-        self.begins_at = self.pace.is_none().then_some(stretch.begin);
+        let share = rate.map(|rate| rate / f64::from(self.lanes));
+        self.turns.begin(stretch, share, f64::from(self.lane) / f64::from(self.lanes));
     }
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
         // What should have been sent by the end is sent, if after it.
-        if self.pace.is_some() && cx.has_begun() {
+        if self.turns.is_paced() && cx.has_begun() {
             return self.send_paced(cx);
         }
         if !cx.may_send() {
             return false;
         }
-        if self.begins_at.take().is_none() {
+        if !self.turns.starts() {
             return false;
         }
         for conn in 0..cx.count() {
@@ -153,18 +142,17 @@ impl Load for Echo {
     }
 
     fn next_due(&self, _now: Nanos) -> Option<Nanos> {
-        self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()))
+        self.turns.next_due()
     }
 
     fn owes_sends(&self) -> bool {
-        self.pace.is_some_and(|pace| pace.next().is_some())
+        self.turns.owes_sends()
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
         for line in &mut self.lines {
             line.pair.close(line.sent, &mut cx.meter.oracle);
         }
-        self.pace = None;
-        self.begins_at = None;
+        self.turns.stop();
     }
 }

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::Load;
-use super::pace::Pace;
+use super::pace::Turns;
 use super::talk::{self, Talk, is_event};
 use crate::check::oracle::Pair;
 use crate::check::token::Token;
@@ -31,12 +31,10 @@ pub(crate) struct Notify {
     lane: u32,
     lanes: u32,
     lines: u32,
-    pace: Option<Pace>,
-    begins_at: Option<Nanos>,
+    /// When something is sent; open loop: whose turn it is.
+    pace: Turns,
     /// Closed loop: whose turn it is, by line.
     turns: Vec<u32>,
-    /// Open loop: whose turn it is.
-    turn: u32,
     hint: usize,
 }
 
@@ -51,10 +49,8 @@ impl Notify {
             lane,
             lanes: board.layout.lanes,
             lines: lines.end - lines.start,
-            pace: None,
-            begins_at: None,
+            pace: Turns::default(),
             turns: (0..lines.end - lines.start).collect(),
-            turn: 0,
             hint: 0,
         }
     }
@@ -109,18 +105,14 @@ impl Load for Notify {
             Ok(status) => cx.trouble(&format!("a notification was answered {status}")),
             Err(why) => cx.trouble(&format!("a notification: {why}")),
         }
-        if self.pace.is_none() && cx.may_send() && answer.status.is_ok() {
+        if !self.pace.is_paced() && cx.may_send() && answer.status.is_ok() {
             self.send_next(cx, answer.tag);
         }
     }
 
     fn begin(&mut self, _cx: &mut Cx<'_>, stretch: &Stretch) {
-        self.pace = stretch.rate.map(|rate| {
-            let share = rate / f64::from(self.lanes);
-            let shift = f64::from(self.lane) / f64::from(self.lanes);
-            Pace::new(stretch.begin, stretch.window.to, share, shift)
-        });
-        self.begins_at = self.pace.is_none().then_some(stretch.begin);
+        let share = stretch.rate.map(|rate| rate / f64::from(self.lanes));
+        self.pace.begin(stretch, share, f64::from(self.lane) / f64::from(self.lanes));
     }
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
@@ -128,7 +120,7 @@ impl Load for Notify {
         if !cx.has_begun() {
             return false;
         }
-        if cx.may_send() && self.begins_at.take().is_some() {
+        if cx.may_send() && self.pace.starts() {
             for line in 0..self.lines {
                 self.send_next(cx, line);
             }
@@ -136,11 +128,9 @@ impl Load for Notify {
         }
         let mut sent = 0;
         while sent < CALLS_IN_A_ROW {
-            let Some(at) = self.pace.as_mut().and_then(|pace| pace.take(cx.meter.now)) else {
+            let Some((at, conn)) = self.pace.take(cx.meter.now, cx.count()) else {
                 break;
             };
-            let conn = self.turn % cx.count();
-            self.turn = (self.turn + 1) % cx.count();
             self.send(cx, conn, at);
             sent += 1;
         }
@@ -148,18 +138,17 @@ impl Load for Notify {
     }
 
     fn next_due(&self, _now: Nanos) -> Option<Nanos> {
-        self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()))
+        self.pace.next_due()
     }
 
     fn owes_sends(&self) -> bool {
-        self.pace.is_some_and(|pace| pace.next().is_some())
+        self.pace.owes_sends()
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
         for user in &mut self.users {
             user.pair.close(user.sent, &mut cx.meter.oracle);
         }
-        self.pace = None;
-        self.begins_at = None;
+        self.pace.stop();
     }
 }

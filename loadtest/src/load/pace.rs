@@ -1,5 +1,6 @@
 //! When messages of an open loop should be sent.
 
+use super::Stretch;
 use crate::clock::Nanos;
 
 /// Moments at even distances. Message n is due at its own moment whatever became of those before:
@@ -47,6 +48,65 @@ impl Pace {
         }
         self.sent += 1;
         Some(at)
+    }
+}
+
+/// When a lane sends in a stretch, and whose turn it is: at a pace in an open loop; in a closed one
+/// first messages are due at its beginning, and what comes back for them keeps it going.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Turns {
+    pace: Option<Pace>,
+    /// Closed loop: the first messages of a stretch are still to be sent.
+    begins_at: Option<Nanos>,
+    turn: u32,
+}
+
+impl Turns {
+    /// A stretch begins. `rate` is this lane's share of an open loop's, `shift` as for
+    /// [`Pace::new`].
+    pub(crate) fn begin(&mut self, stretch: &Stretch, rate: Option<f64>, shift: f64) {
+        self.pace = rate.map(|rate| Pace::new(stretch.begin, stretch.window.to, rate, shift));
+        self.begins_at = self.pace.is_none().then_some(stretch.begin);
+    }
+
+    /// Whether it is an open loop.
+    #[inline]
+    pub(crate) const fn is_paced(&self) -> bool {
+        self.pace.is_some()
+    }
+
+    /// Closed loop: whether the first messages are to be sent now, which is said once.
+    pub(crate) fn starts(&mut self) -> bool {
+        self.begins_at.take().is_some()
+    }
+
+    /// Open loop: takes the next message if it is due, with the moment it should have been sent and
+    /// which of `count` senders has its turn.
+    #[inline]
+    pub(crate) fn take(&mut self, now: Nanos, count: u32) -> Option<(Nanos, u32)> {
+        if count == 0 {
+            return None;
+        }
+        let at = self.pace.as_mut()?.take(now)?;
+        let turn = self.turn % count;
+        self.turn = (turn + 1) % count;
+        Some((at, turn))
+    }
+
+    /// When something is to be sent next.
+    pub(crate) fn next_due(&self) -> Option<Nanos> {
+        self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()))
+    }
+
+    /// Whether messages of an open loop have not been sent yet.
+    pub(crate) fn owes_sends(&self) -> bool {
+        self.pace.is_some_and(|pace| pace.next().is_some())
+    }
+
+    /// The stretch is over.
+    pub(crate) fn stop(&mut self) {
+        self.pace = None;
+        self.begins_at = None;
     }
 }
 

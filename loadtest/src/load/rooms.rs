@@ -9,7 +9,7 @@ use std::ops::Range;
 use std::sync::atomic::Ordering;
 
 use super::Load;
-use super::pace::Pace;
+use super::pace::Turns;
 use super::talk::{Talk, ack_id, is_event, is_refusal};
 use crate::check::oracle::Pair;
 use crate::check::token::Token;
@@ -65,9 +65,7 @@ pub(crate) struct Rooms {
     /// Came in this turn for rooms that span lanes, by room.
     spanning: Vec<u64>,
     outstanding: u64,
-    pace: Option<Pace>,
-    begins_at: Option<Nanos>,
-    turn: u32,
+    turns: Turns,
     hint: usize,
 }
 
@@ -92,9 +90,7 @@ impl Rooms {
             members,
             rooms,
             layout,
-            pace: None,
-            begins_at: None,
-            turn: 0,
+            turns: Turns::default(),
             hint: 0,
         }
     }
@@ -175,12 +171,11 @@ impl Rooms {
     fn send_paced(&mut self, cx: &mut Cx<'_>) -> bool {
         let count = self.rooms.end - self.rooms.start;
         let mut sent = 0;
-        while sent < SENDS_IN_A_ROW && count > 0 {
-            let Some(at) = self.pace.as_mut().and_then(|pace| pace.take(cx.meter.now)) else {
+        while sent < SENDS_IN_A_ROW {
+            let Some((at, turn)) = self.turns.take(cx.meter.now, count) else {
                 break;
             };
-            let room = self.rooms.start + self.turn % count;
-            self.turn = (self.turn + 1) % count;
+            let room = self.rooms.start + turn;
             self.send(cx, room, at);
             sent += 1;
         }
@@ -285,7 +280,7 @@ impl Load for Rooms {
             return;
         }
         self.own[(room - self.rooms.start) as usize].came += 1;
-        if self.pace.is_none() && cx.may_send() {
+        if !self.turns.is_paced() && cx.may_send() {
             self.fill(cx, room);
         }
     }
@@ -327,24 +322,21 @@ impl Load for Rooms {
             let members = cx.board.members[room as usize].load(Ordering::Relaxed);
             own.receivers = u64::from(members).saturating_sub(deaf_sender);
         }
-        self.pace = stretch.rate.map(|rate| {
-            let share = f64::from(self.rooms.end - self.rooms.start) / f64::from(self.layout.rooms);
-            let shift = f64::from(self.lane) / f64::from(self.layout.lanes);
-            Pace::new(stretch.begin, stretch.window.to, rate * share, shift)
-        });
-        self.begins_at = self.pace.is_none().then_some(stretch.begin);
+        let share = f64::from(self.rooms.end - self.rooms.start) / f64::from(self.layout.rooms);
+        let shift = f64::from(self.lane) / f64::from(self.layout.lanes);
+        self.turns.begin(stretch, stretch.rate.map(|rate| rate * share), shift);
     }
 
     fn due(&mut self, cx: &mut Cx<'_>) -> bool {
         let news = !self.spanning.is_empty() && self.exchange(cx);
         // What should have been sent by the end is sent, if after it.
-        if self.pace.is_some() && cx.has_begun() {
+        if self.turns.is_paced() && cx.has_begun() {
             return self.send_paced(cx) || news;
         }
         if !cx.may_send() {
             return news;
         }
-        if self.begins_at.take().is_some() || news {
+        if self.turns.starts() || news {
             for room in self.rooms.clone() {
                 self.fill(cx, room);
             }
@@ -355,12 +347,12 @@ impl Load for Rooms {
 
     fn next_due(&self, now: Nanos) -> Option<Nanos> {
         let span = (!self.spanning.is_empty()).then_some(now + SPAN_LOOK);
-        let due = self.begins_at.or_else(|| self.pace.and_then(|pace| pace.next()));
+        let due = self.turns.next_due();
         [span, due].into_iter().flatten().min()
     }
 
     fn owes_sends(&self) -> bool {
-        self.pace.is_some_and(|pace| pace.next().is_some())
+        self.turns.owes_sends()
     }
 
     fn finish(&mut self, cx: &mut Cx<'_>) {
@@ -387,7 +379,6 @@ impl Load for Rooms {
             }
             pair.close(cx.board.sent[place].load(Ordering::Relaxed), &mut cx.meter.oracle);
         }
-        self.pace = None;
-        self.begins_at = None;
+        self.turns.stop();
     }
 }
