@@ -69,8 +69,9 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
 /// now on, and those that wait for us are taken in before the listeners close: none is reset.
 fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
     let ours = server.rows;
+    let beside = |port| listening_an_address(&server.addresses, port).saturating_sub(ours);
     let theirs: Vec<usize> =
-        server.addresses.iter().map(|address| listeners_beside(server, address.port())).collect();
+        server.addresses.iter().map(|address| beside(address.port())).collect();
     if theirs.iter().all(|theirs| *theirs == 0) {
         drop(listeners);
         for row in 0..ours {
@@ -136,21 +137,14 @@ pub(super) fn closing_order(before: usize, count: usize) -> Vec<usize> {
     list.iter().rev().map(|place| place - before).collect()
 }
 
-/// How many sockets listen on the port of one of these addresses, an address.
-pub(super) fn listening_before(addresses: &[SocketAddr]) -> usize {
-    let Some(port) = addresses.first().map(SocketAddr::port) else { return 0 };
-    let same = addresses.iter().filter(|address| address.port() == port).count();
-    listening_on(port) / same.max(1)
-}
-
 fn index(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
-/// How many sockets listen on a port of ours beside our own, an address.
-fn listeners_beside(server: &Running, port: u16) -> usize {
-    let addresses = server.addresses.iter().filter(|address| address.port() == port).count();
-    (listening_on(port) / addresses.max(1)).saturating_sub(server.rows)
+/// How many sockets listen on a port, for each of the addresses that have it.
+pub(super) fn listening_an_address(addresses: &[SocketAddr], port: u16) -> usize {
+    let sharers = addresses.iter().filter(|address| address.port() == port).count();
+    listening_on(port) / sharers.max(1)
 }
 
 fn listening(addresses: &[SocketAddr]) -> usize {

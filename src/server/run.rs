@@ -46,7 +46,7 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
     let _kept = rustix::thread::disable_transparent_huge_pages(true);
     let allowed = files::raise(workers, options.listen.len())?;
     let rows = rows(server, workers);
-    let before = if options.takeover { drain::listening_before(&options.listen) } else { 0 };
+    let before = if options.takeover { listening_before(&options.listen) } else { 0 };
     let by_address = listeners(server, rows)?;
     let admin_listener = bind::admin(options.admin_listen, sharing(server))?;
     let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
@@ -125,6 +125,11 @@ fn channels(workers: usize, batches_max: usize) -> Result<Channels, StartError> 
 /// steer a connection to, see `drain`.
 fn rows(server: &Server, workers: usize) -> usize {
     if server.options.takeover { workers.max(2) } else { workers }
+}
+
+/// How many listeners a predecessor has on each address; all have as many.
+fn listening_before(addresses: &[SocketAddr]) -> usize {
+    addresses.first().map_or(0, |first| drain::listening_an_address(addresses, first.port()))
 }
 
 /// The rows of listeners of each worker, in the order they close.

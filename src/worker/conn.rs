@@ -60,12 +60,6 @@ impl ConnIo {
         self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unsent)).unwrap_or_default()
     }
 
-    /// The connection is broken: what waits for it will not be sent, nothing more is read.
-    pub(super) fn give_up(&mut self) {
-        self.take_unsent();
-        self.ended = true;
-    }
-
     fn keep_unread(&mut self, bytes: Vec<u8>) {
         if !bytes.is_empty() {
             self.backlog.get_or_insert_default().unread = bytes;
@@ -177,6 +171,15 @@ impl Worker {
         if sign.readable {
             self.drive(sign.key);
         }
+    }
+
+    /// The connection is broken: what waits for it will not be sent, nothing more is read.
+    pub(super) fn give_up(&self, key: Key) {
+        if let Some(io) = self.conns.borrow_mut().get(key) {
+            io.take_unsent();
+            io.ended = true;
+        }
+        self.look_again(key);
     }
 
     /// Has the next round look at a connection: something it waited for may have come.

@@ -16,14 +16,11 @@ const WRITES_A_CLOCK: usize = 16;
 const WRITE_BYTES: usize = 64 << 10;
 
 impl Worker {
-    /// Runs after everything that was runnable when it was asked for, so that all frames of a
-    /// tick leave a connection in one write.
-    pub(super) async fn flush(self: Rc<Self>) {
-        self.flush_now().await;
-    }
-
     /// Runs completions, sends to other cores, writes; until nothing is left of all that.
-    pub(super) async fn flush_now(self: &Rc<Self>) {
+    ///
+    /// A round ends with it; asked for elsewhere it runs after everything that was runnable then,
+    /// so that all frames of a tick leave a connection in one write.
+    pub(super) async fn flush(self: &Rc<Self>) {
         loop {
             self.core.pump();
             self.write_log();
@@ -140,9 +137,8 @@ impl Worker {
         let mut conns = self.conns.borrow_mut();
         let Some(io) = conns.get(key) else { return false };
         let Ok(count) = fd::send(&io.fd, bytes) else {
-            io.give_up();
             drop(conns);
-            self.look_again(key);
+            self.give_up(key);
             return false;
         };
         if count == bytes.len() {
@@ -169,9 +165,8 @@ impl Worker {
                 return;
             }
             Err(_) => {
-                io.give_up();
                 drop(conns);
-                self.look_again(key);
+                self.give_up(key);
                 return;
             }
         }

@@ -75,7 +75,7 @@ impl Worker {
             }
         }
         self.run_due();
-        self.flush_now().await;
+        self.flush().await;
         if self.on_epoll || !self.again.borrow().is_empty() {
             self.park_once().await;
         }

@@ -135,7 +135,7 @@ impl Host for WorkerHost {
 
     fn flush_soon(&self) {
         if let Some(worker) = self.worker.borrow().upgrade() {
-            drop(monoio::spawn(worker.flush()));
+            drop(monoio::spawn(async move { worker.flush().await }));
         }
     }
 

@@ -1,6 +1,7 @@
 //! A server in this process, and the application most cases use.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -8,9 +9,10 @@ use corewire::api::{App, Io, NamespaceBuilder, Refusal};
 use corewire::config::{LogLevel, Options};
 use corewire::server::{Running, Server};
 use corewire::shard::Ending;
+use corewire::ws::Kind;
 use serde_json::{Value, json};
 
-use crate::wire::{PATIENCE, fetch, get};
+use crate::wire::{PATIENCE, Ws, fetch, frame, get};
 
 /// A socket that is gone.
 #[derive(Debug)]
@@ -107,6 +109,24 @@ pub(crate) fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
         assert!(began.elapsed() < PATIENCE, "{what}");
+    }
+}
+
+/// Ends loops that look at the flag, however the test ends.
+pub(crate) struct StopAtEnd<'a>(pub(crate) &'a AtomicBool);
+
+impl Drop for StopAtEnd<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A client that floods a server with frames nobody answers, until the flag is set.
+pub(crate) fn flood(address: SocketAddr, stop: &AtomicBool) {
+    let batch = frame(Kind::Text, br#"42["nobody listens to this"]"#).repeat(2_000);
+    let mut client = Ws::connect(address);
+    while !stop.load(Ordering::Relaxed) {
+        client.wire.send(&batch);
     }
 }
 

@@ -9,7 +9,7 @@ use corewire::shard::Ending;
 use corewire::ws::Kind;
 use serde_json::json;
 
-use crate::fixture::{Fixture, Gone, eventually, metric, options, start, start_with};
+use crate::fixture::{Fixture, Gone, eventually, flood, metric, options, start, start_with};
 use crate::program::Program;
 use crate::wire::{POLLING, Polling, Wire, Ws, fetch, frame, get};
 
@@ -248,16 +248,9 @@ fn timers_run_while_a_worker_always_has_something_to_read() {
     let fixture = start_with(limits);
     let mut quiet = Ws::connect(fixture.address);
     let stop = AtomicBool::new(false);
-    // Frames that nobody answers: the clients only write.
-    let batch = frame(Kind::Text, br#"42["nobody listens to this"]"#).repeat(2_000);
     let worst = std::thread::scope(|scope| {
         for _ in 0..3 {
-            scope.spawn(|| {
-                let mut client = Ws::connect(fixture.address);
-                while !stop.load(Ordering::Relaxed) {
-                    client.wire.send(&batch);
-                }
-            });
+            scope.spawn(|| flood(fixture.address, &stop));
         }
         let (began, mut worst) = (Instant::now(), Duration::ZERO);
         while began.elapsed() < Duration::from_secs(2) {

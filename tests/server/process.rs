@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
+use crate::fixture::StopAtEnd;
 use crate::program::{Program, command, command_after, outcome};
 use crate::wire::{Heard, POLLING, Polling, Wire, Ws, fetch, get};
 
@@ -223,12 +224,4 @@ fn take_over(mut old: Program, theirs: &str) -> Program {
         more(200);
         new
     })
-}
-
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }

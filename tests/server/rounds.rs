@@ -1,13 +1,13 @@
 //! Rounds of a worker: ends that come with the last words, floods beside newcomers, broken peers.
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use corewire::config::{Driver, Options};
 use corewire::ws::Kind;
 
-use crate::fixture::{eventually, options, start_with};
+use crate::fixture::{StopAtEnd, eventually, flood, options, start_with};
 use crate::wire::{Heard, Wire, Ws, frame, get};
 
 #[test]
@@ -61,15 +61,9 @@ fn newcomers_and_timers_have_their_turn_beside_a_flood_on_a_ring_and_on_epoll() 
     for driver in [Driver::Auto, Driver::Epoll] {
         let fixture = start_with(Options { driver, ..options(1) });
         let stop = AtomicBool::new(false);
-        let batch = frame(Kind::Text, br#"42["nobody listens to this"]"#).repeat(2_000);
         let worst = std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| {
-                    let mut client = Ws::connect(fixture.address);
-                    while !stop.load(Ordering::Relaxed) {
-                        client.wire.send(&batch);
-                    }
-                });
+                scope.spawn(|| flood(fixture.address, &stop));
             }
             let _stop = StopAtEnd(&stop);
             let mut worst = Duration::ZERO;
@@ -103,12 +97,4 @@ fn a_connection_that_breaks_while_it_is_not_read_ends_at_once() {
     sleeper.wire.reset();
     fixture.next_gone();
     assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
-}
-
-struct StopAtEnd<'a>(&'a AtomicBool);
-
-impl Drop for StopAtEnd<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
