@@ -55,6 +55,8 @@
 //! | `sim` | many cores and their clients under one seed |
 //! | `mesh` | channels between cores |
 //! | `worker` | one thread a core: sockets and the clock |
+//! | `command` | the verbs of back ends, one implementation |
+//! | `bridge` | RabbitMQ, webhooks, identity providers |
 //! | `admin` | REST, metrics, health |
 //! | `server` | start, signals, drain |
 //! | `survey` | reads the machine for the doctor |
@@ -65,6 +67,8 @@ pub mod admin;
 pub mod api;
 pub mod assets;
 pub mod base;
+#[cfg(feature = "runtime")]
+pub mod command;
 pub mod config;
 pub mod doctor;
 pub mod engineio;

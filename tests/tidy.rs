@@ -41,7 +41,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("sim", &["base", "ws", "engineio", "socketio", "telemetry", "shard", "api"]),
     ("mesh", &["base", "shard"]),
     ("worker", &["base", "http", "telemetry", "shard", "api", "mesh"]),
-    ("admin", &["base", "http", "config", "telemetry", "shard", "api", "gateway"]),
+    ("command", &["base", "config", "telemetry", "socketio", "api", "gateway"]),
+    ("admin", &["base", "http", "config", "telemetry", "shard", "api", "gateway", "command"]),
     (
         "server",
         &[
@@ -55,6 +56,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "assets",
             "mesh",
             "worker",
+            "command",
             "admin",
         ],
     ),

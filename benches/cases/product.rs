@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use corewire::admin::{self, Admin, AdminSettings, Errand, Full, GatewayRoutes, Phase, Workers};
+use corewire::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use corewire::api::Io;
 use corewire::base::{CoreId, Key, Limits};
 use corewire::config::{ApiKey, Options, Scope, Secret, Tables};

@@ -8,7 +8,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::workers::AskError;
+use crate::command::AskError;
 
 /// A call that went well.
 pub(super) enum Reply {

@@ -7,9 +7,9 @@ use tokio::sync::oneshot;
 
 use super::process;
 use super::state::{Admin, label, unix_ms};
-use super::workers::Full;
 use crate::api::SnapshotParts;
 use crate::base::CoreId;
+use crate::command::Full;
 use crate::telemetry::{CoreSnapshot, Histograms};
 
 /// Time between two snapshots of a core.

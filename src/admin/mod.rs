@@ -33,7 +33,6 @@ mod serve;
 mod state;
 mod stats;
 mod verbs;
-mod workers;
 
 #[cfg(test)]
 mod tests;
@@ -44,4 +43,3 @@ pub use collect::collect;
 pub use router::router;
 pub use serve::serve;
 pub use state::{Admin, AdminSettings, GatewayRoutes, Phase};
-pub use workers::{ANSWER_TIMEOUT, AskError, Errand, Full, Reply, Workers, ask};

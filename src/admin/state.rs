@@ -7,8 +7,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 use super::process::{self, CpuMeter};
-use super::workers::Workers;
 use crate::base::CoreId;
+use crate::command::Workers;
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
 use crate::telemetry::{Counters, Histograms, Stage, Totals};

@@ -10,9 +10,9 @@ use tokio::task::JoinSet;
 use super::answer::{Failure, Reply};
 use super::route::Call;
 use super::state::Admin;
-use super::workers::{Reply as Answer, ask};
 use crate::api::Io;
 use crate::base::CoreId;
+use crate::command::{Reply as Answer, ask};
 use crate::gateway::schema::{Fault, NAME_BYTES_MAX};
 use crate::gateway::verbs::{
     self, CreateRoom, Membership, Notification, Page, RoomMessage, home_of_room, home_of_user,

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::admin::{self, Admin, AdminSettings, Errand, Full, GatewayRoutes, Phase, Workers};
+use crate::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::base::CoreId;
+use crate::command::{Errand, Full, Workers};
 use crate::config::{Options, Tables};
 use crate::mesh::Outlet;
 use crate::worker::{AdminCall, Item};

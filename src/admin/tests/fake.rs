@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use crate::admin::{Admin, AdminSettings, Errand, Full, GatewayRoutes, Phase, Workers};
+use crate::admin::{Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::api::{Core, Host, Io, LocalFuture};
 use crate::base::{CoreId, Key, Micros, Rng};
+use crate::command::{Errand, Full, Workers};
 use crate::config::{Options, Tables};
 use crate::gateway::{self, GatewaySettings};
 use crate::shard::{Birth, CoreMask, Interest, Settings, Shard, Step};

@@ -1,0 +1,60 @@
+//! Lists of tables, which only the file can hold: API keys and the rules of rooms.
+
+mod keys;
+mod row;
+mod rules;
+
+use super::{ConfigError, quoted};
+use row::rows;
+use toml::Table;
+
+pub use keys::{ApiKey, Scope};
+pub(super) use row::written;
+pub use rules::{Rule, Verb, glob_match, is_reserved_room};
+
+/// What the file says beside the options.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tables {
+    /// Keys that REST accepts. [`load()`](super::load()) adds the one of the option `api_key`.
+    pub api_keys: Vec<ApiKey>,
+    /// Which users may do what in which rooms. Without any, nobody may.
+    pub rules: Vec<Rule>,
+}
+
+const TABLES: [&str; 4] = ["api_keys", "rules", "routes", "hooks"];
+/// Tables whose feature is missing, and its name.
+const NOT_BUILT: [(&str, &str); 2] =
+    [("routes", "routing to back ends"), ("hooks", "sending webhooks")];
+/// Whether `key` of the file is one of the tables read here.
+pub(super) fn is_table(key: &str) -> bool {
+    TABLES.contains(&key)
+}
+
+/// The names, for suggestions.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    TABLES.into_iter()
+}
+
+pub(super) fn read(file: &Table) -> Result<Tables, ConfigError> {
+    for (name, feature) in NOT_BUILT {
+        if !rows(file, name)?.is_empty() {
+            let line = format!("[[{name}]]: {feature} is not built yet; remove it to start");
+            return Err(ConfigError::new(line));
+        }
+    }
+    let mut tables = Tables::default();
+    for row in rows(file, "api_keys")? {
+        let key = ApiKey::read(&row)?;
+        if tables.api_keys.iter().any(|other| other.name == key.name) {
+            return Err(row.refused("name", &quoted(&key.name), "a name that no other key has"));
+        }
+        if tables.api_keys.iter().any(|other| other.key == key.key) {
+            return Err(row.refused("key", "***", "a key that stands there only once"));
+        }
+        tables.api_keys.push(key);
+    }
+    for row in rows(file, "rules")? {
+        tables.rules.push(Rule::read(&row)?);
+    }
+    Ok(tables)
+}

@@ -1,0 +1,107 @@
+//! One table of a list in the file, and how its members are read.
+
+use super::super::{ConfigError, quoted};
+use toml::{Table, Value};
+
+/// One table of a list, with its name for messages: `[[rules]] 2`.
+pub(super) struct Row<'a> {
+    pub(super) name: String,
+    pub(super) members: &'a Table,
+}
+
+pub(super) fn rows<'a>(file: &'a Table, list: &str) -> Result<Vec<Row<'a>>, ConfigError> {
+    let Some(value) = file.get(list) else {
+        return Ok(Vec::new());
+    };
+    let refused = || ConfigError::refused(list, value.type_str(), &format!("tables, [[{list}]]"));
+    let tables = value.as_array().ok_or_else(refused)?.iter().enumerate();
+    let row = |(index, value): (usize, &'a Value)| {
+        let members = value.as_table().ok_or_else(refused)?;
+        Ok(Row { name: format!("[[{list}]] {}", index + 1), members })
+    };
+    tables.map(row).collect()
+}
+
+impl Row<'_> {
+    /// Refuses a member that nobody would read.
+    pub(super) fn only(&self, known: &[&str]) -> Result<(), ConfigError> {
+        match self.members.keys().find(|key| !known.contains(&key.as_str())) {
+            // Not its value: that may be a secret under a mistyped name.
+            Some(key) => Err(ConfigError::new(format!(
+                "{}: {}: no such key; allowed are {}",
+                self.name,
+                quoted(key),
+                known.join(", ")
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn text(
+        &self,
+        member: &str,
+        allowed: &str,
+        accept: fn(&str) -> bool,
+    ) -> Result<String, ConfigError> {
+        let value = self.member(member, allowed)?;
+        match value.as_str().filter(|text| accept(text)) {
+            Some(text) => Ok(text.into()),
+            None if member == "key" => Err(self.refused(member, "***", allowed)),
+            None => Err(self.refused(member, &written(value), allowed)),
+        }
+    }
+
+    /// At least one string.
+    pub(super) fn list(
+        &self,
+        member: &str,
+        allowed: &str,
+        accept: fn(&str) -> bool,
+    ) -> Result<Vec<String>, ConfigError> {
+        let value = self.member(member, allowed)?;
+        let refused = || self.refused(member, &written(value), allowed);
+        let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(refused)?;
+        let texts = items.iter().map(|item| item.as_str().filter(|text| accept(text)));
+        texts.map(|text| text.map(str::to_owned).ok_or_else(refused)).collect()
+    }
+
+    pub(super) fn words<T: Copy>(
+        &self,
+        member: &str,
+        known: &[(&str, T)],
+    ) -> Result<Vec<T>, ConfigError> {
+        let names: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        let allowed = format!("a list of {}", names.join(", "));
+        let texts = self.list(member, &allowed, |_| true)?;
+        let find = |text: &String| {
+            let found = known.iter().find(|(word, _)| word == text).map(|(_, value)| *value);
+            found.ok_or_else(|| self.refused(member, &quoted(text), &allowed))
+        };
+        texts.iter().map(find).collect()
+    }
+
+    pub(super) fn member(&self, member: &str, allowed: &str) -> Result<&Value, ConfigError> {
+        self.members.get(member).ok_or_else(|| {
+            ConfigError::new(format!("{}: {member} is missing: allowed is {allowed}", self.name))
+        })
+    }
+
+    pub(super) fn refused(&self, member: &str, value: &str, allowed: &str) -> ConfigError {
+        ConfigError::refused(&format!("{}: {member}", self.name), value, allowed)
+    }
+}
+
+/// A value of the file, on one line.
+pub(in super::super) fn written(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Integer(_) | Value::Float(_) | Value::Boolean(_) | Value::Datetime(_) => {
+            value.to_string()
+        }
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().take(16).map(written).collect();
+            format!("[{}]", items.join(", "))
+        }
+        Value::Table(_) => "a table".into(),
+    }
+}
