@@ -10,7 +10,6 @@
 //! asked of one has an end, and no lock is held across an await.
 //!
 //! Read first: `workers.rs`.
-#![expect(clippy::disallowed_methods, reason = "clocks may be read here")]
 
 mod workers;
 

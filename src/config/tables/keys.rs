@@ -36,10 +36,10 @@ impl ApiKey {
         Self { name: "api_key".into(), key, scopes }
     }
 
-    pub(super) fn read(row: &Row<'_>) -> Result<ApiKey, ConfigError> {
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, ConfigError> {
         row.only(&["name", "key", "scopes"])?;
         let key = row.text("key", KEY_ALLOWED, is_key)?;
-        Ok(ApiKey {
+        Ok(Self {
             name: row.text("name", "1 to 256 bytes without control characters", is_name)?,
             key: Secret::new(key),
             scopes: row.words("scopes", SCOPES)?,

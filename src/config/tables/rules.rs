@@ -32,14 +32,14 @@ const ROOM_PATTERNS: &str =
     "a list of patterns of 1 to 256 bytes with * and ?, none of user:* or session:* rooms";
 
 impl Rule {
-    pub(super) fn read(row: &Row<'_>) -> Result<Rule, ConfigError> {
+    pub(super) fn read(row: &Row<'_>) -> Result<Self, ConfigError> {
         row.only(&["namespace", "users", "rooms", "allow"])?;
         let is_namespace = |text: &str| shapes::namespace(text).is_some();
         let or = |member, default: &str| match row.members.contains_key(member) {
             true => None,
             false => Some(default.to_owned()),
         };
-        Ok(Rule {
+        Ok(Self {
             namespace: match or("namespace", "/") {
                 Some(root) => root,
                 None => row.text("namespace", "a name that starts with /", is_namespace)?,
