@@ -12,6 +12,7 @@ use std::time::Instant;
 use corewire::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use corewire::api::Io;
 use corewire::base::{CoreId, Key, Limits};
+use corewire::command::{Errand, Full, Workers};
 use corewire::config::{ApiKey, Options, Scope, Secret, Tables};
 use corewire::gateway::{self, GatewaySettings};
 use corewire::shard::{Forwarded, Settings};
