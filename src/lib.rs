@@ -68,6 +68,8 @@ pub mod api;
 pub mod assets;
 pub mod base;
 #[cfg(feature = "runtime")]
+pub mod bridge;
+#[cfg(feature = "runtime")]
 pub mod command;
 pub mod config;
 pub mod doctor;

@@ -42,6 +42,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("mesh", &["base", "shard"]),
     ("worker", &["base", "http", "telemetry", "shard", "api", "mesh"]),
     ("command", &["base", "config", "telemetry", "socketio", "api", "gateway"]),
+    ("bridge", &["base", "config", "telemetry", "socketio", "api", "gateway", "command"]),
     ("admin", &["base", "http", "config", "telemetry", "shard", "api", "gateway", "command"]),
     (
         "server",
@@ -57,6 +58,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "mesh",
             "worker",
             "command",
+            "bridge",
             "admin",
         ],
     ),

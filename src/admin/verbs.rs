@@ -24,7 +24,8 @@ const LARGEST_ROOMS: usize = 1_000;
 
 impl From<VerbError> for Failure {
     fn from(error: VerbError) -> Self {
-        let failure = Self::new(error.status(), error.code(), sentence(&error.message()));
+        let failure =
+            Self::new(error.status(), error.code().to_owned(), sentence(&error.message()));
         match error.details() {
             [] => failure,
             details => failure.with_details(json!(details)),

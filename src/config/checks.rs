@@ -26,8 +26,10 @@ const CHECKS: &[Check] = &[
     },
     Check {
         option: "unknown_event",
-        broken: |options, _| options.unknown_event == UnknownEvent::Route,
-        says: "routing to back ends is not built yet; remove it to start",
+        broken: |options, tables| {
+            options.unknown_event == UnknownEvent::Route && tables.routes.is_empty()
+        },
+        says: "no [[routes]] says where to; add one with event = \"*\"",
     },
     Check {
         option: "admin_listen",
@@ -94,11 +96,14 @@ pub(super) fn check_rules(
         let key = written(entry.name);
         return Err(ConfigError::new(format!("{key} = {value}: {}", check.says)));
     }
-    for (index, rule) in tables.rules.iter().enumerate() {
-        if rule.namespace != "/" && !options.namespaces.contains(&rule.namespace) {
+    let rules = tables.rules.iter().map(|rule| &rule.namespace).enumerate();
+    let routes = tables.routes.iter().map(|route| &route.namespace).enumerate();
+    let named = rules.map(|row| ("rules", row)).chain(routes.map(|row| ("routes", row)));
+    for (table, (index, namespace)) in named {
+        if namespace != "/" && !options.namespaces.contains(namespace) {
             return Err(ConfigError::refused(
-                &format!("[[rules]] {}: namespace", index + 1),
-                &quoted(&rule.namespace),
+                &format!("[[{table}]] {}: namespace", index + 1),
+                &quoted(namespace),
                 "/ or one of the namespaces that the option namespaces lists",
             ));
         }

@@ -33,7 +33,9 @@ pub use options::{
 };
 pub use render::{default_toml, help, reference_markdown};
 pub use shapes::{Kind, Secret};
-pub use tables::{ApiKey, Rule, Scope, Tables, Verb, glob_match, is_reserved_room};
+pub use tables::{
+    ApiKey, Destination, Route, RouteAck, Rule, Scope, Tables, Verb, glob_match, is_reserved_room,
+};
 
 use std::fmt;
 

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Serialize, Serializer, ser::SerializeStruct};
 
+use super::backend::RouteFailure;
 use super::schema::Fault;
 
 /// What is wrong with one member of a payload.
@@ -47,6 +48,8 @@ pub enum VerbError {
     LimitReached,
     /// Another core is so far behind that nothing more is taken on.
     Overloaded,
+    /// The event did not reach the back end that its route names.
+    Route(RouteFailure),
 }
 
 impl VerbError {
@@ -57,7 +60,7 @@ impl VerbError {
 
     /// For a program.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &str {
         match self {
             Self::Invalid(_) => "VALIDATION_FAILED",
             Self::Forbidden => "FORBIDDEN",
@@ -65,6 +68,7 @@ impl VerbError {
             Self::UserNotConnected => "USER_NOT_CONNECTED",
             Self::LimitReached => "LIMIT_REACHED",
             Self::Overloaded => "OVERLOADED",
+            Self::Route(failure) => failure.code(),
         }
     }
 
@@ -76,13 +80,13 @@ impl VerbError {
             Self::Forbidden => 403,
             Self::UnknownEvent | Self::UserNotConnected => 404,
             Self::LimitReached => 429,
-            Self::Overloaded => 503,
+            Self::Overloaded | Self::Route(_) => 503,
         }
     }
 
     /// For a person.
     #[must_use]
-    pub fn message(&self) -> Cow<'static, str> {
+    pub fn message(&self) -> Cow<'_, str> {
         Cow::Borrowed(match self {
             Self::Invalid(members) => {
                 let parts = members.iter().map(|one| format!("{} {}", one.member, one.fault));
@@ -93,6 +97,7 @@ impl VerbError {
             Self::UserNotConnected => "the user is not connected",
             Self::LimitReached => "there are as many rooms as there may be",
             Self::Overloaded => "the server is overloaded",
+            Self::Route(failure) => failure.message(),
         })
     }
 
@@ -108,7 +113,11 @@ impl VerbError {
     /// Whether the same request may succeed later.
     #[must_use]
     pub const fn retryable(&self) -> bool {
-        matches!(self, Self::LimitReached | Self::Overloaded)
+        match self {
+            Self::LimitReached | Self::Overloaded => true,
+            Self::Route(failure) => failure.retryable(),
+            _ => false,
+        }
     }
 
     /// How long to wait before that, if it can be said.
@@ -116,6 +125,7 @@ impl VerbError {
     pub const fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Self::Overloaded => Some(1_000),
+            Self::Route(failure) => failure.retry_after_ms(),
             _ => None,
         }
     }

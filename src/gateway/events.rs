@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::backend::{self, FactKind};
 use super::error::VerbError;
 use super::identity::{Identity, identify, refusal};
 use super::local::Pending;
@@ -48,6 +49,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         let io = socket.io();
         presence::tell_up(&here, &io, space, &who);
         membership::tell_own_rooms(&here, &io, space, &who);
+        backend::tell_fact(&here, &io, space, (&socket.id(), &who), FactKind::Connected);
     });
     let here = Rc::clone(gateway);
     builder.on_disconnect(move |gone| {
@@ -56,6 +58,8 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         };
         membership::tell_gone(&here, space, &who, gone);
         presence::tell_down(&here, gone.io(), space, &who, gone.reason());
+        let kind = FactKind::Disconnected(gone.reason());
+        backend::tell_fact(&here, gone.io(), space, (gone.id(), &who), kind);
     });
     for (name, handler) in HANDLERS {
         let here = Rc::clone(gateway);
@@ -63,8 +67,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
     }
     let here = Rc::clone(gateway);
     builder.on_unknown(move |event| {
-        event.socket().io().count(|counters| counters.events_unknown += 1);
-        run(&here, space, event, |_| Err(VerbError::UnknownEvent));
+        run(&here, space, event, other);
     });
 }
 
@@ -216,9 +219,26 @@ impl<'a> Call<'a> {
 fn ai_request(call: &Call<'_>) -> Result<(), VerbError> {
     let fields = call.read(Payload::AiRequest)?;
     call.check_own(&fields)?;
-    call.relay(&call.who.user_room(), "ai_request", &call.with_user(&fields));
-    call.relayed(fields.raw("requestId"));
+    let (args, request) = (call.with_user(&fields), fields.raw("requestId"));
+    call.relay(&call.who.user_room(), "ai_request", &args);
+    if let Some(route) = backend::route_of(call.gateway, call.space, "ai_request") {
+        let from = (call.space, &call.who);
+        return backend::route(call.gateway, from, call.event, (route, &args), request);
+    }
+    call.relayed(request);
     Ok(())
+}
+
+/// An event that the gateway does not know goes where a route says, or nowhere.
+fn other(call: &Call<'_>) -> Result<(), VerbError> {
+    let event = call.event;
+    let Some(route) = backend::route_of(call.gateway, call.space, event.name()) else {
+        call.socket.io().count(|counters| counters.events_unknown += 1);
+        return Err(VerbError::UnknownEvent);
+    };
+    let request = schema::member_of(event.raw_args(), "requestId");
+    let from = (call.space, &call.who);
+    backend::route(call.gateway, from, event, (route, event.raw_args()), request)
 }
 
 fn status_update(call: &Call<'_>) -> Result<(), VerbError> {

@@ -1,5 +1,6 @@
 //! Who a socket belongs to.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -11,9 +12,21 @@ use crate::api::{Io, Refusal, Socket};
 pub(super) struct Identity {
     pub(super) user: Arc<str>,
     pub(super) session: Option<Arc<str>>,
+    /// How much back ends were told of it.
+    seq: Cell<u64>,
 }
 
 impl Identity {
+    pub(super) fn new(user: Arc<str>, session: Option<Arc<str>>) -> Self {
+        Self { user, session, seq: Cell::new(0) }
+    }
+
+    /// The number of the next thing that back ends are told of it, from 1.
+    pub(super) fn next_seq(&self) -> u64 {
+        self.seq.set(self.seq.get() + 1);
+        self.seq.get()
+    }
+
     /// The room of all the user's sockets.
     pub(super) fn user_room(&self) -> String {
         user_room(&self.user)
@@ -68,7 +81,7 @@ pub(super) fn identify(socket: &Socket) -> Result<Rc<Identity>, Refusal> {
     let Some(user) = user else {
         return Err(refusal("userId is required", "AUTH_REQUIRED"));
     };
-    Ok(Rc::new(Identity { user, session }))
+    Ok(Rc::new(Identity::new(user, session)))
 }
 
 const NAMES: [&str; 2] = ["userId", "sessionId"];

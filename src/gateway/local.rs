@@ -3,8 +3,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::backend::{Awaited, Verdict};
 use super::identity::Identity;
-use crate::api::{Ack, Socket};
+use crate::api::{Ack, Resolver, Socket};
 use crate::base::{Map, Slab, hasher};
 
 /// A client's question that the keeper of a room is answering.
@@ -25,6 +26,10 @@ const TOUCHED_MAX: usize = 10_000;
 pub(super) struct Local {
     /// Bounded by what clients may have under way: a core that is behind is not read from.
     pub(super) pending: Slab<Pending>,
+    /// Events whose back end has not said yet what became of them.
+    pub(super) awaited: Slab<Awaited>,
+    /// Clients whose back end has not said yet whether they may come in.
+    pub(super) admissions: Slab<Resolver<Verdict>>,
     touched: Vec<Map<Box<str>, u64>>,
 }
 
@@ -32,6 +37,8 @@ impl Local {
     pub(super) fn new(hash_seed: u64, spaces: usize) -> Self {
         Self {
             pending: Slab::default(),
+            awaited: Slab::default(),
+            admissions: Slab::default(),
             touched: (0..spaces).map(|_| Map::with_hasher(hasher(hash_seed))).collect(),
         }
     }

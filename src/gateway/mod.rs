@@ -19,6 +19,7 @@
 //! Read first: `events.rs` (what clients see), then `membership.rs`, then `verbs.rs` (what REST
 //! calls).
 
+pub mod backend;
 mod error;
 mod events;
 mod identity;
@@ -41,7 +42,7 @@ use std::sync::Arc;
 
 use crate::api::{App, Io};
 use crate::base::{CoreId, Slab};
-use crate::config::{Options, Rule, Tables};
+use crate::config::{Options, Route, Rule, Tables, UnknownEvent};
 
 pub use error::{Done, MemberError, VerbError};
 pub use schema::{Payload, request, validate};
@@ -62,6 +63,12 @@ pub struct GatewaySettings {
     pub room_idle_ttl_ms: u64,
     /// Rooms that hear of users who come and go; none if nobody is to.
     pub presence_rooms: Vec<String>,
+    /// Which events go to back ends.
+    pub routes: Vec<Route>,
+    /// Who takes them; without it, nobody does.
+    pub backends: Option<Arc<dyn backend::Backends>>,
+    /// Whether back ends want to hear of clients that come and go, join and leave.
+    pub facts: bool,
     /// Seed of the hash maps, drawn at the start: names come from clients.
     pub hash_seed: u64,
 }
@@ -84,6 +91,9 @@ impl GatewaySettings {
             rooms_max: options.rooms_max,
             room_idle_ttl_ms: options.room_idle_ttl_ms,
             presence_rooms: presence.to_vec(),
+            routes: routes(options, tables),
+            backends: None,
+            facts: false,
             hash_seed: 0,
         }
     }
@@ -91,6 +101,17 @@ impl GatewaySettings {
     fn namespace(&self, space: u16) -> &str {
         &self.namespaces[usize::from(space)]
     }
+}
+
+/// The routes in force: those for whatever is unknown only where that is wanted.
+fn routes(options: &Options, tables: &Tables) -> Vec<Route> {
+    let all = options.unknown_event == UnknownEvent::Route;
+    let mut routes = tables.routes.clone();
+    for route in routes.iter_mut().filter(|route| !all && route.is_pattern()) {
+        // Rows keep their numbers: bridges know them by these.
+        route.event.clear();
+    }
+    routes
 }
 
 impl Default for GatewaySettings {
@@ -169,6 +190,7 @@ pub fn sweep(io: &Io) {
         return;
     };
     membership::answer_late(&gateway, io);
+    backend::answer_late(&gateway, io);
     let now_ms = io.unix_ms();
     for space in &gateway.spaces {
         space.borrow_mut().sweep(now_ms);

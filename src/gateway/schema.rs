@@ -338,6 +338,12 @@ pub(super) fn read(payload: Payload, args: &str) -> Result<Fields<'_>, VerbError
     if errors.is_empty() { Ok(fields) } else { Err(VerbError::Invalid(errors)) }
 }
 
+/// A member of the first argument's object, raw; the last of that name.
+pub(super) fn member_of<'a>(args: &'a str, name: &str) -> Option<&'a str> {
+    let found = pairs(split_args(args).next()?)?.filter(|(known, _)| known == name);
+    found.last().map(|(_, value)| value)
+}
+
 /// The members of a JSON object that has been judged before; `None` if it is none.
 pub(super) fn pairs(object: &str) -> Option<impl Iterator<Item = (Cow<'_, str>, &str)>> {
     let inner = object.strip_prefix('{')?.strip_suffix('}')?;

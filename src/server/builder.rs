@@ -6,6 +6,7 @@ use super::run::{self, Running};
 use super::{StartError, cores};
 use crate::api::{App, Io};
 use crate::base::Limits;
+use crate::bridge;
 use crate::config::{Driver, Options, Tables, Transport};
 use crate::http::{Cors, Origins};
 use crate::shard::{Assets, Endpoint, Service, Settings};
@@ -32,6 +33,8 @@ pub struct Server {
     pub(super) build: Arc<dyn Fn(&Io) -> App + Send + Sync>,
     pub(super) endpoints: Vec<Endpoint>,
     pub(super) gateway: bool,
+    /// What the workers hand to back ends, until the bridges take it.
+    pub(super) inlets: Option<bridge::Inlets>,
     pub(super) ask_allow_request: bool,
     pub(super) assets: Option<(Assets, &'static str)>,
 }
@@ -48,6 +51,7 @@ impl Server {
             build: Arc::new(build),
             endpoints: vec![socketio],
             gateway: false,
+            inlets: None,
             ask_allow_request: false,
             assets: crate::assets::bundle(),
         }
@@ -59,9 +63,11 @@ impl Server {
         let mut settings = crate::gateway::GatewaySettings::from(&options, &tables);
         // Names of users and rooms come from clients: the maps need a seed nobody can guess.
         settings.hash_seed = getrandom::u64().unwrap_or(settings.hash_seed);
+        let (switchboard, inlets) = bridge::switchboard(&tables, [false, false]);
+        settings.backends = Some(Arc::new(switchboard));
         let settings = Arc::new(settings);
         let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));
-        Self { tables, gateway: true, ..Self::new(options, build) }
+        Self { tables, gateway: true, inlets: Some(inlets), ..Self::new(options, build) }
     }
 
     /// API keys for the admin listener's REST.
@@ -110,11 +116,12 @@ impl Server {
     ///
     /// # Errors
     /// It could not start; shown as one line.
-    pub fn start(self) -> Result<Running, StartError> {
+    pub fn start(mut self) -> Result<Running, StartError> {
         crate::config::check(&self.options, &self.tables)?;
         let options = &self.options;
         let plan = cores::plan(options.workers, &options.worker_cores, options.pin)?;
-        run::start(&self, &plan)
+        let inlets = self.inlets.take();
+        run::start(&self, &plan, inlets)
     }
 
     pub(super) fn wanted(&self) -> Wanted {

@@ -11,6 +11,7 @@ use super::log::Log;
 use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
 use crate::base::{CoreId, Limits};
+use crate::bridge::{self, BridgeThread};
 use crate::config::LogLevel;
 use crate::mesh::{InterestTable, inbox};
 use crate::worker::{Item, Orders, Standing, WorkerStart};
@@ -30,6 +31,7 @@ pub struct Running {
     pub(super) left: Vec<Arc<AtomicUsize>>,
     pub(super) workers: Vec<JoinHandle<()>>,
     pub(super) admin: Option<wiring::AdminThread>,
+    bridge: Option<BridgeThread>,
     pub(super) listener_fds: Vec<std::net::TcpListener>,
     pub(super) log: Log,
 }
@@ -39,7 +41,11 @@ fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
 }
 
 /// Starts all threads and waits until every worker runs.
-pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError> {
+pub(super) fn start(
+    server: &Server,
+    plan: &Plan,
+    inlets: Option<bridge::Inlets>,
+) -> Result<Running, StartError> {
     let workers = plan.cpus.len();
     let options = &server.options;
     // Huge pages would make a small process hold 15 MB and each connection 1.4 KiB more.
@@ -67,6 +73,8 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
         epoch,
     })
     .map_err(resource("a thread for the admin core"))?;
+
+    let bridge = bridge(server, inlets, &outlets, &log)?;
 
     let (started, reports) = mpsc::channel();
     let left: Vec<_> = (0..workers).map(|_| Arc::new(AtomicUsize::new(0))).collect();
@@ -107,9 +115,21 @@ pub(super) fn start(server: &Server, plan: &Plan) -> Result<Running, StartError>
         left,
         workers: threads,
         admin: Some(admin),
+        bridge,
         listener_fds,
         log,
     })
+}
+
+/// Starts the bridges, if the application has any use for them.
+fn bridge(
+    server: &Server,
+    inlets: Option<bridge::Inlets>,
+    outlets: &[crate::mesh::Outlet<Item>],
+    log: &Log,
+) -> Result<Option<BridgeThread>, StartError> {
+    let started = inlets.map(|inlets| wiring::bridge(server, inlets, outlets.to_vec(), log));
+    started.transpose().map_err(resource("a thread for the bridges"))
 }
 
 type Channels = (Vec<crate::mesh::Outlet<Item>>, Vec<crate::mesh::Inbox<Item>>);
@@ -278,6 +298,9 @@ impl Running {
         if let Some(admin) = &self.admin {
             admin.set_draining();
         }
+        if let Some(bridge) = &self.bridge {
+            bridge.drain();
+        }
         let listeners = std::mem::take(&mut self.listener_fds);
         drain::drain(&self, listeners);
         for outlet in &self.outlets {
@@ -286,6 +309,9 @@ impl Running {
         for worker in std::mem::take(&mut self.workers) {
             // A worker that panicked has been reported by its panic.
             let _panicked = worker.join();
+        }
+        if let Some(bridge) = self.bridge.take() {
+            bridge.end();
         }
         if let Some(admin) = self.admin.take() {
             admin.end();

@@ -8,6 +8,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::base::CoreId;
+use crate::bridge;
 use crate::command::{Errand, Full, Workers};
 use crate::config::{Options, Tables};
 use crate::mesh::Outlet;
@@ -49,6 +50,23 @@ impl Workers for Inboxes {
     fn send(&self, core: CoreId, errand: Errand) -> Result<(), Full> {
         self.0[core.index()].try_send(Item::Errand(errand)).map_err(|_| Full)
     }
+}
+
+/// Starts the bridges' thread.
+pub(super) fn bridge(
+    server: &super::Server,
+    inlets: bridge::Inlets,
+    outlets: Vec<Outlet<Item>>,
+    log: &super::log::Log,
+) -> std::io::Result<bridge::BridgeThread> {
+    let log = log.clone();
+    bridge::start(bridge::BridgeStart {
+        inlets,
+        workers: Arc::new(Inboxes(outlets)),
+        options: server.options.clone(),
+        tables: server.tables.clone(),
+        log: Arc::new(move |level, event, fields| log.line(level, event, fields)),
+    })
 }
 
 /// Starts the thread.

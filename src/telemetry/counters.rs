@@ -86,6 +86,7 @@ table! {
     Counter writes: "Writes to the kernel; fewer than packets when frames leave together.";
     Counter events_in: "Socket.IO events received.";
     Counter events_unknown: "Events received that nobody handles.";
+    Counter events_routed: "Events handed to a back end.";
     Counter events_bad_args: "Events received whose arguments do not fit their handler.";
     Counter acks_in: "Acknowledgements received for a question that was pending.";
     Counter acks_unknown: "Acknowledgements received that nobody waited for.";

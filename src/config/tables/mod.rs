@@ -1,6 +1,7 @@
-//! Lists of tables, which only the file can hold: API keys and the rules of rooms.
+//! Lists of tables, which only the file can hold: API keys, rules, routes.
 
 mod keys;
+mod routes;
 mod row;
 mod rules;
 
@@ -9,6 +10,7 @@ use row::rows;
 use toml::Table;
 
 pub use keys::{ApiKey, Scope};
+pub use routes::{Destination, Route, RouteAck};
 pub(super) use row::written;
 pub use rules::{Rule, Verb, glob_match, is_reserved_room};
 
@@ -19,12 +21,14 @@ pub struct Tables {
     pub api_keys: Vec<ApiKey>,
     /// Which users may do what in which rooms. Without any, nobody may.
     pub rules: Vec<Rule>,
+    /// Which client events go to back ends; the first that takes one has it.
+    pub routes: Vec<Route>,
 }
 
 const TABLES: [&str; 4] = ["api_keys", "rules", "routes", "hooks"];
 /// Tables whose feature is missing, and its name.
-const NOT_BUILT: [(&str, &str); 2] =
-    [("routes", "routing to back ends"), ("hooks", "sending webhooks")];
+const NOT_BUILT: [(&str, &str); 1] = [("hooks", "sending webhooks")];
+
 /// Whether `key` of the file is one of the tables read here.
 pub(super) fn is_table(key: &str) -> bool {
     TABLES.contains(&key)
@@ -55,6 +59,9 @@ pub(super) fn read(file: &Table) -> Result<Tables, ConfigError> {
     }
     for row in rows(file, "rules")? {
         tables.rules.push(Rule::read(&row)?);
+    }
+    for row in rows(file, "routes")? {
+        tables.routes.push(Route::read(&row)?);
     }
     Ok(tables)
 }

@@ -1,6 +1,7 @@
 //! One table of a list in the file, and how its members are read.
 
 use super::super::{ConfigError, quoted};
+use std::ops::RangeInclusive;
 use toml::{Table, Value};
 
 /// One table of a list, with its name for messages: `[[rules]] 2`.
@@ -49,6 +50,54 @@ impl Row<'_> {
             None if member == "key" => Err(self.refused(member, "***", allowed)),
             None => Err(self.refused(member, &written(value), allowed)),
         }
+    }
+
+    /// The same, with a value for those who do not say.
+    pub(super) fn text_or(
+        &self,
+        member: &str,
+        default: &str,
+        allowed: &str,
+        accept: fn(&str) -> bool,
+    ) -> Result<String, ConfigError> {
+        if self.members.contains_key(member) {
+            return self.text(member, allowed, accept);
+        }
+        Ok(default.to_owned())
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn number_or(
+        &self,
+        member: &str,
+        default: u64,
+        bounds: RangeInclusive<u64>,
+    ) -> Result<u64, ConfigError> {
+        let Some(value) = self.members.get(member) else {
+            return Ok(default);
+        };
+        let number = value.as_integer().and_then(|number| u64::try_from(number).ok());
+        number.filter(|number| bounds.contains(number)).ok_or_else(|| {
+            let allowed = format!("{} to {}", bounds.start(), bounds.end());
+            self.refused(member, &written(value), &allowed)
+        })
+    }
+
+    /// One of some words.
+    pub(super) fn word_or<T: Copy>(
+        &self,
+        member: &str,
+        default: T,
+        known: &[(&str, T)],
+    ) -> Result<T, ConfigError> {
+        let Some(value) = self.members.get(member) else {
+            return Ok(default);
+        };
+        let found = known.iter().find(|(word, _)| value.as_str() == Some(word));
+        found.map(|(_, value)| *value).ok_or_else(|| {
+            let names: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+            self.refused(member, &written(value), &format!("one of {}", names.join(", ")))
+        })
     }
 
     /// At least one string.

@@ -35,18 +35,11 @@ impl Rule {
     pub(super) fn read(row: &Row<'_>) -> Result<Self, ConfigError> {
         row.only(&["namespace", "users", "rooms", "allow"])?;
         let is_namespace = |text: &str| shapes::namespace(text).is_some();
-        let or = |member, default: &str| match row.members.contains_key(member) {
-            true => None,
-            false => Some(default.to_owned()),
-        };
         Ok(Self {
-            namespace: match or("namespace", "/") {
-                Some(root) => root,
-                None => row.text("namespace", "a name that starts with /", is_namespace)?,
-            },
-            users: match or("users", "*") {
-                Some(everybody) => vec![everybody],
-                None => row.list("users", PATTERNS, is_name)?,
+            namespace: row.text_or("namespace", "/", "a name that starts with /", is_namespace)?,
+            users: match row.members.contains_key("users") {
+                true => row.list("users", PATTERNS, is_name)?,
+                false => vec!["*".to_owned()],
             },
             rooms: row
                 .list("rooms", ROOM_PATTERNS, |text| is_name(text) && !is_reserved_room(text))?,
