@@ -113,8 +113,6 @@ fn what_is_not_built_stops_the_start() {
     for (file, said) in [
         ("recovery = true", "recovery = true: connection state recovery %"),
         ("deflate = true", "deflate = true: WebSocket compression %"),
-        ("unknown_event = \"route\"", "unknown_event = \"route\": routing to back ends %"),
-        ("[[routes]]\nevent = \"*\"", "[[routes]]: routing to back ends %"),
         ("[[hooks]]\nurl = \"x\"", "[[hooks]]: sending webhooks %"),
     ] {
         let said = said.replace('%', "is not built yet; remove it to start");
@@ -149,6 +147,10 @@ fn an_impossible_combination() {
             "--outbox-soft 5000000",
             "--outbox-soft = 5000000: more than outbox_bytes_max; volatile messages are to be \
              dropped before a client is",
+        ),
+        (
+            "--unknown-event route",
+            "--unknown-event = \"route\": no [[routes]] says where to; add one with event = \"*\"",
         ),
         (
             "--presence-events",

@@ -1,3 +1,4 @@
+mod backend;
 mod cluster;
 mod events;
 mod keeper;
