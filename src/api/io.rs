@@ -84,6 +84,12 @@ impl Io {
         self.core.now_us()
     }
 
+    /// The same, as the core last read it: what happens in one handler happens at one time.
+    #[must_use]
+    pub fn held_us(&self) -> Micros {
+        self.core.look(crate::shard::Shard::now)
+    }
+
     /// Milliseconds since the epoch.
     #[must_use]
     pub fn unix_ms(&self) -> u64 {

@@ -212,6 +212,12 @@ impl Socket {
         self.core.with(|shard| shard.disconnect(self.key, close));
     }
 
+    /// Takes it out of its namespace because it misbehaves: as [`Self::disconnect`], but counted as
+    /// abuse.
+    pub fn expel(&self) {
+        self.core.with(|shard| shard.expel(self.key));
+    }
+
     /// Ends the Engine.IO session without telling the namespace; the client comes back.
     pub fn close_transport(&self) {
         self.core.with(|shard| shard.close_transport(self.key));

@@ -2,6 +2,8 @@
 //! name on all cores together.
 
 use std::fmt;
+use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::time::Micros;
@@ -164,6 +166,12 @@ impl SharedCounts {
         self.slots.update(name, |count| count == 0, more).is_none_or(|count| count < self.max)
     }
 
+    /// Whether a name has as many as may be.
+    #[must_use]
+    pub fn is_full(&self, name: &[u8]) -> bool {
+        self.slots.update(name, |_| false, |_| None).is_some_and(|count| count >= self.max)
+    }
+
     /// One less of a name that [`Self::add`] let in.
     pub fn remove(&self, name: &[u8]) {
         // A stranger's slot is never taken for this.
@@ -174,6 +182,41 @@ impl SharedCounts {
 impl fmt::Debug for SharedCounts {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("SharedCounts").field("max", &self.max).finish_non_exhaustive()
+    }
+}
+
+/// What an address counts as: an IPv4 address as itself, an IPv6 address as its network of 64
+/// bits, since whoever has one of those has them all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AddressName {
+    bytes: [u8; 8],
+    len: usize,
+}
+
+impl AddressName {
+    /// The name of an address.
+    #[must_use]
+    pub fn of(address: IpAddr) -> Self {
+        let mut bytes = [0; 8];
+        let len = match address.to_canonical() {
+            IpAddr::V4(address) => {
+                bytes[..4].copy_from_slice(&address.octets());
+                4
+            }
+            IpAddr::V6(address) => {
+                bytes.copy_from_slice(&address.octets()[..8]);
+                8
+            }
+        };
+        Self { bytes, len }
+    }
+}
+
+impl Deref for AddressName {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
     }
 }
 
@@ -258,6 +301,15 @@ mod tests {
                 *count -= 1;
             }
         }
+    }
+
+    #[test]
+    fn an_address_counts_as_its_network() {
+        let name = |text: &str| AddressName::of(text.parse().expect("an address")).to_vec();
+        assert_eq!(name("192.0.2.7"), [192, 0, 2, 7]);
+        assert_eq!(name("::ffff:192.0.2.7"), name("192.0.2.7"), "one machine, two listeners");
+        assert_eq!(name("2001:db8::1"), name("2001:db8:0:0:ffff::2"));
+        assert_ne!(name("2001:db8::1"), name("2001:db8:0:1::1"));
     }
 
     #[test]

@@ -98,7 +98,9 @@ pub(super) fn check_rules(
     }
     let rules = tables.rules.iter().map(|rule| &rule.namespace).enumerate();
     let routes = tables.routes.iter().map(|route| &route.namespace).enumerate();
+    let events = tables.events.iter().map(|rule| &rule.namespace).enumerate();
     let named = rules.map(|row| ("rules", row)).chain(routes.map(|row| ("routes", row)));
+    let named = named.chain(events.map(|row| ("events", row)));
     for (table, (index, namespace)) in named {
         if namespace != "/" && !options.namespaces.contains(namespace) {
             return Err(ConfigError::refused(

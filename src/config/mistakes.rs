@@ -240,6 +240,59 @@ fn a_bad_rule() {
     assert_eq!(line(from_file(file)), said);
 }
 
+#[test]
+fn a_bad_route_or_event() {
+    const KINDS: &str =
+        "any, flag, name, text, text:BYTES, number, number:MIN..MAX, or a list of words";
+    for (table, row, said) in [
+        (
+            "routes",
+            "to = \"rabbitmq\"",
+            "event is missing: allowed is a pattern of 1 to 256 bytes with * and ?",
+        ),
+        (
+            "routes",
+            "event = \"a\"\nto = \"kafka\"",
+            "to = \"kafka\": allowed is rabbitmq, or hook: with the name of a row of [[hooks]]",
+        ),
+        (
+            "routes",
+            "event = \"a\"\nto = \"rabbitmq\"\nack = \"maybe\"",
+            "ack = \"maybe\": allowed is one of confirm, reply, immediate",
+        ),
+        (
+            "routes",
+            "event = \"a\"\nto = \"rabbitmq\"\ntimeout_ms = 9",
+            "timeout_ms = 9: allowed is 100 to 600000",
+        ),
+        (
+            "routes",
+            "event = \"a\"\nto = \"rabbitmq\"\nnamespace = \"/x\"",
+            "namespace = \"/x\": allowed is / or one of the namespaces that the option namespaces lists",
+        ),
+        ("events", "name = \"a\"\nonly = 1", "only = 1: allowed is true or false"),
+        ("events", "name = \"a\"\nper_second = -1", "per_second = -1: allowed is 0 to 1000000"),
+        (
+            "events",
+            "name = \"a\"\nmembers = { b = \"text:0\" }",
+            &format!("members.b = \"text:0\": allowed is {KINDS}"),
+        ),
+        (
+            "events",
+            "name = \"a\"\nmembers = { b = \"number:5..1\" }",
+            &format!("members.b = \"number:5..1\": allowed is {KINDS}"),
+        ),
+        (
+            "events",
+            "name = \"a\"\nrequired = [\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]",
+            "members = 9: allowed is a table of up to 8 members",
+        ),
+    ] {
+        let file = format!("[[{table}]]\n{row}");
+        assert_eq!(line(from_file(&file)), format!("[[{table}]] 1: {said}"));
+    }
+}
+
 /// Whatever stands in the variables, the answer is a configuration or one line.
 #[test]
 fn noise_never_panics() {

@@ -284,6 +284,36 @@ options! {
         /// What becomes of a client event that the gateway does not know.
         unknown_event: UnknownEvent = UnknownEvent::Drop, choice();
     }
+    "Fair use" {
+        /// Events a second that one socket may send in the long run. 0 is as many as it likes.
+        socket_events_per_s: u32 = 0, number(0..=1_000_000);
+        /// Events that one socket may send at once. 0 is those of two seconds.
+        socket_events_burst: u32 = 0, number(0..=10_000_000);
+        /// Events a second of all sockets of one user, on all cores. 0 is as many as they like.
+        user_events_per_s: u32 = 0, number(0..=1_000_000);
+        /// Events that one user's sockets may send at once. 0 is those of two seconds.
+        user_events_burst: u32 = 0, number(0..=10_000_000);
+        /// Events a second from one address (IPv6: its /64 network). 0 is as many as may be. Behind
+        /// a proxy every client has the proxy's address.
+        address_events_per_s: u32 = 0, number(0..=1_000_000);
+        /// Events at once from one address. 0 is those of two seconds.
+        address_events_burst: u32 = 0, number(0..=10_000_000);
+        /// Sockets a second that one user may connect. 0 is as many as may be.
+        user_connects_per_s: u32 = 0, number(0..=1_000_000);
+        /// Sockets that one user may connect at once. 0 is those of two seconds.
+        user_connects_burst: u32 = 0, number(0..=10_000_000);
+        /// Sockets that one user may have. 0 is as many as may be.
+        user_sockets_max: u32 = 0, number(0..=1_000_000);
+        /// Sessions a second that one address may begin. 0 is as many as may be.
+        address_handshakes_per_s: u32 = 0, number(0..=1_000_000);
+        /// Sessions that one address may begin at once. 0 is those of two seconds.
+        address_handshakes_burst: u32 = 0, number(0..=10_000_000);
+        /// Connections that one address may have. 0 is as many as may be.
+        address_conns_max: u32 = 0, number(0..=10_000_000);
+        /// Refusals a minute, for too many events or too large ones, after which a socket is
+        /// disconnected for good. 0 never does.
+        abuse_refusals_per_min: u32 = 60, number(0..=1_000_000);
+    }
     "REST and dashboard" {
         /// One API key with every scope. Prefer the variable: arguments can be seen by every user
         /// of the machine. Several keys stand in the file, under `[[api_keys]]`.

@@ -116,6 +116,25 @@ const TABLES: &str = r#"
 # users = ["*"]
 # rooms = ["chat:*"]
 # allow = ["join", "publish"]
+
+# Which client events go to a back end. A pattern takes unknown ones if unknown_event is "route".
+# ack: confirm (it has the event), reply (its answer is the acknowledgement), immediate.
+# [[routes]]
+# namespace = "/"
+# event = "ai_request"
+# to = "rabbitmq"
+# ack = "confirm"
+# timeout_ms = 30000
+
+# What events of yours must be like, and how many a second one socket may send.
+# [[events]]
+# name = "order:*"
+# per_second = 5
+# burst = 10
+# payload_bytes_max = 4096
+# required = ["id"]
+# members = { id = "name", kind = ["small", "large"], amount = "number:0..100", note = "text:500" }
+# only = true
 "#;
 
 /// The table by its headings.

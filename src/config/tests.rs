@@ -357,6 +357,7 @@ fn the_default_file_loads_back_to_the_defaults() {
         .map(|line| line.replace('…', "12345678"));
     let tables = load(&tables.collect::<Vec<String>>().join("\n")).tables;
     assert_eq!((tables.api_keys.len(), tables.rules.len()), (1, 1));
+    assert_eq!((tables.routes.len(), tables.events.len()), (1, 1));
 }
 
 #[test]

@@ -48,6 +48,12 @@ pub enum VerbError {
     LimitReached,
     /// Another core is so far behind that nothing more is taken on.
     Overloaded,
+    /// Too many of them in too short a time; milliseconds until there may be more.
+    RateLimited(u64),
+    /// The arguments are longer than so many bytes.
+    PayloadTooLarge(usize),
+    /// The user has as many sockets as may be.
+    TooManyConnections,
     /// The event did not reach the back end that its route names.
     Route(RouteFailure),
 }
@@ -68,6 +74,9 @@ impl VerbError {
             Self::UserNotConnected => "USER_NOT_CONNECTED",
             Self::LimitReached => "LIMIT_REACHED",
             Self::Overloaded => "OVERLOADED",
+            Self::RateLimited(_) => "RATE_LIMITED",
+            Self::PayloadTooLarge(_) => "PAYLOAD_TOO_LARGE",
+            Self::TooManyConnections => "TOO_MANY_CONNECTIONS",
             Self::Route(failure) => failure.code(),
         }
     }
@@ -79,7 +88,8 @@ impl VerbError {
             Self::Invalid(_) => 422,
             Self::Forbidden => 403,
             Self::UnknownEvent | Self::UserNotConnected => 404,
-            Self::LimitReached => 429,
+            Self::LimitReached | Self::RateLimited(_) | Self::TooManyConnections => 429,
+            Self::PayloadTooLarge(_) => 413,
             Self::Overloaded | Self::Route(_) => 503,
         }
     }
@@ -97,6 +107,11 @@ impl VerbError {
             Self::UserNotConnected => "the user is not connected",
             Self::LimitReached => "there are as many rooms as there may be",
             Self::Overloaded => "the server is overloaded",
+            Self::RateLimited(_) => "too many in too short a time",
+            Self::PayloadTooLarge(max) => {
+                return Cow::Owned(format!("the arguments must be at most {max} bytes"));
+            }
+            Self::TooManyConnections => "the user has as many connections as may be",
             Self::Route(failure) => failure.message(),
         })
     }
@@ -114,7 +129,8 @@ impl VerbError {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::LimitReached | Self::Overloaded => true,
+            Self::LimitReached | Self::Overloaded | Self::RateLimited(_) => true,
+            Self::TooManyConnections => true,
             Self::Route(failure) => failure.retryable(),
             _ => false,
         }
@@ -125,6 +141,7 @@ impl VerbError {
     pub const fn retry_after_ms(&self) -> Option<u64> {
         match self {
             Self::Overloaded => Some(1_000),
+            Self::RateLimited(wait_ms) => Some(*wait_ms),
             Self::Route(failure) => failure.retry_after_ms(),
             _ => None,
         }

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::backend::{self, FactKind};
 use super::error::VerbError;
-use super::identity::{Identity, identify, refusal};
+use super::identity::{Identity, identify, refusal, refusal_of};
 use super::local::Pending;
 use super::schema::{self, Fields, Payload};
 use super::{Gateway, membership, presence, rules};
@@ -40,13 +40,17 @@ struct Call<'a> {
 
 /// Says what happens in a namespace.
 pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space: u16) {
-    builder.gate(let_in);
+    let here = Rc::clone(gateway);
+    builder.gate(move |socket| let_in(&here, socket));
     let here = Rc::clone(gateway);
     builder.on_connect(move |socket| {
         let Some(who) = socket.data::<Identity>() else {
             return;
         };
         let io = socket.io();
+        if let Some(fair) = &here.settings.fair {
+            fair.came(&who.user);
+        }
         presence::tell_up(&here, &io, space, &who);
         membership::tell_own_rooms(&here, &io, space, &who);
         backend::tell_fact(&here, &io, space, (&socket.id(), &who), FactKind::Connected);
@@ -56,6 +60,9 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         let Some(who) = gone.data::<Identity>() else {
             return;
         };
+        if let Some(fair) = &here.settings.fair {
+            fair.went(&who.user);
+        }
         membership::tell_gone(&here, space, &who, gone);
         presence::tell_down(&here, gone.io(), space, &who, gone.reason());
         let kind = FactKind::Disconnected(gone.reason());
@@ -72,8 +79,14 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
 }
 
 /// Rooms of its own are joined before the client hears that it is in.
-fn let_in(socket: &Socket) -> Result<(), Refusal> {
+fn let_in(gateway: &Gateway, socket: &Socket) -> Result<(), Refusal> {
     let who = identify(socket)?;
+    if let Some(fair) = &gateway.settings.fair {
+        fair.admit(&who.user, socket.io().held_us()).map_err(|error| {
+            socket.io().count(|counters| counters.connects_limited += 1);
+            refusal_of(&error)
+        })?;
+    }
     if !membership::join_own_rooms(socket, &who) {
         return Err(refusal("the user's rooms cannot be joined", "LIMIT_REACHED"));
     }
@@ -89,7 +102,7 @@ fn run(gateway: &Rc<Gateway>, space: u16, event: &Event<'_>, handler: Handler) {
         return;
     };
     let call = Call { gateway, space, event, socket, who };
-    if let Err(error) = handler(&call) {
+    if let Err(error) = call.is_fair().and_then(|()| handler(&call)) {
         if matches!(error, VerbError::Invalid(_)) {
             socket.io().count(|counters| counters.events_bad_args += 1);
         }
@@ -155,6 +168,11 @@ pub(super) fn send_room_ack(ack: Ack, room: &str, users: usize, partial: bool) {
 }
 
 impl<'a> Call<'a> {
+    fn is_fair(&self) -> Result<(), VerbError> {
+        let Some(fair) = &self.gateway.settings.fair else { return Ok(()) };
+        fair.check(self.gateway.settings.namespace(self.space), self.event, &self.who)
+    }
+
     fn read(&self, payload: Payload) -> Result<Fields<'a>, VerbError> {
         schema::read(payload, self.event.raw_args())
     }

@@ -4,27 +4,35 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::error::VerbError;
+use super::fair::{Used, UsedBox};
 use super::schema::{self, Fault, name_fault};
 use crate::api::{Io, Refusal, Socket};
 
 /// Whose socket it is. One a socket; its texts are shared with the core that keeps the user.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Identity {
     pub(super) user: Arc<str>,
     pub(super) session: Option<Arc<str>>,
     /// How much back ends were told of it.
     seq: Cell<u64>,
+    used: UsedBox,
 }
 
 impl Identity {
     pub(super) fn new(user: Arc<str>, session: Option<Arc<str>>) -> Self {
-        Self { user, session, seq: Cell::new(0) }
+        Self { user, session, seq: Cell::new(0), used: UsedBox::new() }
     }
 
     /// The number of the next thing that back ends are told of it, from 1.
     pub(super) fn next_seq(&self) -> u64 {
         self.seq.set(self.seq.get() + 1);
         self.seq.get()
+    }
+
+    /// What it has used up of what is fair.
+    pub(super) fn used(&self, first: impl FnOnce() -> Used) -> &Used {
+        self.used.get_or_init(|| Box::new(first()))
     }
 
     /// The room of all the user's sockets.
@@ -113,6 +121,15 @@ fn invalid(name: &str, fault: Fault) -> Refusal {
 }
 
 /// A refusal as clients know it: `{"message":…,"data":{"code":…}}`.
+pub(super) fn refusal_of(error: &VerbError) -> Refusal {
+    let mut data = serde_json::json!({ "code": error.code(), "retryable": error.retryable() });
+    if let Some(wait_ms) = error.retry_after_ms() {
+        data["retryAfterMs"] = wait_ms.into();
+    }
+    Refusal::new(error.message()).with_data(&data)
+}
+
+/// The same of a code alone.
 pub(super) fn refusal(message: &str, code: &str) -> Refusal {
     Refusal::new(message).with_data(&serde_json::json!({ "code": code }))
 }

@@ -22,6 +22,7 @@
 pub mod backend;
 mod error;
 mod events;
+pub mod fair;
 mod identity;
 mod keeper;
 mod local;
@@ -69,6 +70,8 @@ pub struct GatewaySettings {
     pub backends: Option<Arc<dyn backend::Backends>>,
     /// Whether back ends want to hear of clients that come and go, join and leave.
     pub facts: bool,
+    /// How much clients may do; nothing if it is not limited.
+    pub fair: Option<Arc<fair::FairUse>>,
     /// Seed of the hash maps, drawn at the start: names come from clients.
     pub hash_seed: u64,
 }
@@ -94,6 +97,7 @@ impl GatewaySettings {
             routes: routes(options, tables),
             backends: None,
             facts: false,
+            fair: None,
             hash_seed: 0,
         }
     }

@@ -186,6 +186,8 @@ pub enum Fault {
     ReservedEvent,
     /// A room whose members the gateway alone chooses.
     AutomaticRoom,
+    /// It has members that it may not have.
+    Stranger,
     /// Not a cursor that a page ended with.
     Cursor,
 }
@@ -207,6 +209,7 @@ impl fmt::Display for Fault {
             Self::NotFlag => out.write_str("must be true or false"),
             Self::ReservedEvent => out.write_str("must not be a reserved event name"),
             Self::AutomaticRoom => out.write_str("must not start with user: or session:"),
+            Self::Stranger => out.write_str("must have no other members"),
             Self::Cursor => out.write_str("must be the nextCursor of an earlier page"),
         }
     }
@@ -317,8 +320,16 @@ impl<'a> Fields<'a> {
 ///
 /// Cost: two passes over the bytes, nothing is allocated unless something is written with escapes.
 pub(super) fn read(payload: Payload, args: &str) -> Result<Fields<'_>, VerbError> {
+    read_members(payload.members(), false, args)
+}
+
+/// The same by members that stand in the configuration; with `only` there may be no others.
+pub(super) fn read_members<'a>(
+    members: &'static [Member],
+    only: bool,
+    args: &'a str,
+) -> Result<Fields<'a>, VerbError> {
     let object = split_args(args).next().unwrap_or_default();
-    let members = payload.members();
     let mut fields = Fields { object, members, values: [None; MEMBERS_MAX] };
     let Some(pairs) = pairs(object) else {
         return Err(VerbError::Invalid(vec![NOT_AN_OBJECT]));
@@ -326,6 +337,9 @@ pub(super) fn read(payload: Payload, args: &str) -> Result<Fields<'_>, VerbError
     let mut errors = Vec::new();
     for (name, value) in pairs {
         let Some(at) = members.iter().position(|member| member.name == name) else {
+            if only {
+                errors.push(MemberError { member: "payload", fault: Fault::Stranger });
+            }
             continue;
         };
         if fields.values[at].replace(value).is_some() {

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::run::{self, Running};
 use super::{StartError, cores};
 use crate::api::{App, Io};
-use crate::base::Limits;
+use crate::base::{Limits, SharedBuckets, SharedCounts};
 use crate::bridge;
 use crate::config::{Driver, Options, Tables, Transport};
+use crate::gateway::fair::{self, FairUse};
 use crate::http::{Cors, Origins};
 use crate::shard::{Assets, Endpoint, Service, Settings};
 use crate::worker::Wanted;
@@ -36,6 +37,8 @@ pub struct Server {
     /// What the workers hand to back ends, until the bridges take it.
     pub(super) inlets: Option<bridge::Inlets>,
     pub(super) ask_allow_request: bool,
+    address_conns: Option<Arc<SharedCounts>>,
+    address_handshakes: Option<Arc<SharedBuckets>>,
     pub(super) assets: Option<(Assets, &'static str)>,
 }
 
@@ -45,7 +48,12 @@ impl Server {
     pub fn new(options: Options, build: impl Fn(&Io) -> App + Send + Sync + 'static) -> Self {
         let path = options.path.clone();
         let socketio = Endpoint { path, service: Service::SocketIo, message_bytes_max: None };
+        let seed = getrandom::u64().unwrap_or_default();
+        let per_s = options.address_handshakes_per_s;
         Self {
+            address_conns: fair::counts(options.address_conns_max, seed).map(Arc::new),
+            address_handshakes: fair::shared(per_s, options.address_handshakes_burst, seed)
+                .map(Arc::new),
             options,
             tables: Tables::default(),
             build: Arc::new(build),
@@ -64,6 +72,7 @@ impl Server {
         // Names of users and rooms come from clients: the maps need a seed nobody can guess.
         settings.hash_seed = getrandom::u64().unwrap_or(settings.hash_seed);
         let (switchboard, inlets) = bridge::switchboard(&tables, [false, false]);
+        settings.fair = FairUse::new(&options, &tables, settings.hash_seed).map(Arc::new);
         settings.backends = Some(Arc::new(switchboard));
         let settings = Arc::new(settings);
         let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));
@@ -164,6 +173,8 @@ impl Server {
             ask_allow_request: self.ask_allow_request,
             assets: assets.map(|(assets, _)| assets),
             assets_version: assets.map_or("", |(_, version)| version),
+            address_conns: self.address_conns.clone(),
+            address_handshakes: self.address_handshakes.clone(),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Ending, Handshake, LogEvent, Shard};
-use crate::base::{Key, Millis};
+use crate::base::{AddressName, Key, Millis};
 use crate::http::Body;
 use crate::ws;
 
@@ -144,6 +144,13 @@ impl Shard {
             self.count_ending(Ending::ConnsFull);
             return None;
         }
+        if let Some(addresses) = &self.settings.address_conns
+            && !addresses.add(&AddressName::of(peer.ip()))
+        {
+            self.counters.connections_refused += 1;
+            self.count_ending(Ending::AddressFull);
+            return None;
+        }
         let key = self.conns.insert(Conn {
             speaks: Speaks::Http(Phase::Head),
             peer,
@@ -182,6 +189,9 @@ impl Shard {
         if let Some(conn) = self.conns.remove(key) {
             self.partial_bytes -= conn.partial_bytes;
             self.counters.connections_closed += 1;
+            if let Some(addresses) = &self.settings.address_conns {
+                addresses.remove(&AddressName::of(conn.peer.ip()));
+            }
         }
     }
 

@@ -117,6 +117,8 @@ endings! {
     ServerLeft: Policy, 0, "server namespace disconnect", "server_left", false;
     /// The application closed the whole connection.
     ServerClosed: Policy, 0, "forced server close", "server_closed", true;
+    /// Its events were refused for their number or size again and again.
+    Abuse: Peer, 0, "server namespace disconnect", "abuse", false;
     /// The outbox was full, in bytes.
     SlowBytes: Peer, 1013, "transport error", "slow_bytes", true;
     /// The outbox was full, in frames.
@@ -127,6 +129,10 @@ endings! {
     CoreFull: Policy, 1013, "transport error", "core_full", true;
     /// This core has as many connections as it may.
     ConnsFull: Policy, 1013, "transport error", "conns_full", true;
+    /// This address has as many connections as it may.
+    AddressFull: Policy, 1013, "transport error", "address_full", true;
+    /// This address begins sessions faster than it may.
+    AddressFast: Policy, 1013, "transport error", "address_fast", true;
     /// This core has as many sessions as it may.
     SessionsFull: Policy, 1013, "transport error", "sessions_full", true;
     /// Memory for messages that arrived in part was used up.

@@ -9,7 +9,7 @@ use super::route::{Route, revision_of};
 use super::session::{Parser, Session, Transport, Upgrade};
 use super::settings::Service;
 use super::{Ending, Handshake, Shard};
-use crate::base::{Key, Micros, Millis};
+use crate::base::{AddressName, Key, Micros, Millis};
 use crate::engineio::{self, Heartbeat, Revision};
 use crate::http::{self, EngineError, EngineQuery, Head, Response};
 use crate::ws;
@@ -112,6 +112,18 @@ impl Shard {
             self.count_ending(Ending::SessionsFull);
             let full = Response::text(503, "Too many sessions").with("Retry-After", "5");
             self.respond(key, &full, false);
+            return None;
+        }
+        if let Some(addresses) = &self.settings.address_handshakes
+            && let Err(wait_us) = addresses.take(&AddressName::of(handshake.peer.ip()), self.now)
+        {
+            self.counters.handshakes_limited += 1;
+            self.count_ending(Ending::AddressFast);
+            let origin = http::origin_of(head).unwrap_or_default();
+            let wait_s = wait_us.div_ceil(1_000_000).to_string();
+            let busy = Response::text(429, "Too many handshakes from this address");
+            let cors = self.settings.cors.headers(origin);
+            self.respond(key, &busy.with("Retry-After", wait_s).with_first(cors), false);
             return None;
         }
         let websocket = query.transport.as_deref() == Some("websocket");

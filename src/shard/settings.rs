@@ -1,6 +1,8 @@
 //! What a shard must know of the configuration.
 
-use crate::base::Limits;
+use std::sync::Arc;
+
+use crate::base::{Limits, SharedBuckets, SharedCounts};
 use crate::http::Cors;
 
 /// What is served at a path.
@@ -66,6 +68,10 @@ pub struct Settings {
     pub assets: Option<Assets>,
     /// The version of the bundle, its ETag.
     pub assets_version: &'static str,
+    /// Connections of one address, on all cores together; without it they are not counted.
+    pub address_conns: Option<Arc<SharedCounts>>,
+    /// Sessions that one address may begin; without it, as many as it likes.
+    pub address_handshakes: Option<Arc<SharedBuckets>>,
 }
 
 impl Default for Settings {
@@ -92,6 +98,8 @@ impl Default for Settings {
             ask_allow_request: false,
             assets: None,
             assets_version: "",
+            address_conns: None,
+            address_handshakes: None,
         }
     }
 }

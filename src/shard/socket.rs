@@ -155,6 +155,15 @@ impl Shard {
 
     /// Ends a socket: the client is told, and with `close` the whole connection goes.
     pub fn disconnect(&mut self, key: Key, close: bool) {
+        self.dismiss(key, close, Ending::ServerLeft);
+    }
+
+    /// Takes a socket that misbehaves out of its namespace, which its client is told.
+    pub fn expel(&mut self, key: Key) {
+        self.dismiss(key, false, Ending::Abuse);
+    }
+
+    fn dismiss(&mut self, key: Key, close: bool, ending: Ending) {
         let Some(socket) = self.sockets.get(key) else { return };
         let (session, namespace) = (socket.session, socket.namespace);
         let joined = socket.seat == Seat::Joined;
@@ -174,7 +183,7 @@ impl Shard {
             self.send_packet(session, &text);
         }
         self.scratch = text;
-        self.unseat(key, Ending::ServerLeft);
+        self.unseat(key, ending);
     }
 
     /// Ends a socket's session without telling its namespaces.

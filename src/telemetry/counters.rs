@@ -87,6 +87,10 @@ table! {
     Counter events_in: "Socket.IO events received.";
     Counter events_unknown: "Events received that nobody handles.";
     Counter events_routed: "Events handed to a back end.";
+    Counter events_limited: "Events refused because there were too many, or they were too large.";
+    Counter abusers_expelled: "Sockets disconnected because they went on after many refusals.";
+    Counter handshakes_limited: "Sessions refused because their address began too many.";
+    Counter connects_limited: "Sockets refused because their user had or began too many.";
     Counter events_bad_args: "Events received whose arguments do not fit their handler.";
     Counter acks_in: "Acknowledgements received for a question that was pending.";
     Counter acks_unknown: "Acknowledgements received that nobody waited for.";

@@ -1,5 +1,6 @@
 //! Lists of tables, which only the file can hold: API keys, rules, routes.
 
+mod events;
 mod keys;
 mod routes;
 mod row;
@@ -9,13 +10,14 @@ use super::{ConfigError, quoted};
 use row::rows;
 use toml::Table;
 
+pub use events::{EventRule, MEMBERS_MAX, MemberKind, MemberRule};
 pub use keys::{ApiKey, Scope};
 pub use routes::{Destination, Route, RouteAck};
 pub(super) use row::written;
 pub use rules::{Rule, Verb, glob_match, is_reserved_room};
 
 /// What the file says beside the options.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tables {
     /// Keys that REST accepts. [`load()`](super::load()) adds the one of the option `api_key`.
     pub api_keys: Vec<ApiKey>,
@@ -23,9 +25,11 @@ pub struct Tables {
     pub rules: Vec<Rule>,
     /// Which client events go to back ends; the first that takes one has it.
     pub routes: Vec<Route>,
+    /// What events of the operator's own must be like; the first that is about one counts.
+    pub events: Vec<EventRule>,
 }
 
-const TABLES: [&str; 4] = ["api_keys", "rules", "routes", "hooks"];
+const TABLES: [&str; 5] = ["api_keys", "rules", "routes", "events", "hooks"];
 /// Tables whose feature is missing, and its name.
 const NOT_BUILT: [(&str, &str); 1] = [("hooks", "sending webhooks")];
 
@@ -62,6 +66,9 @@ pub(super) fn read(file: &Table) -> Result<Tables, ConfigError> {
     }
     for row in rows(file, "routes")? {
         tables.routes.push(Route::read(&row)?);
+    }
+    for row in rows(file, "events")? {
+        tables.events.push(EventRule::read(&row)?);
     }
     Ok(tables)
 }

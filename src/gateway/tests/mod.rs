@@ -1,6 +1,7 @@
 mod backend;
 mod cluster;
 mod events;
+mod fair;
 mod keeper;
 mod rooms;
 mod schema;
