@@ -8,10 +8,10 @@ use super::backend::RouteFailure;
 use super::schema::Fault;
 
 /// What is wrong with one member of a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberError {
-    /// Its name; `payload` for the whole.
-    pub member: &'static str,
+    /// Its name, `to.users[3]` if it is inside another; `payload` for the whole.
+    pub member: Cow<'static, str>,
     /// What is wrong with it.
     pub fault: Fault,
 }
@@ -27,7 +27,7 @@ impl MemberError {
 impl Serialize for MemberError {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         let mut object = out.serialize_struct("MemberError", 2)?;
-        object.serialize_field("member", self.member)?;
+        object.serialize_field("member", &self.member)?;
         object.serialize_field("message", &self.message())?;
         object.end()
     }
@@ -46,6 +46,12 @@ pub enum VerbError {
     UserNotConnected,
     /// As many rooms as may be, of the server or of the socket.
     LimitReached,
+    /// The namespace is not served.
+    NamespaceNotFound,
+    /// As many questions to clients are under way as may be.
+    TooManyPending,
+    /// Too few clients answered in time.
+    QuorumMissed,
     /// Another core is so far behind that nothing more is taken on.
     Overloaded,
     /// The event did not reach the back end that its route names.
@@ -54,8 +60,8 @@ pub enum VerbError {
 
 impl VerbError {
     /// One member is wrong.
-    pub(super) fn member(member: &'static str, fault: Fault) -> Self {
-        Self::Invalid(vec![MemberError { member, fault }])
+    pub fn member(member: &'static str, fault: Fault) -> Self {
+        Self::Invalid(vec![MemberError { member: Cow::Borrowed(member), fault }])
     }
 
     /// For a program.
@@ -67,6 +73,9 @@ impl VerbError {
             Self::UnknownEvent => "UNKNOWN_EVENT",
             Self::UserNotConnected => "USER_NOT_CONNECTED",
             Self::LimitReached => "LIMIT_REACHED",
+            Self::NamespaceNotFound => "NAMESPACE_NOT_FOUND",
+            Self::TooManyPending => "TOO_MANY_PENDING",
+            Self::QuorumMissed => "QUORUM_MISSED",
             Self::Overloaded => "OVERLOADED",
             Self::Route(failure) => failure.code(),
         }
@@ -78,8 +87,9 @@ impl VerbError {
         match self {
             Self::Invalid(_) => 422,
             Self::Forbidden => 403,
-            Self::UnknownEvent | Self::UserNotConnected => 404,
-            Self::LimitReached => 429,
+            Self::UnknownEvent | Self::UserNotConnected | Self::NamespaceNotFound => 404,
+            Self::LimitReached | Self::TooManyPending => 429,
+            Self::QuorumMissed => 504,
             Self::Overloaded | Self::Route(_) => 503,
         }
     }
@@ -96,6 +106,9 @@ impl VerbError {
             Self::UnknownEvent => "no such event is known",
             Self::UserNotConnected => "the user is not connected",
             Self::LimitReached => "there are as many rooms as there may be",
+            Self::NamespaceNotFound => "the namespace is not served",
+            Self::TooManyPending => "as many questions are under way as may be",
+            Self::QuorumMissed => "too few clients answered in time",
             Self::Overloaded => "the server is overloaded",
             Self::Route(failure) => failure.message(),
         })
@@ -114,7 +127,9 @@ impl VerbError {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::LimitReached | Self::Overloaded => true,
+            Self::LimitReached | Self::TooManyPending | Self::QuorumMissed | Self::Overloaded => {
+                true
+            }
             Self::Route(failure) => failure.retryable(),
             _ => false,
         }
@@ -124,7 +139,7 @@ impl VerbError {
     #[must_use]
     pub const fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::Overloaded => Some(1_000),
+            Self::Overloaded | Self::TooManyPending => Some(1_000),
             Self::Route(failure) => failure.retry_after_ms(),
             _ => None,
         }
