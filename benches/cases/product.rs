@@ -115,7 +115,7 @@ impl Desk {
         let options = Options::default();
         let settings = AdminSettings::new(&options, &tables, GatewayRoutes::On, Instant::now());
         let workers = Arc::clone(&errands) as Arc<dyn Workers>;
-        let admin = Admin::new(settings, workers);
+        let admin = Admin::new(settings, corewire::command::Desk::new(workers, 1));
         admin.set_phase(Phase::Serving);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
         let runtime = runtime.expect("a thread is there");

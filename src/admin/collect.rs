@@ -41,7 +41,7 @@ async fn listen(admin: Arc<Admin>, core: CoreId) {
         let errand = Box::new(move |io: &crate::api::Io| {
             let _left = reply.send((io.snapshot(spare), rustix::thread::gettid()));
         });
-        if admin.workers.send(core, errand) == Err(Full) {
+        if admin.workers().send(core, errand) == Err(Full) {
             admin.book().known[core.index()].overloaded = true;
             spare = Histograms::new();
         } else if let Ok((parts, thread)) = answer.await {
@@ -97,7 +97,7 @@ impl Admin {
         let hists = std::mem::take(&mut book.own_hists);
         let counters = book.own.clone();
         let empty = book.totals.absorb(CoreSnapshot {
-            core: self.workers.cores(),
+            core: self.workers().cores(),
             label: "admin".to_owned(),
             counters,
             endings: crate::telemetry::Endings::default(),

@@ -7,7 +7,8 @@ use utoipa::openapi::path::{
 };
 use utoipa::openapi::request_body::RequestBodyBuilder;
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, ComponentsBuilder, ObjectBuilder, Schema, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, ComponentsBuilder, ObjectBuilder, OneOfBuilder, Schema,
+    SchemaType, Type,
 };
 use utoipa::openapi::security::{
     ApiKey, ApiKeyValue, HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme,
@@ -18,10 +19,11 @@ use utoipa::openapi::{
 use utoipa::{PartialSchema, ToSchema};
 
 use super::access::Access;
-use super::route::{Answers, Method, Place, Route, Schemas};
+use super::route::{Answers, Method, Params, Place, Route, Schemas};
 use super::router::served;
 use super::state::AdminSettings;
-use crate::gateway::schema::{Member, NAME_BYTES_MAX, Payload, Want};
+use crate::command::Verb;
+use crate::gateway::schema::{Member, NAME_BYTES_MAX, Payload, QUORUMS, Want};
 
 /// Every failure has this shape.
 #[derive(Debug, Serialize, ToSchema)]
@@ -43,12 +45,17 @@ pub(super) struct FailedWhy {
     /// `INVALID_JSON` `{line, column}`.
     #[schema(required = false)]
     details: Value,
+    /// Whether the same call may succeed later.
+    retryable: bool,
+    /// How long to wait before that, if it can be said; `Retry-After` says it in seconds.
+    #[schema(required = false, rename = "retryAfterMs")]
+    retry_after_ms: u64,
 }
 
 const DESCRIPTION: &str = "REST of Corewire. JSON in, JSON out. Without an API key it exists only \
     on the admin listener, for this machine, and only as long as no key is configured; the public \
-    listener serves the paths under /socket/, /healthz and /readyz and always demands a key, but \
-    for health.";
+    listener serves the paths under /socket/ and /api/, /healthz and /readyz and always demands a \
+    key, but for health.";
 
 /// The document of what is served with these settings.
 pub(super) fn document(settings: &AdminSettings) -> OpenApi {
@@ -127,15 +134,8 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
                 .schema(Some(plain(Type::String))),
         );
     }
-    for param in route.query {
-        operation = operation.parameter(
-            ParameterBuilder::new()
-                .name(param.name)
-                .parameter_in(ParameterIn::Query)
-                .required(Required::False)
-                .description(Some(param.help))
-                .schema(Some(plain(Type::String))),
-        );
+    for parameter in parameters(route) {
+        operation = operation.parameter(parameter);
     }
     if let Some(body) = route.body {
         let name = format!("{body:?}Request");
@@ -162,6 +162,39 @@ fn operation(route: &Route, schemas: &mut Schemas) -> Operation {
         operation = operation.response(status.to_string(), response);
     }
     operation.build()
+}
+
+/// The parameters of the query and the headers.
+fn parameters(route: &Route) -> Vec<ParameterBuilder> {
+    let one = |name: &str, place| {
+        ParameterBuilder::new().name(name).parameter_in(place).required(Required::False)
+    };
+    let mut parameters: Vec<_> = match route.query {
+        Params::None => Vec::new(),
+        Params::Listed(listed) => listed
+            .iter()
+            .map(|param| {
+                let schema = Some(plain(Type::String));
+                one(param.name, ParameterIn::Query).description(Some(param.help)).schema(schema)
+            })
+            .collect(),
+        Params::Members(payload) => payload
+            .members()
+            .iter()
+            .map(|known| one(known.name, ParameterIn::Query).schema(Some(member(known.want))))
+            .collect(),
+    };
+    if route.idempotent {
+        let help = "Makes the write idempotent for ten minutes: its first answer is given again.";
+        let key = ObjectBuilder::new()
+            .schema_type(SchemaType::new(Type::String))
+            .min_length(Some(1))
+            .max_length(Some(NAME_BYTES_MAX));
+        let key =
+            one("Idempotency-Key", ParameterIn::Header).schema(Some(Schema::from(key.build())));
+        parameters.push(key.description(Some(help)));
+    }
+    parameters
 }
 
 fn tag(route: &Route) -> &'static str {
@@ -195,7 +228,9 @@ fn success(route: &Route, schemas: &mut Schemas) -> Response {
             let of = AdditionalProperties::RefOr(of(schemas));
             Schema::from(ObjectBuilder::new().additional_properties(Some(of)).build()).into()
         }
-        Answers::Page(of) => Schema::from(ArrayBuilder::new().items(of(schemas)).build()).into(),
+        Answers::Page(of) | Answers::List(of) => {
+            Schema::from(ArrayBuilder::new().items(of(schemas)).build()).into()
+        }
     };
     let mut shape = ObjectBuilder::new()
         .property("success", plain(Type::Boolean))
@@ -224,14 +259,31 @@ fn failure(meaning: &str) -> Response {
 
 /// The schema of a body, read off the table that judges it.
 fn shape(payload: Payload) -> Schema {
+    object(payload.members(), payload.is_strict()).build().into()
+}
+
+fn object(members: &[Member], strict: bool) -> ObjectBuilder {
     let mut shape = ObjectBuilder::new();
-    for Member { name, want, required } in payload.members() {
+    for Member { name, want, required } in members {
         shape = shape.property(*name, member(*want));
         if *required {
             shape = shape.required(*name);
         }
     }
-    shape.build().into()
+    let no_other = AdditionalProperties::FreeForm(false);
+    shape.additional_properties(strict.then_some(no_other))
+}
+
+/// A command of a batch: the members of its verb beside the verb.
+fn command() -> ObjectBuilder {
+    let verbs = Verb::ALL.iter().map(|verb| verb.facts()).filter(|facts| facts.in_batch);
+    let verb = ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::String))
+        .enum_values(Some(verbs.map(|facts| facts.name)));
+    ObjectBuilder::new()
+        .property("verb", Schema::from(verb.build()))
+        .required("verb")
+        .description(Some("The members that a command of this verb has alone, beside `verb`"))
 }
 
 fn member(want: Want) -> Schema {
@@ -249,8 +301,38 @@ fn member(want: Want) -> Schema {
             .maximum((max < f64::MAX).then_some(max)),
         Want::Flag => ObjectBuilder::new().schema_type(SchemaType::new(Type::Boolean)),
         Want::Any => ObjectBuilder::new().schema_type(SchemaType::AnyValue),
+        Want::Count(min, max) => whole(min, max),
+        Want::Quorum(max) => return quorum(max),
+        Want::List => {
+            let any = ObjectBuilder::new().schema_type(SchemaType::AnyValue).build();
+            return ArrayBuilder::new().items(RefOr::T(Schema::from(any))).build().into();
+        }
+        Want::Each(want, max) => {
+            return ArrayBuilder::new()
+                .items(RefOr::T(member(*want)))
+                .max_items(Some(max))
+                .build()
+                .into();
+        }
+        Want::Shape(members) => object(members, true),
+        Want::Object => command(),
     };
     shape.build().into()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "the bounds are far below 2^53")]
+fn whole(min: u64, max: u64) -> ObjectBuilder {
+    ObjectBuilder::new()
+        .schema_type(SchemaType::new(Type::Integer))
+        .minimum(Some(min as f64))
+        .maximum(Some(max as f64))
+}
+
+fn quorum(max: u64) -> Schema {
+    let words =
+        ObjectBuilder::new().schema_type(SchemaType::new(Type::String)).enum_values(Some(QUORUMS));
+    let either = OneOfBuilder::new().item(words.build()).item(whole(1, max).build());
+    either.build().into()
 }
 
 /// The failures that follow from the columns of a row.
@@ -264,10 +346,20 @@ fn failures(route: &Route) -> Vec<(u16, &'static str)> {
         failures.push((400, "`INVALID_JSON`, with line and column."));
         failures.push((413, "`PAYLOAD_TOO_LARGE`."));
         failures.push((415, "`UNSUPPORTED_MEDIA_TYPE`: not application/json."));
-        failures.push((429, "`RATE_LIMITED` or `LIMIT_REACHED`, with Retry-After."));
+        failures.push((
+            429,
+            "`RATE_LIMITED`, `LIMIT_REACHED` or `TOO_MANY_PENDING`, with Retry-After.",
+        ));
     }
-    if route.method == Method::Post || !route.query.is_empty() || route.path.contains('{') {
-        failures.push((422, "`VALIDATION_FAILED`, naming each member."));
+    if route.idempotent {
+        let meaning =
+            "`IDEMPOTENCY_IN_PROGRESS`: the first with this key still runs; with Retry-After.";
+        failures.push((409, meaning));
+    }
+    let has_query = !matches!(route.query, Params::None);
+    if route.method == Method::Post || has_query || route.path.contains('{') {
+        let meaning = "`VALIDATION_FAILED`, naming each member; `IDEMPOTENCY_MISMATCH`.";
+        failures.push((422, meaning));
     }
     if route.place == Place::Gateway {
         failures.push((503, "`OVERLOADED`, with Retry-After."));

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use utoipa::ToSchema;
 use utoipa::openapi::schema::Schema;
@@ -16,8 +17,12 @@ use super::pages;
 use super::state::Admin;
 use super::stats::{self, Latency, Stats};
 use super::verbs;
+use crate::command::{AskedView, BatchView, ChangedView, DisconnectedView, EmittedView, Verb};
 use crate::config::Scope;
-use crate::gateway::{ConnectedView, MembershipView, Payload, RecipientsView, RoomView, UserView};
+use crate::gateway::verbs::ASK_TIMEOUT_MAX_MS;
+use crate::gateway::{
+    ConnectedView, MembershipView, Payload, RecipientsView, RoomView, SocketView, UserView,
+};
 use crate::http::Query;
 
 /// A call that may be answered: it came in by the right door, with the right key and a body that
@@ -31,6 +36,10 @@ pub(super) struct Call {
     pub(super) body: Vec<u8>,
     /// The scopes of the caller.
     pub(super) scopes: Vec<Scope>,
+    /// The name of the caller's key; empty without one.
+    pub(super) caller: String,
+    /// The header `Idempotency-Key`.
+    pub(super) idempotency_key: Option<String>,
 }
 
 impl Call {
@@ -78,6 +87,8 @@ pub(super) type SchemaOf = fn(&mut Schemas) -> RefOr<Schema>;
 pub(super) enum Answers {
     /// `data` is one of these.
     Data(SchemaOf),
+    /// `data` is a list of these, whole.
+    List(SchemaOf),
     /// `data` maps names to these.
     Map(SchemaOf),
     /// `data` is a list of these, with `nextCursor` beside it.
@@ -92,6 +103,22 @@ pub(super) struct Param {
     pub(super) help: &'static str,
 }
 
+/// What a query may hold.
+#[derive(Clone, Copy)]
+pub(super) enum Params {
+    /// Nothing.
+    None,
+    /// These.
+    Listed(&'static [Param]),
+    /// The members of a shape.
+    Members(Payload),
+}
+
+/// Time that everything behind the gates has for an answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// The same where clients are asked: their time, and that of the workers.
+const ASK_WITHIN: Duration = Duration::from_millis(ASK_TIMEOUT_MAX_MS + 5_000);
+
 /// One row of the table.
 pub(super) struct Route {
     pub(super) method: Method,
@@ -102,11 +129,15 @@ pub(super) struct Route {
     /// The name of the operation in the document.
     pub(super) id: &'static str,
     pub(super) summary: &'static str,
-    pub(super) query: &'static [Param],
+    pub(super) query: Params,
     pub(super) body: Option<Payload>,
     pub(super) answers: Answers,
     /// Statuses of its own, beside those that follow from the columns.
     pub(super) statuses: &'static [(u16, &'static str)],
+    /// Time for an answer.
+    pub(super) within: Duration,
+    /// It takes the header `Idempotency-Key`.
+    pub(super) idempotent: bool,
 }
 
 fn of<T: ToSchema>(schemas: &mut Schemas) -> RefOr<Schema> {
@@ -132,28 +163,28 @@ const fn get(path: &'static str, id: &'static str, handler: Handler, answers: An
         handler,
         id,
         summary: "",
-        query: &[],
+        query: Params::None,
         body: None,
         answers,
         statuses: &[],
+        within: ANSWER_WITHIN,
+        idempotent: false,
     }
 }
 
-/// A write of the gateway.
-const fn post(
-    path: &'static str,
-    id: &'static str,
-    scope: Scope,
-    handler: Handler,
-    body: Payload,
-    answer: SchemaOf,
-) -> Route {
+/// A command of back ends; what is declared of it stands in the table of verbs.
+const fn command(verb: Verb, handler: Handler, answers: Answers) -> Route {
+    let facts = verb.facts();
     Route {
-        method: Method::Post,
-        access: Access::Needs(scope),
+        method: if facts.is_get { Method::Get } else { Method::Post },
+        access: Access::Needs(facts.scope),
         place: Place::Gateway,
-        body: Some(body),
-        ..get(path, id, handler, Answers::Data(answer))
+        summary: facts.summary,
+        query: if facts.is_get { Params::Members(facts.payload) } else { Params::None },
+        body: if facts.is_get { None } else { Some(facts.payload) },
+        statuses: facts.statuses,
+        idempotent: facts.writes,
+        ..get(facts.path, facts.name, handler, answers)
     }
 }
 
@@ -193,13 +224,13 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         summary: "Latency percentiles of every stage in microseconds",
-        query: &[
+        query: Params::Listed(&[
             Param { name: "stage", help: "One stage only, by its name." },
             Param {
                 name: "format",
                 help: "`hgrm` gives the percentile table of HdrHistogram as text instead.",
             },
-        ],
+        ]),
         ..get(
             "/socket/latency",
             "latency",
@@ -210,7 +241,11 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         summary: "Connected sockets with their users",
         place: Place::Gateway,
-        query: &[LIMIT, CURSOR, Param { name: "userId", help: "Only this user's." }],
+        query: Params::Listed(&[
+            LIMIT,
+            CURSOR,
+            Param { name: "userId", help: "Only this user's." },
+        ]),
         ..get(
             "/socket/users",
             "listUsers",
@@ -231,11 +266,11 @@ pub(super) static ROUTES: &[Route] = &[
     Route {
         summary: "Rooms",
         place: Place::Gateway,
-        query: &[
+        query: Params::Listed(&[
             LIMIT,
             CURSOR,
             Param { name: "auto", help: "`true` lists the rooms of users and sessions too." },
-        ],
+        ]),
         ..get(
             "/socket/rooms",
             "listRooms",
@@ -244,62 +279,96 @@ pub(super) static ROUTES: &[Route] = &[
         )
     },
     Route {
-        summary: "Creates a room; one that exists stays as it is",
-        statuses: &[(201, "It was created; 200 if it existed.")],
-        ..post(
-            "/socket/rooms",
-            "createRoom",
-            Scope::Emit,
-            |a, c| Box::pin(verbs::create_room(a, c)),
-            Payload::CreateRoom,
-            of::<RoomView>,
+        id: "createRoom",
+        ..command(
+            Verb::RoomCreate,
+            |a, c| Box::pin(verbs::command(a, c, Verb::RoomCreate)),
+            Answers::Data(of::<RoomView>),
         )
     },
     Route {
-        summary: "Puts all sockets of a user into a room",
-        statuses: &[(404, "`USER_NOT_CONNECTED`: the user has no socket.")],
-        ..post(
-            "/socket/rooms/join",
-            "joinRoom",
-            Scope::Emit,
-            |a, c| Box::pin(verbs::join(a, c)),
-            Payload::Membership,
-            of::<MembershipView>,
+        id: "joinRoom",
+        ..command(
+            Verb::RoomJoin,
+            |a, c| Box::pin(verbs::command(a, c, Verb::RoomJoin)),
+            Answers::Data(of::<MembershipView>),
         )
     },
     Route {
-        summary: "Takes all sockets of a user out of a room",
-        ..post(
-            "/socket/rooms/leave",
-            "leaveRoom",
-            Scope::Emit,
-            |a, c| Box::pin(verbs::leave(a, c)),
-            Payload::Membership,
-            of::<MembershipView>,
+        id: "leaveRoom",
+        ..command(
+            Verb::RoomLeave,
+            |a, c| Box::pin(verbs::command(a, c, Verb::RoomLeave)),
+            Answers::Data(of::<MembershipView>),
         )
     },
     Route {
-        summary: "Sends a notification to all sockets of a user",
-        ..post(
-            "/socket/notifications",
-            "notify",
-            Scope::Emit,
-            |a, c| Box::pin(verbs::notify(a, c)),
-            Payload::Notification,
-            of::<RecipientsView>,
+        id: "notify",
+        ..command(
+            Verb::Notification,
+            |a, c| Box::pin(verbs::command(a, c, Verb::Notification)),
+            Answers::Data(of::<RecipientsView>),
         )
     },
     Route {
-        summary: "Sends an event to all sockets of a room",
-        ..post(
-            "/socket/rooms/message",
-            "messageRoom",
-            Scope::Emit,
-            |a, c| Box::pin(verbs::message(a, c)),
-            Payload::SendToRoom,
-            of::<RecipientsView>,
+        id: "messageRoom",
+        ..command(
+            Verb::RoomMessage,
+            |a, c| Box::pin(verbs::command(a, c, Verb::RoomMessage)),
+            Answers::Data(of::<RecipientsView>),
         )
     },
+    command(
+        Verb::Emit,
+        |a, c| Box::pin(verbs::command(a, c, Verb::Emit)),
+        Answers::Data(of::<EmittedView>),
+    ),
+    command(
+        Verb::Batch,
+        |a, c| Box::pin(verbs::command(a, c, Verb::Batch)),
+        Answers::Data(of::<BatchView>),
+    ),
+    Route {
+        within: ASK_WITHIN,
+        ..command(
+            Verb::Ask,
+            |a, c| Box::pin(verbs::command(a, c, Verb::Ask)),
+            Answers::Data(of::<AskedView>),
+        )
+    },
+    command(
+        Verb::Join,
+        |a, c| Box::pin(verbs::command(a, c, Verb::Join)),
+        Answers::Data(of::<ChangedView>),
+    ),
+    command(
+        Verb::Leave,
+        |a, c| Box::pin(verbs::command(a, c, Verb::Leave)),
+        Answers::Data(of::<ChangedView>),
+    ),
+    command(
+        Verb::Disconnect,
+        |a, c| Box::pin(verbs::command(a, c, Verb::Disconnect)),
+        Answers::Data(of::<DisconnectedView>),
+    ),
+    Route {
+        id: "queryUsers",
+        ..command(
+            Verb::UsersQuery,
+            |a, c| Box::pin(verbs::command(a, c, Verb::UsersQuery)),
+            Answers::List(of::<ConnectedView>),
+        )
+    },
+    command(
+        Verb::Rooms,
+        |a, c| Box::pin(verbs::command(a, c, Verb::Rooms)),
+        Answers::Page(of::<RoomView>),
+    ),
+    command(
+        Verb::Sockets,
+        |a, c| Box::pin(verbs::command(a, c, Verb::Sockets)),
+        Answers::Page(of::<SocketView>),
+    ),
     Route {
         place: Place::AdminListener,
         summary: "Everything that is counted, as Prometheus text",

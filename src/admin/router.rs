@@ -23,8 +23,6 @@ use super::state::{Admin, GatewayRoutes};
 use crate::config::Scope;
 use crate::http::Query;
 
-/// Time that everything behind the gates has for an answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// Paths of REST, which pages of other origins may be allowed to call.
 const REST_PREFIXES: [&str; 2] = ["/socket/", "/api/"];
 
@@ -131,7 +129,8 @@ async fn answer(
     if route.place == Place::AdminListener && !on_admin {
         return Err(Failure::not_found());
     }
-    let scopes = admit(&admin, route, &parts)?;
+    let (caller, scopes) = admit(&admin, route, &parts)?;
+    let idempotency_key = if route.idempotent { key_of(&parts)? } else { None };
     let body = match route.method {
         Method::Get => Vec::new(),
         Method::Post => read_body(&admin, &parts, body).await?,
@@ -141,22 +140,37 @@ async fn answer(
         .await
         .map_err(|_| Failure::invalid("path", "must be UTF-8 when it is decoded"))?;
     let params = params.iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
-    let call = Call { params, query, body, scopes };
-    match tokio::time::timeout(ANSWER_WITHIN, (route.handler)(admin, call)).await {
+    let call = Call { params, query, body, scopes, caller, idempotency_key };
+    match tokio::time::timeout(route.within, (route.handler)(admin, call)).await {
         Ok(answered) => answered,
         Err(_) => Err(Failure::overloaded("The workers did not answer in time")),
     }
 }
 
-/// What the caller may do, if that is enough for this route.
-fn admit(admin: &Admin, route: &Route, parts: &Parts) -> Result<Vec<Scope>, Failure> {
+/// The key that makes a write idempotent. Two of them are none.
+fn key_of(parts: &Parts) -> Result<Option<String>, Failure> {
+    let mut keys = parts.headers.get_all("idempotency-key").iter();
+    let Some(key) = keys.next() else { return Ok(None) };
+    match (key.to_str(), keys.next()) {
+        (Ok(key), None) => Ok(Some(key.to_owned())),
+        _ => Err(Failure::invalid("Idempotency-Key", "must be one header of ASCII characters")),
+    }
+}
+
+/// Who calls and what it may do, if that is enough for this route.
+fn admit(admin: &Admin, route: &Route, parts: &Parts) -> Result<(String, Vec<Scope>), Failure> {
     let caller = identify(&admin.settings.keys, &admin.settings.cors_origins, parts);
     let scopes = |caller: Caller<'_>| {
         let all = [Scope::Emit, Scope::Read, Scope::Admin];
-        all.into_iter().filter(|scope| caller.may(*scope)).collect()
+        let scopes = all.into_iter().filter(|scope| caller.may(*scope)).collect();
+        let name = match caller {
+            Caller::Keyless => String::new(),
+            Caller::Key(key) => key.name.clone(),
+        };
+        (name, scopes)
     };
     match (route.access, caller) {
-        (Access::Open, caller) => Ok(caller.map_or_else(|_| Vec::new(), scopes)),
+        (Access::Open, caller) => Ok(caller.map_or_else(|_| Default::default(), scopes)),
         (Access::Needs(scope), Ok(caller)) if caller.may(scope) => Ok(scopes(caller)),
         (Access::Needs(scope), Ok(_)) => {
             let scope = format!("{scope:?}").to_ascii_lowercase();

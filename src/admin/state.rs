@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::process::{self, CpuMeter};
 use crate::base::CoreId;
-use crate::command::Workers;
+use crate::command::{Desk, Workers};
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
 use crate::telemetry::{Counters, Histograms, Stage, Totals};
@@ -81,7 +81,8 @@ impl Phase {
 /// The admin core. One value a process; its work is done on the admin core's thread.
 pub struct Admin {
     pub(super) settings: AdminSettings,
-    pub(super) workers: Arc<dyn Workers>,
+    /// Where commands are done.
+    pub(super) desk: Arc<Desk>,
     pub(super) cors: Cors,
     phase: AtomicU8,
     /// Never held across an await.
@@ -137,16 +138,17 @@ impl Known {
 impl Admin {
     /// An admin core that has heard nothing yet. [`super::collect()`] makes it listen.
     #[must_use]
-    pub fn new(settings: AdminSettings, workers: Arc<dyn Workers>) -> Arc<Self> {
-        let cores = workers.cores();
+    pub fn new(settings: AdminSettings, desk: Arc<Desk>) -> Arc<Self> {
+        let cores = desk.workers().cores();
         let cors = Cors {
             origins: Origins::from_list(settings.cors_origins.clone()),
             credentials: false,
-            exposed: vec!["Retry-After".into()],
+            exposed: vec!["Retry-After".into(), "Idempotency-Replayed".into()],
             methods: Some(vec!["GET".into(), "HEAD".into(), "POST".into()]),
             allowed_headers: Some(vec![
                 "Authorization".into(),
                 "Content-Type".into(),
+                "Idempotency-Key".into(),
                 "X-API-Key".into(),
             ]),
             max_age_s: Some(600),
@@ -169,13 +171,17 @@ impl Admin {
         };
         Arc::new(Self {
             settings,
-            workers,
+            desk,
             cors,
             phase: AtomicU8::new(Phase::Starting as u8),
             book: Mutex::new(book),
             nudges: (0..cores).map(|_| Notify::new()).collect(),
             heard: Notify::new(),
         })
+    }
+
+    pub(super) fn workers(&self) -> &Arc<dyn Workers> {
+        self.desk.workers()
     }
 
     /// Says where the process is in its life; any thread may.
@@ -208,7 +214,7 @@ impl Admin {
     }
 
     pub(super) fn cores(&self) -> impl Iterator<Item = CoreId> + use<> {
-        (0..self.workers.cores()).map(CoreId::from_index)
+        (0..self.workers().cores()).map(CoreId::from_index)
     }
 
     /// Books a REST call that was answered.

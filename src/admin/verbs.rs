@@ -3,64 +3,43 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::answer::{Failure, Reply};
 use super::route::Call;
 use super::state::Admin;
 use crate::api::Io;
-use crate::base::CoreId;
-use crate::command::{Reply as Answer, ask};
-use crate::gateway::schema::{Fault, NAME_BYTES_MAX};
-use crate::gateway::verbs::{
-    self, CreateRoom, Membership, Notification, Page, RoomMessage, home_of_room, home_of_user,
-};
-use crate::gateway::{Done, Payload, RecipientsView, VerbError, validate};
+use crate::command::{Repeat, Reply as Answer, Verb, ask};
+use crate::gateway::Payload;
+use crate::gateway::schema::{Fault, NAME_BYTES_MAX, Want};
+use crate::gateway::verbs::{self, Filter, Page, home_of_user};
 
 /// Rooms that statistics name.
 const LARGEST_ROOMS: usize = 1_000;
 
-impl From<VerbError> for Failure {
-    fn from(error: VerbError) -> Self {
-        let failure =
-            Self::new(error.status(), error.code().to_owned(), sentence(&error.message()));
-        match error.details() {
-            [] => failure,
-            details => failure.with_details(json!(details)),
-        }
+/// Does the command of a route and answers with whatever came of it.
+pub(super) async fn command(admin: Arc<Admin>, call: Call, verb: Verb) -> Result<Reply, Failure> {
+    let facts = verb.facts();
+    let body = if facts.is_get { from_query(&call, facts.payload) } else { call.body };
+    let key = call.idempotency_key.as_deref().map(|key| Repeat { whose: &call.caller, key });
+    Ok(Reply::Json(admin.desk.run(verb, &body, key).await))
+}
+
+/// The query as the body that a command of the same verb would have. What cannot be read as what
+/// it must be stays a text, and is refused by the table of shapes.
+fn from_query(call: &Call, payload: Payload) -> Vec<u8> {
+    let mut body = serde_json::Map::new();
+    for member in payload.members() {
+        let Some(text) = call.query.get(member.name) else { continue };
+        let value = match member.want {
+            Want::Count(..) => text.parse::<u64>().map_or_else(|_| text.into(), Value::from),
+            Want::Flag => text.parse::<bool>().map_or_else(|_| text.into(), Value::from),
+            _ => text.into(),
+        };
+        body.insert(member.name.to_owned(), value);
     }
-}
-
-/// The same words with a capital.
-fn sentence(words: &str) -> String {
-    let mut letters = words.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
-}
-
-/// Asks a core for a verb and waits for what its `done` is told.
-async fn verb<T: Send + 'static>(
-    admin: &Admin,
-    core: CoreId,
-    verb: impl FnOnce(&Io, Done<T>) + Send + 'static,
-) -> Result<T, Failure> {
-    let question = move |io: &Io, answer: Answer<Result<T, VerbError>>| {
-        verb(io, Box::new(move |told| answer.send(told)));
-    };
-    Ok(ask(&*admin.workers, core, question).await??)
-}
-
-/// The body as its type, if it has its shape. It is judged as a value and read from its bytes:
-/// what is passed on is what was sent, to the last digit.
-fn read<T: DeserializeOwned>(payload: Payload, body: &[u8]) -> Result<T, Failure> {
-    let value: Value = serde_json::from_slice(body).map_err(|e| Failure::invalid_json(&e))?;
-    let errors = validate(payload, &value);
-    if !errors.is_empty() {
-        return Err(VerbError::Invalid(errors).into());
-    }
-    // Only a member that stands there twice is left.
-    serde_json::from_slice(body).map_err(|_| Failure::invalid("payload", "is ambiguous"))
+    serde_json::to_vec(&body).unwrap_or_default()
 }
 
 fn check_name(member: &str, name: &str) -> Result<(), Failure> {
@@ -76,7 +55,7 @@ fn check_name(member: &str, name: &str) -> Result<(), Failure> {
 
 fn page(admin: &Admin, call: &Call) -> Result<Page, Failure> {
     let (limit, cursor) = (call.query.get("limit"), call.query.get("cursor"));
-    Ok(Page::new(limit, cursor, admin.workers.cores())?)
+    Ok(Page::new(limit, cursor, admin.workers().cores())?)
 }
 
 /// `GET /socket/users`.
@@ -87,7 +66,7 @@ pub(super) async fn list_users(admin: Arc<Admin>, call: Call) -> Result<Reply, F
         check_name("userId", user)?;
     }
     let (first, _) = page.start();
-    let found = verb(&admin, first, move |io, done| verbs::users(io, page, user, done)).await?;
+    let found = admin.desk.of(first, move |io, done| verbs::users(io, page, user, done)).await?;
     Reply::page("Connected users", &found.data, found.next_cursor.as_deref())
 }
 
@@ -95,8 +74,8 @@ pub(super) async fn list_users(admin: Arc<Admin>, call: Call) -> Result<Reply, F
 pub(super) async fn connected(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
     let user = call.param("userId").to_owned();
     check_name("userId", &user)?;
-    let home = home_of_user(&user, admin.workers.cores());
-    let view = verb(&admin, home, move |io, done| verbs::user_connected(io, &user, done)).await?;
+    let home = home_of_user(&user, admin.workers().cores());
+    let view = admin.desk.of(home, move |io, done| verbs::user_connected(io, &user, done)).await?;
     let message =
         if view.connected { "The user is connected" } else { "The user is not connected" };
     Reply::data(message, &view)
@@ -110,55 +89,10 @@ pub(super) async fn list_rooms(admin: Arc<Admin>, call: Call) -> Result<Reply, F
         Some("true") => true,
         Some(_) => return Err(Failure::invalid("auto", &Fault::NotFlag.to_string())),
     };
+    let filter = Filter { auto, ..Filter::default() };
     let (first, _) = page.start();
-    let found = verb(&admin, first, move |io, done| verbs::rooms(io, page, auto, done)).await?;
+    let found = admin.desk.of(first, move |io, done| verbs::rooms(io, page, filter, done)).await?;
     Reply::page("Rooms", &found.data, found.next_cursor.as_deref())
-}
-
-/// `POST /socket/rooms`.
-pub(super) async fn create_room(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
-    let request: CreateRoom = read(Payload::CreateRoom, &call.body)?;
-    let home = home_of_room(&request.room_id, admin.workers.cores());
-    let made = verb(&admin, home, move |io, done| verbs::create_room(io, request, done)).await?;
-    match made {
-        (room, true) => Reply::created("The room was created", &room),
-        (room, false) => Reply::data("The room existed", &room),
-    }
-}
-
-/// `POST /socket/rooms/join`.
-pub(super) async fn join(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
-    let request: Membership = read(Payload::Membership, &call.body)?;
-    let home = home_of_user(&request.user_id, admin.workers.cores());
-    let view = verb(&admin, home, move |io, done| verbs::join_user(io, &request, done)).await?;
-    Reply::data("The user is in the room", &view)
-}
-
-/// `POST /socket/rooms/leave`.
-pub(super) async fn leave(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
-    let request: Membership = read(Payload::Membership, &call.body)?;
-    let home = home_of_user(&request.user_id, admin.workers.cores());
-    let view = verb(&admin, home, move |io, done| verbs::leave_user(io, &request, done)).await?;
-    Reply::data("The user is not in the room", &view)
-}
-
-/// `POST /socket/notifications`.
-pub(super) async fn notify(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
-    let request: Notification = read(Payload::Notification, &call.body)?;
-    let home = home_of_user(&request.user_id, admin.workers.cores());
-    sent(verb(&admin, home, move |io, done| verbs::notify(io, &request, done)).await?)
-}
-
-/// `POST /socket/rooms/message`.
-pub(super) async fn message(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
-    let request: RoomMessage = read(Payload::SendToRoom, &call.body)?;
-    let home = home_of_room(&request.room_id, admin.workers.cores());
-    sent(verb(&admin, home, move |io, done| verbs::room_message(io, request, done)).await?)
-}
-
-fn sent(view: RecipientsView) -> Result<Reply, Failure> {
-    let message = if view.recipients == 0 { "Nobody is there" } else { "Queued" };
-    Reply::data(message, &view)
 }
 
 /// The largest rooms with their sockets, as far as cores answer. Each room is kept by one core,
@@ -181,7 +115,7 @@ pub(super) async fn kept(admin: &Admin) -> (u64, u64) {
 async fn every_core<T: Send + 'static>(admin: &Admin, look: fn(&Io) -> T) -> Vec<T> {
     let mut asked = JoinSet::new();
     for core in admin.cores() {
-        let workers = Arc::clone(&admin.workers);
+        let workers = Arc::clone(admin.workers());
         asked.spawn(async move {
             ask(&*workers, core, move |io, answer: Answer<T>| answer.send(look(io))).await
         });

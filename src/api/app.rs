@@ -14,7 +14,7 @@ use super::event::{Ack, Event, OwnedEvent};
 use super::io::{EngineMessage, PlainMessage};
 use super::socket::{Disconnected, Socket};
 use crate::base::{Map, hasher};
-use crate::shard::Handshake;
+use crate::shard::{Handshake, Namer};
 
 /// Why a socket or an event is refused: what the client is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -90,6 +90,7 @@ pub struct App {
     pub(super) on_engine: Option<Rc<dyn Fn(EngineMessage<'_>)>>,
     pub(super) on_plain: Option<Rc<dyn Fn(PlainMessage<'_>)>>,
     state: Option<Rc<dyn Any>>,
+    pub(super) namer: Option<Namer>,
 }
 
 impl App {
@@ -151,6 +152,14 @@ impl App {
     #[must_use]
     pub fn state<T: 'static>(mut self, state: Rc<T>) -> Self {
         self.state = Some(state);
+        self
+    }
+
+    /// Says whose a socket is, from the state it was given: whoever asks for acks learns with
+    /// each answer ([`crate::shard::Answered::who`]).
+    #[must_use]
+    pub fn named(mut self, namer: Namer) -> Self {
+        self.namer = Some(namer);
         self
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::core::Core;
 use super::event::write_args;
 use super::promise::promise;
-use crate::shard::{Emit, Gathered, SocketInfo, Target, Verb};
+use crate::shard::{Emit, Gathered, SocketInfo, Target, Terms, Verb};
 use crate::telemetry::Stage;
 
 /// A set of sockets, narrowed step by step; every step gives a new one.
@@ -38,6 +38,12 @@ impl Broadcast {
             volatile: false,
             timeout_ms: TIMEOUT_MS,
         }
+    }
+
+    /// Exactly these sockets.
+    pub fn target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
     }
 
     /// Adds a room (or a socket's id).
@@ -149,10 +155,24 @@ impl Broadcast {
         attachments: &[Vec<u8>],
         done: impl FnOnce(Gathered) + 'static,
     ) {
-        let Self { core, namespace, target, timeout_ms, .. } = self;
+        let terms = Terms::all(self.timeout_ms);
+        self.ask(name, raw_args, attachments, terms, done);
+    }
+
+    /// Sends an event to all and calls back with their answers as soon as the terms are met, or
+    /// at the deadline.
+    pub fn ask(
+        self,
+        name: &str,
+        raw_args: &str,
+        attachments: &[Vec<u8>],
+        terms: Terms,
+        done: impl FnOnce(Gathered) + 'static,
+    ) {
+        let Self { core, namespace, target, .. } = self;
         let emit = Emit { name, args: raw_args, attachments, volatile: false };
         core.with(|shard| {
-            shard.broadcast_with_ack(&namespace, target, &emit, timeout_ms, Box::new(done));
+            shard.broadcast_with_ack(&namespace, target, &emit, terms, Box::new(done));
         });
     }
 

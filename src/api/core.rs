@@ -60,6 +60,9 @@ impl Core {
             // The first one stays; `install` is called once.
             let _second = self.state.set(state);
         }
+        if let Some(namer) = app.namer {
+            self.shard.borrow_mut().set_namer(namer);
+        }
         let _second = self.app.set(app);
     }
 

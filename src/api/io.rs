@@ -9,7 +9,7 @@ use super::broadcast::Broadcast;
 use super::core::{Core, LocalFuture};
 use super::socket::Socket;
 use crate::base::{CoreId, Key, Micros};
-use crate::shard::{NamespaceView, SocketInfo};
+use crate::shard::{NamespaceView, SocketInfo, Target};
 use crate::telemetry::{Counters, Endings, Histograms};
 
 /// A closure on its way to another core.
@@ -124,6 +124,13 @@ impl Io {
     #[must_use]
     pub fn members_here(&self, namespace: &str, room: &str) -> Vec<Socket> {
         let keys = self.core.look(|shard| shard.members_of(namespace, room));
+        keys.into_iter().map(|key| self.socket(key)).collect()
+    }
+
+    /// The joined sockets of a target on this core, each once.
+    #[must_use]
+    pub fn select_here(&self, namespace: &str, target: &Target) -> Vec<Socket> {
+        let keys = self.core.with(|shard| shard.select(namespace, target));
         keys.into_iter().map(|key| self.socket(key)).collect()
     }
 

@@ -33,4 +33,7 @@ pub use io::{EngineMessage, Io, PlainMessage, SnapshotParts};
 pub use promise::{Promise, Resolver, promise};
 pub use socket::{AckError, Disconnected, Socket};
 
-pub use crate::shard::{AckArgs, AckOutcome, Gathered, Handshake, SocketInfo, Target};
+pub use crate::shard::{
+    AckArgs, AckOutcome, Answered, Gathered, Handshake, Namer, Quorum, SocketInfo, Target, Terms,
+    Verb as TargetVerb,
+};

@@ -61,10 +61,23 @@ pub async fn ask<T: Send + 'static>(
     core: CoreId,
     question: impl FnOnce(&Io, Reply<T>) + Send + 'static,
 ) -> Result<T, AskError> {
+    ask_within(workers, core, ANSWER_TIMEOUT, question).await
+}
+
+/// The same with a time of one's own.
+///
+/// # Errors
+/// None came.
+pub async fn ask_within<T: Send + 'static>(
+    workers: &dyn Workers,
+    core: CoreId,
+    within: Duration,
+    question: impl FnOnce(&Io, Reply<T>) + Send + 'static,
+) -> Result<T, AskError> {
     let (reply, answer) = oneshot::channel();
     let errand: Errand = Box::new(move |io| question(io, Reply(reply)));
     workers.send(core, errand).map_err(|Full| AskError::Overloaded)?;
-    match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+    match tokio::time::timeout(within, answer).await {
         Ok(Ok(answer)) => Ok(answer),
         Ok(Err(_)) => Err(AskError::Gone),
         Err(_) => Err(AskError::TimedOut),

@@ -8,10 +8,10 @@ use super::backend::RouteFailure;
 use super::schema::Fault;
 
 /// What is wrong with one member of a payload.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MemberError {
-    /// Its name; `payload` for the whole.
-    pub member: &'static str,
+    /// Its name, `to.users[3]` if it is inside another; `payload` for the whole.
+    pub member: Cow<'static, str>,
     /// What is wrong with it.
     pub fault: Fault,
 }
@@ -27,7 +27,7 @@ impl MemberError {
 impl Serialize for MemberError {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         let mut object = out.serialize_struct("MemberError", 2)?;
-        object.serialize_field("member", self.member)?;
+        object.serialize_field("member", &self.member)?;
         object.serialize_field("message", &self.message())?;
         object.end()
     }
@@ -46,6 +46,12 @@ pub enum VerbError {
     UserNotConnected,
     /// As many rooms as may be, of the server or of the socket.
     LimitReached,
+    /// The namespace is not served.
+    NamespaceNotFound,
+    /// As many questions to clients are under way as may be.
+    TooManyPending,
+    /// Too few clients answered in time.
+    QuorumMissed,
     /// Another core is so far behind that nothing more is taken on.
     Overloaded,
     /// Too many of them in too short a time; milliseconds until there may be more.
@@ -60,8 +66,8 @@ pub enum VerbError {
 
 impl VerbError {
     /// One member is wrong.
-    pub(super) fn member(member: &'static str, fault: Fault) -> Self {
-        Self::Invalid(vec![MemberError { member, fault }])
+    pub fn member(member: &'static str, fault: Fault) -> Self {
+        Self::Invalid(vec![MemberError { member: Cow::Borrowed(member), fault }])
     }
 
     /// For a program.
@@ -73,6 +79,9 @@ impl VerbError {
             Self::UnknownEvent => "UNKNOWN_EVENT",
             Self::UserNotConnected => "USER_NOT_CONNECTED",
             Self::LimitReached => "LIMIT_REACHED",
+            Self::NamespaceNotFound => "NAMESPACE_NOT_FOUND",
+            Self::TooManyPending => "TOO_MANY_PENDING",
+            Self::QuorumMissed => "QUORUM_MISSED",
             Self::Overloaded => "OVERLOADED",
             Self::RateLimited(_) => "RATE_LIMITED",
             Self::PayloadTooLarge(_) => "PAYLOAD_TOO_LARGE",
@@ -87,9 +96,13 @@ impl VerbError {
         match self {
             Self::Invalid(_) => 422,
             Self::Forbidden => 403,
-            Self::UnknownEvent | Self::UserNotConnected => 404,
-            Self::LimitReached | Self::RateLimited(_) | Self::TooManyConnections => 429,
+            Self::UnknownEvent | Self::UserNotConnected | Self::NamespaceNotFound => 404,
+            Self::LimitReached
+            | Self::TooManyPending
+            | Self::RateLimited(_)
+            | Self::TooManyConnections => 429,
             Self::PayloadTooLarge(_) => 413,
+            Self::QuorumMissed => 504,
             Self::Overloaded | Self::Route(_) => 503,
         }
     }
@@ -106,6 +119,9 @@ impl VerbError {
             Self::UnknownEvent => "no such event is known",
             Self::UserNotConnected => "the user is not connected",
             Self::LimitReached => "there are as many rooms as there may be",
+            Self::NamespaceNotFound => "the namespace is not served",
+            Self::TooManyPending => "as many questions are under way as may be",
+            Self::QuorumMissed => "too few clients answered in time",
             Self::Overloaded => "the server is overloaded",
             Self::RateLimited(_) => "too many in too short a time",
             Self::PayloadTooLarge(max) => {
@@ -129,8 +145,12 @@ impl VerbError {
     #[must_use]
     pub const fn retryable(&self) -> bool {
         match self {
-            Self::LimitReached | Self::Overloaded | Self::RateLimited(_) => true,
-            Self::TooManyConnections => true,
+            Self::LimitReached
+            | Self::TooManyPending
+            | Self::QuorumMissed
+            | Self::Overloaded
+            | Self::RateLimited(_)
+            | Self::TooManyConnections => true,
             Self::Route(failure) => failure.retryable(),
             _ => false,
         }
@@ -140,7 +160,7 @@ impl VerbError {
     #[must_use]
     pub const fn retry_after_ms(&self) -> Option<u64> {
         match self {
-            Self::Overloaded => Some(1_000),
+            Self::Overloaded | Self::TooManyPending => Some(1_000),
             Self::RateLimited(wait_ms) => Some(*wait_ms),
             Self::Route(failure) => failure.retry_after_ms(),
             _ => None,

@@ -1,5 +1,6 @@
 //! Who a socket belongs to.
 
+use std::any::Any;
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -42,8 +43,13 @@ impl Identity {
 
     /// The room of the session's sockets.
     pub(super) fn session_room(&self) -> Option<String> {
-        self.session.as_ref().map(|session| format!("session:{session}"))
+        self.session.as_deref().map(session_room)
     }
+}
+
+/// Whose socket it is, by its state.
+pub(super) fn user_of(data: &dyn Any) -> Option<Arc<str>> {
+    data.downcast_ref::<Identity>().map(|who| Arc::clone(&who.user))
 }
 
 /// The room of all sockets of a user.
@@ -51,13 +57,18 @@ pub(super) fn user_room(user: &str) -> String {
     format!("user:{user}")
 }
 
+/// The room of all sockets of a session.
+pub(super) fn session_room(session: &str) -> String {
+    format!("session:{session}")
+}
+
 /// The sockets of a user on this core. They are those of the user's room: no client gets into it
 /// by another way, and whom REST puts there is somebody else.
-pub(super) fn sockets_here(io: &Io, user: &str) -> Vec<Socket> {
+pub(super) fn sockets_here(io: &Io, namespace: &str, user: &str) -> Vec<Socket> {
     let is_theirs = |socket: &Socket| {
         socket.data::<Identity>().is_some_and(|who: Rc<Identity>| *who.user == *user)
     };
-    let mut sockets = io.members_here("/", &user_room(user));
+    let mut sockets = io.members_here(namespace, &user_room(user));
     sockets.retain(is_theirs);
     sockets
 }

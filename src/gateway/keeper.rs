@@ -82,6 +82,9 @@ pub(super) struct Space {
     hash_seed: u64,
 }
 
+/// Rooms looked at in one go, for a page.
+const LOOKED_AT_MAX: usize = 2_048;
+
 /// Positions of users in a list begin here; those of rooms end below.
 const USERS_FROM: u32 = 1 << 31;
 
@@ -253,36 +256,46 @@ impl Space {
         }
     }
 
-    /// A page of rooms, and where the next one begins.
+    /// A page of rooms whose names begin with `prefix`, and where the next one begins.
     pub(super) fn page(
         &self,
         after: Option<u32>,
         limit: usize,
         automatic: bool,
+        prefix: &str,
     ) -> (Vec<RoomView>, Option<u32>) {
         let mut found = Vec::new();
         let mut last = after;
+        let mut looked_at = 0;
+        // A page that few fit is cut short, and goes on from where this one looked.
+        let mut is_full = move |found: &Vec<RoomView>| {
+            looked_at += 1;
+            found.len() == limit || looked_at > LOOKED_AT_MAX
+        };
         let rooms_after = after.filter(|slot| *slot < USERS_FROM);
         if after.is_none() || rooms_after.is_some() {
             for (slot, name, room) in self.rooms.after(rooms_after) {
-                if (room.automatic && !automatic) || room.provisional {
-                    continue;
-                }
-                if found.len() == limit {
+                if is_full(&found) {
                     return (found, last);
                 }
-                found.push(room.view(name));
                 last = Some(slot);
+                let hidden = (room.automatic && !automatic) || room.provisional;
+                if !hidden && name.starts_with(prefix) {
+                    found.push(room.view(name));
+                }
             }
         }
         if automatic {
             let users_after = after.and_then(|slot| slot.checked_sub(USERS_FROM));
             for (slot, name, user) in self.users.after(users_after) {
-                if found.len() == limit {
+                if is_full(&found) {
                     return (found, last);
                 }
-                found.push(user.view(name));
                 last = Some(USERS_FROM | slot);
+                let room = user.view(name);
+                if room.id.starts_with(prefix) {
+                    found.push(room);
+                }
             }
         }
         (found, None)

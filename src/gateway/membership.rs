@@ -10,12 +10,11 @@ use std::sync::Arc;
 
 use super::error::{Done, VerbError};
 use super::events;
-use super::identity::{self, Identity};
+use super::identity::Identity;
 use super::keeper::Entered;
 use super::local::Pending;
-use super::views::MembershipView;
-use super::{Gateway, ROOT, on};
-use crate::api::{Disconnected, Io, Socket};
+use super::{Gateway, on};
+use crate::api::{Disconnected, Io, Socket, Target};
 use crate::base::{CoreId, Key};
 
 /// What a keeper is told of a user's sockets, and asked at the same time.
@@ -161,76 +160,80 @@ pub(super) fn tell_gone(gateway: &Gateway, space: u16, who: &Identity, gone: &Di
     }
 }
 
-/// A user whom REST puts into a room or takes out of one: all cores are doing their part.
-pub(super) struct Job {
-    cores_left: usize,
-    /// Sockets the user has.
-    seen: u64,
-    /// Sockets that are in the room now, or that left it.
-    done_for: u64,
-    user: Arc<str>,
-    room: Arc<str>,
-    joins: bool,
-    done: Done<MembershipView>,
+/// Sockets that a back end puts into a room or takes out of one.
+pub(super) struct Wish {
+    pub(super) space: u16,
+    pub(super) target: Arc<Target>,
+    pub(super) room: Arc<str>,
+    pub(super) joins: bool,
 }
 
-/// Puts all sockets of a user into a room, or takes them out.
+/// What became of a wish.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    /// Sockets that the target meant.
+    pub matched: u64,
+    /// Sockets that are in the room now, or that left it.
+    pub done_for: u64,
+}
+
+/// A wish that all cores are doing their part of.
+pub(super) struct Job {
+    cores_left: usize,
+    changed: Changed,
+    space: u16,
+    room: Arc<str>,
+    joins: bool,
+    done: Done<Changed>,
+}
+
+/// Puts all sockets of a target into a room, or takes them out.
 ///
 /// The keeper of the room leads: it asks every core, so that it has heard of every change before
 /// it answers.
-pub(super) fn change_user(
-    gateway: &Gateway,
-    io: &Io,
-    user: &str,
-    room: &str,
-    joins: bool,
-    done: Done<MembershipView>,
-) {
-    let (user, room): (Arc<str>, Arc<str>) = (user.into(), room.into());
-    on(io, gateway.home(&room), move |gateway, io| {
-        let held = || gateway.space(ROOT).borrow_mut().hold(&room, io.unix_ms());
+pub(super) fn change(gateway: &Gateway, io: &Io, wish: Wish, done: Done<Changed>) {
+    on(io, gateway.home(&wish.room), move |gateway, io| {
+        let Wish { space, target, room, joins } = wish;
+        let held = || gateway.space(space).borrow_mut().hold(&room, io.unix_ms());
         if joins && held().is_err() {
             done(Err(VerbError::LimitReached));
             return;
         }
-        let cores_left = gateway.cores;
-        let keeper = io.core();
-        let job = Job {
-            cores_left,
-            seen: 0,
-            done_for: 0,
-            user: Arc::clone(&user),
-            room: Arc::clone(&room),
-            joins,
-            done,
-        };
+        let (cores_left, keeper) = (gateway.cores, io.core());
+        let (changed, name) = (Changed::default(), Arc::clone(&room));
+        let job = Job { cores_left, changed, space, room: name, joins, done };
         let key = gateway.jobs.borrow_mut().insert(job);
         for core in (0..cores_left).map(CoreId::from_index) {
-            let (user, room) = (Arc::clone(&user), Arc::clone(&room));
-            on(io, core, move |_, io| {
-                let part = change_here(io, &user, &room, joins);
+            let (target, room) = (Arc::clone(&target), Arc::clone(&room));
+            on(io, core, move |gateway, io| {
+                let sockets = io.select_here(gateway.settings.namespace(space), &target);
+                let part = change_here(&sockets, &room, joins);
                 on(io, keeper, move |gateway, io| part_done(gateway, io, key, part));
             });
         }
     });
 }
 
-/// What one core did for a job.
-#[derive(Clone, Copy, Debug, Default)]
+/// What one core did for a job, and what its keeper must be told: sockets by user.
+#[derive(Default)]
 struct PartDone {
-    seen: u64,
-    done_for: u64,
-    changed: u32,
+    changed: Changed,
+    by_user: BTreeMap<Arc<str>, u32>,
 }
 
-fn change_here(io: &Io, user: &str, room: &str, joins: bool) -> PartDone {
-    let sockets = identity::sockets_here(io, user);
-    let mut part = PartDone { seen: sockets.len() as u64, ..PartDone::default() };
+fn change_here(sockets: &[Socket], room: &str, joins: bool) -> PartDone {
+    let mut part = PartDone::default();
     for socket in sockets {
+        let Some(who) = socket.data::<Identity>() else {
+            continue;
+        };
+        part.changed.matched += 1;
         let was_in = socket.is_in(room);
         let is_done = if joins { was_in || socket.join(room) } else { socket.leave(room) };
-        part.done_for += u64::from(is_done);
-        part.changed += u32::from(is_done && was_in != joins);
+        part.changed.done_for += u64::from(is_done);
+        if is_done && was_in != joins {
+            *part.by_user.entry(Arc::clone(&who.user)).or_default() += 1;
+        }
     }
     part
 }
@@ -239,30 +242,23 @@ fn part_done(gateway: &Gateway, io: &Io, key: Key, part: PartDone) {
     let mut jobs = gateway.jobs.borrow_mut();
     let Some(job) = jobs.get_mut(key) else { return };
     job.cores_left -= 1;
-    job.seen += part.seen;
-    job.done_for += part.done_for;
-    let change = if job.joins { Change::Enter(part.changed) } else { Change::Exit(part.changed) };
-    if part.changed > 0 {
-        apply(gateway, io, ROOT, &job.room, &job.user, change);
+    job.changed.matched += part.changed.matched;
+    job.changed.done_for += part.changed.done_for;
+    for (user, sockets) in &part.by_user {
+        let change = if job.joins { Change::Enter(*sockets) } else { Change::Exit(*sockets) };
+        apply(gateway, io, job.space, &job.room, user, change);
     }
     if job.cores_left > 0 {
         return;
     }
     let job = jobs.remove(key);
     drop(jobs);
-    let Some(Job { seen, done_for, user, room, joins, done, .. }) = job else {
+    let Some(Job { changed, space, room, joins, done, .. }) = job else {
         return;
     };
     if joins {
-        gateway.space(ROOT).borrow_mut().release(&room, io.unix_ms());
+        gateway.space(space).borrow_mut().release(&room, io.unix_ms());
     }
-    done(match (joins, seen, done_for) {
-        (true, 0, _) => Err(VerbError::UserNotConnected),
-        (true, _, 0) => Err(VerbError::LimitReached),
-        _ => Ok(MembershipView {
-            user_id: user.to_string(),
-            room_id: room.to_string(),
-            sockets: done_for,
-        }),
-    });
+    let refused = joins && changed.matched > 0 && changed.done_for == 0;
+    done(if refused { Err(VerbError::LimitReached) } else { Ok(changed) });
 }

@@ -47,7 +47,10 @@ use crate::config::{Options, Route, Rule, Tables, UnknownEvent};
 
 pub use error::{Done, MemberError, VerbError};
 pub use schema::{Payload, request, validate};
-pub use views::{ConnectedView, KeptView, MembershipView, RecipientsView, RoomView, UserView};
+pub use views::{
+    ConnectedView, KeptView, MembershipView, RecipientsView, ReplyView, RoomView, SocketView,
+    UserView,
+};
 
 /// What the gateway must know of the configuration.
 #[derive(Clone, Debug)]
@@ -156,6 +159,13 @@ impl Gateway {
         &self.spaces[usize::from(space)]
     }
 
+    /// The gateway of a core, and the number of a namespace if it is served.
+    fn space_of(io: &Io, namespace: &str) -> Option<(Rc<Self>, u16)> {
+        let gateway = io.state::<Self>()?;
+        let at = gateway.settings.namespaces.iter().position(|known| known == namespace)?;
+        Some((gateway, u16::try_from(at).ok()?))
+    }
+
     fn home(&self, name: &str) -> CoreId {
         keeper::home(name, self.cores)
     }
@@ -177,7 +187,7 @@ fn on(io: &Io, core: CoreId, errand: impl FnOnce(&Rc<Gateway>, &Io) + Send + 'st
 #[must_use]
 pub fn app(io: &Io, settings: Arc<GatewaySettings>) -> App {
     let gateway = Rc::new(Gateway::new(io, settings));
-    let mut app = App::new().state(Rc::clone(&gateway));
+    let mut app = App::new().state(Rc::clone(&gateway)).named(identity::user_of);
     for (space, name) in (0..).zip(&gateway.settings.namespaces) {
         app = app.namespace(name, |builder| events::serve(builder, &gateway, space));
     }

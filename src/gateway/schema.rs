@@ -3,6 +3,9 @@
 //! Two kinds of text are judged by it. Events of clients are read where they lie, because what is
 //! relayed stays the sender's bytes; bodies of REST come as values.
 
+mod commands;
+mod deep;
+
 use std::borrow::Cow;
 use std::fmt;
 
@@ -12,6 +15,8 @@ use serde_json::Value;
 use super::error::{MemberError, VerbError};
 use crate::config::is_reserved_room;
 use crate::socketio::{self, split_args};
+
+pub(super) use commands::ASK_TIMEOUT_MAX_MS;
 
 /// Bytes of a user id, a session id, a room's or an event's name.
 pub const NAME_BYTES_MAX: usize = 256;
@@ -41,10 +46,29 @@ pub enum Want {
     Flag,
     /// Anything at all.
     Any,
+    /// A whole number between these two.
+    Count(u64, u64),
+    /// `any`, `majority`, `all`, or how many, up to so many.
+    Quorum(u64),
+    /// A list of anything.
+    List,
+    /// A list of at most so many, each of which is this.
+    Each(&'static Self, usize),
+    /// An object with these members and no other.
+    Shape(&'static [Member]),
+    /// An object that is judged on its own, by what it says it is.
+    Object,
+}
+
+impl Want {
+    /// Whether it is more than one JSON value deep, so that it is read as a value.
+    const fn is_deep(self) -> bool {
+        matches!(self, Self::List | Self::Each(..) | Self::Shape(_) | Self::Object)
+    }
 }
 
 /// One member of a shape.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Member {
     /// Its name.
     pub name: &'static str,
@@ -54,11 +78,11 @@ pub struct Member {
     pub required: bool,
 }
 
-const fn needs(name: &'static str, want: Want) -> Member {
+pub(super) const fn needs(name: &'static str, want: Want) -> Member {
     Member { name, want, required: true }
 }
 
-const fn may(name: &'static str, want: Want) -> Member {
+pub(super) const fn may(name: &'static str, want: Want) -> Member {
     Member { name, want, required: false }
 }
 
@@ -88,11 +112,27 @@ pub enum Payload {
     Membership,
     /// The body of `POST /socket/rooms/message`.
     SendToRoom,
+    /// The command `emit`.
+    Emit,
+    /// The command `batch`.
+    Batch,
+    /// The command `ask`.
+    Ask,
+    /// The commands `join` and `leave`.
+    Rooms,
+    /// The command `disconnect`.
+    Disconnect,
+    /// The command `users/query`.
+    UsersQuery,
+    /// The command `rooms`.
+    RoomList,
+    /// The command `sockets`.
+    SocketList,
 }
 
 impl Payload {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 17] = [
         Self::AiRequest,
         Self::AiResponse,
         Self::StatusUpdate,
@@ -102,9 +142,17 @@ impl Payload {
         Self::CreateRoom,
         Self::Membership,
         Self::SendToRoom,
+        Self::Emit,
+        Self::Batch,
+        Self::Ask,
+        Self::Rooms,
+        Self::Disconnect,
+        Self::UsersQuery,
+        Self::RoomList,
+        Self::SocketList,
     ];
 
-    /// The members it may have. What else it holds passes through.
+    /// The members it may have. What else it holds passes through, unless it is strict.
     #[must_use]
     pub const fn members(self) -> &'static [Member] {
         match self {
@@ -117,7 +165,32 @@ impl Payload {
             Self::CreateRoom => CREATE_ROOM,
             Self::Membership => MEMBERSHIP,
             Self::SendToRoom => SEND_TO_ROOM,
+            Self::Emit => commands::EMIT,
+            Self::Batch => commands::BATCH,
+            Self::Ask => commands::ASK,
+            Self::Rooms => commands::ROOMS,
+            Self::Disconnect => commands::DISCONNECT,
+            Self::UsersQuery => commands::USERS_QUERY,
+            Self::RoomList => commands::ROOM_LIST,
+            Self::SocketList => commands::SOCKET_LIST,
         }
+    }
+
+    /// Whether a member it does not know is refused: a mistyped `except` must not reach those it
+    /// was to spare.
+    #[must_use]
+    pub const fn is_strict(self) -> bool {
+        matches!(
+            self,
+            Self::Emit
+                | Self::Batch
+                | Self::Ask
+                | Self::Rooms
+                | Self::Disconnect
+                | Self::UsersQuery
+                | Self::RoomList
+                | Self::SocketList
+        )
     }
 }
 
@@ -186,10 +259,26 @@ pub enum Fault {
     ReservedEvent,
     /// A room whose members the gateway alone chooses.
     AutomaticRoom,
-    /// It has members that it may not have.
-    Stranger,
     /// Not a cursor that a page ended with.
     Cursor,
+    /// The shape has no such member.
+    Unknown,
+    /// Not a whole number between the two.
+    NotCount(u64, u64),
+    /// Neither a word for a quorum nor a number up to so many.
+    NotQuorum(u64),
+    /// Not a list.
+    NotList,
+    /// More entries than so many.
+    TooMany(usize),
+    /// Nobody is meant; everybody must be said.
+    NoTarget,
+    /// What stands there for binary data is none.
+    NotBinary,
+    /// More pieces of binary data than so many.
+    TooMuchBinary(usize),
+    /// No verb, or none that a batch may hold.
+    NotVerb,
 }
 
 impl Eq for Fault {}
@@ -209,8 +298,16 @@ impl fmt::Display for Fault {
             Self::NotFlag => out.write_str("must be true or false"),
             Self::ReservedEvent => out.write_str("must not be a reserved event name"),
             Self::AutomaticRoom => out.write_str("must not start with user: or session:"),
-            Self::Stranger => out.write_str("must have no other members"),
             Self::Cursor => out.write_str("must be the nextCursor of an earlier page"),
+            Self::Unknown => out.write_str("is not known here"),
+            Self::NotCount(min, max) => write!(out, "must be a whole number from {min} to {max}"),
+            Self::NotQuorum(max) => write!(out, "must be any, majority, all or 1 to {max}"),
+            Self::NotList => out.write_str("must be a list"),
+            Self::TooMany(max) => write!(out, "must have at most {max} entries"),
+            Self::NoTarget => out.write_str("names nobody; all: true is everybody"),
+            Self::NotBinary => out.write_str("must hold base64 under $b64, and no placeholders"),
+            Self::TooMuchBinary(max) => write!(out, "must hold at most {max} pieces of binary"),
+            Self::NotVerb => out.write_str("must be a verb that a batch may hold"),
         }
     }
 }
@@ -232,9 +329,24 @@ pub fn name_fault(text: &str) -> Option<Fault> {
     text.chars().any(char::is_control).then_some(Fault::Control)
 }
 
+/// Words that a quorum may be.
+pub const QUORUMS: [&str; 3] = ["any", "majority", "all"];
+
+#[expect(clippy::cast_precision_loss, reason = "the bounds are far below 2^53")]
+fn is_count(number: f64, min: u64, max: u64) -> bool {
+    number.fract() == 0.0 && (min as f64..=max as f64).contains(&number)
+}
+
 fn fault(want: Want, seen: &Seen<'_>) -> Option<Fault> {
     match (want, seen) {
         (Want::Any, _) | (Want::Flag, Seen::Flag) => None,
+        (Want::Count(min, max), Seen::Number(number)) if is_count(*number, min, max) => None,
+        (Want::Count(min, max), _) => Some(Fault::NotCount(min, max)),
+        (Want::Quorum(_), Seen::Text(text)) if QUORUMS.contains(&&**text) => None,
+        (Want::Quorum(max), Seen::Number(number)) if is_count(*number, 1, max) => None,
+        (Want::Quorum(max), _) => Some(Fault::NotQuorum(max)),
+        (Want::List | Want::Each(..), _) => Some(Fault::NotList),
+        (Want::Shape(_) | Want::Object, _) => Some(Fault::NotAnObject),
         (Want::Flag, _) => Some(Fault::NotFlag),
         (Want::Number(min, max), Seen::Number(number)) if (min..=max).contains(number) => None,
         (Want::Number(min, max), _) => Some(Fault::NotNumber(min, max)),
@@ -259,10 +371,11 @@ fn error_of(member: &Member, seen: Option<&Seen<'_>>) -> Option<MemberError> {
         Some(seen) => fault(member.want, seen),
         None => member.required.then_some(Fault::Missing),
     };
-    fault.map(|fault| MemberError { member: member.name, fault })
+    fault.map(|fault| MemberError { member: Cow::Borrowed(member.name), fault })
 }
 
-const NOT_AN_OBJECT: MemberError = MemberError { member: "payload", fault: Fault::NotAnObject };
+const NOT_AN_OBJECT: MemberError =
+    MemberError { member: Cow::Borrowed("payload"), fault: Fault::NotAnObject };
 
 /// Everything that is wrong with the body of a request; empty if nothing is.
 #[must_use]
@@ -270,16 +383,9 @@ pub fn validate(payload: Payload, value: &Value) -> Vec<MemberError> {
     let Some(object) = value.as_object() else {
         return vec![NOT_AN_OBJECT];
     };
-    let look = |member: &Member| {
-        let seen = object.get(member.name).map(|value| match value {
-            Value::String(text) => Seen::Text(Cow::Borrowed(text)),
-            Value::Number(number) => Seen::Number(number.as_f64().unwrap_or(f64::NAN)),
-            Value::Bool(_) => Seen::Flag,
-            Value::Null | Value::Array(_) | Value::Object(_) => Seen::Other,
-        });
-        error_of(member, seen.as_ref())
-    };
-    payload.members().iter().filter_map(look).collect()
+    let mut errors = Vec::new();
+    deep::members("", payload.members(), payload.is_strict(), object, &mut errors);
+    errors
 }
 
 /// The body of a request as its type, if it has its shape.
@@ -320,7 +426,7 @@ impl<'a> Fields<'a> {
 ///
 /// Cost: two passes over the bytes, nothing is allocated unless something is written with escapes.
 pub(super) fn read(payload: Payload, args: &str) -> Result<Fields<'_>, VerbError> {
-    read_members(payload.members(), false, args)
+    read_members(payload.members(), payload.is_strict(), args)
 }
 
 /// The same by members that stand in the configuration; with `only` there may be no others.
@@ -334,21 +440,25 @@ pub(super) fn read_members<'a>(
     let Some(pairs) = pairs(object) else {
         return Err(VerbError::Invalid(vec![NOT_AN_OBJECT]));
     };
-    let mut errors = Vec::new();
+    let (mut errors, mut unknown) = (Vec::new(), Vec::new());
     for (name, value) in pairs {
         let Some(at) = members.iter().position(|member| member.name == name) else {
-            if only {
-                errors.push(MemberError { member: "payload", fault: Fault::Stranger });
-            }
+            unknown.extend(only.then(|| name.into_owned()));
             continue;
         };
         if fields.values[at].replace(value).is_some() {
-            errors.push(MemberError { member: members[at].name, fault: Fault::Twice });
+            let member = Cow::Borrowed(members[at].name);
+            errors.push(MemberError { member, fault: Fault::Twice });
         }
     }
     for (member, value) in members.iter().zip(fields.values) {
-        errors.extend(error_of(member, value.map(seen).as_ref()));
+        match value {
+            Some(raw) if member.want.is_deep() => deep::raw(member, raw, &mut errors),
+            value => errors.extend(error_of(member, value.map(seen).as_ref())),
+        }
     }
+    let unknown = unknown.into_iter().map(Cow::Owned);
+    errors.extend(unknown.map(|member| MemberError { member, fault: Fault::Unknown }));
     if errors.is_empty() { Ok(fields) } else { Err(VerbError::Invalid(errors)) }
 }
 

@@ -1,6 +1,7 @@
 //! What REST is answered with: the contract's `data`.
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 /// A socket and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -19,6 +20,51 @@ pub struct UserView {
     /// When it last sent something, RFC 3339.
     pub last_activity: String,
 }
+
+/// A socket, and whose it is, in any namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "runtime", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct SocketView {
+    /// The socket's public id.
+    pub socket_id: String,
+    /// The user it belongs to.
+    pub user_id: String,
+    /// The session it belongs to, if it named one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    /// Its namespace.
+    pub namespace: String,
+    /// `polling` or `websocket`.
+    pub transport: String,
+    /// When it joined, RFC 3339.
+    pub connected_at: String,
+    /// When it last sent something, RFC 3339.
+    pub last_activity: String,
+}
+
+/// What one client answered.
+#[derive(Clone, Debug, Serialize)]
+#[cfg_attr(feature = "runtime", derive(utoipa::ToSchema))]
+#[serde(rename_all = "camelCase")]
+pub struct ReplyView {
+    /// The socket's public id.
+    pub socket_id: String,
+    /// The user it belongs to.
+    pub user_id: Option<String>,
+    /// The arguments it called the acknowledgement with; binary as `{"$b64":…}`.
+    #[cfg_attr(feature = "runtime", schema(value_type = Vec<Object>))]
+    pub args: Box<RawValue>,
+}
+
+impl PartialEq for ReplyView {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |one: &Self| (one.socket_id.clone(), one.user_id.clone());
+        parts(self) == parts(other) && self.args.get() == other.args.get()
+    }
+}
+
+impl Eq for ReplyView {}
 
 /// A room.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -12,6 +12,7 @@ use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
 use crate::base::{CoreId, Limits};
 use crate::bridge::{self, BridgeThread};
+use crate::command::Desk;
 use crate::config::LogLevel;
 use crate::mesh::{InterestTable, inbox};
 use crate::worker::{Item, Orders, Standing, WorkerStart};
@@ -64,17 +65,19 @@ pub(super) fn start(
     let closing = drain::closing_order(before, rows);
     let last = closing.last().copied().unwrap_or_default();
     let listener_fds = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
+    let desk = wiring::desk(&outlets, getrandom::u64().unwrap_or(epoch.1));
     let admin = wiring::start(AdminStart {
         listener: admin_listener,
         outlets: outlets.clone(),
         options: options.clone(),
         tables: server.tables.clone(),
         gateway: server.gateway,
+        desk: Arc::clone(&desk),
         epoch,
     })
     .map_err(resource("a thread for the admin core"))?;
 
-    let bridge = bridge(server, inlets, &outlets, &log)?;
+    let bridge = bridge(server, inlets, &desk, &log)?;
 
     let (started, reports) = mpsc::channel();
     let left: Vec<_> = (0..workers).map(|_| Arc::new(AtomicUsize::new(0))).collect();
@@ -125,10 +128,10 @@ pub(super) fn start(
 fn bridge(
     server: &Server,
     inlets: Option<bridge::Inlets>,
-    outlets: &[crate::mesh::Outlet<Item>],
+    desk: &Arc<Desk>,
     log: &Log,
 ) -> Result<Option<BridgeThread>, StartError> {
-    let started = inlets.map(|inlets| wiring::bridge(server, inlets, outlets.to_vec(), log));
+    let started = inlets.map(|inlets| wiring::bridge(server, inlets, desk, log));
     started.transpose().map_err(resource("a thread for the bridges"))
 }
 

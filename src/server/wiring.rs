@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::base::CoreId;
 use crate::bridge;
-use crate::command::{Errand, Full, Workers};
+use crate::command::{Desk, Errand, Full, Workers};
 use crate::config::{Options, Tables};
 use crate::mesh::Outlet;
 use crate::worker::{AdminCall, Item};
@@ -28,6 +28,7 @@ pub(super) struct AdminStart {
     pub(super) options: Options,
     pub(super) tables: Tables,
     pub(super) gateway: bool,
+    pub(super) desk: Arc<Desk>,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -52,17 +53,22 @@ impl Workers for Inboxes {
     }
 }
 
+/// Where the commands of back ends are done, whichever door they come by.
+pub(super) fn desk(outlets: &[Outlet<Item>], seed: u64) -> Arc<Desk> {
+    Desk::new(Arc::new(Inboxes(outlets.to_vec())), seed)
+}
+
 /// Starts the bridges' thread.
 pub(super) fn bridge(
     server: &super::Server,
     inlets: bridge::Inlets,
-    outlets: Vec<Outlet<Item>>,
+    desk: &Arc<Desk>,
     log: &super::log::Log,
 ) -> std::io::Result<bridge::BridgeThread> {
     let log = log.clone();
     bridge::start(bridge::BridgeStart {
         inlets,
-        workers: Arc::new(Inboxes(outlets)),
+        workers: Arc::clone(desk.workers()),
         options: server.options.clone(),
         tables: server.tables.clone(),
         log: Arc::new(move |level, event, fields| log.line(level, event, fields)),
@@ -73,7 +79,7 @@ pub(super) fn bridge(
 pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
     let routes = if start.gateway { GatewayRoutes::On } else { GatewayRoutes::Off };
     let settings = AdminSettings::new(&start.options, &start.tables, routes, start.epoch.0);
-    let admin = Admin::new(settings, Arc::new(Inboxes(start.outlets.clone())));
+    let admin = Admin::new(settings, Arc::clone(&start.desk));
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (closing, closed) = watch::channel(false);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -1,7 +1,8 @@
 //! Acks that clients owe us.
 
 use super::Shard;
-use super::message::{AckArgs, AckOutcome, Completion, GatherRef, Part};
+use super::frame::Mark;
+use super::message::{AckArgs, AckOutcome, Answered, Completion, GatherRef, Part};
 use super::socket::SocketError;
 use super::timer::Timer;
 use crate::base::{Key, Micros, Millis};
@@ -15,10 +16,18 @@ pub(crate) struct PendingAck {
     waiter: Waiter,
 }
 
+/// The socket that owes an ack, and its session, which may outlive it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Party {
+    pub(crate) socket: Key,
+    pub(crate) session: Key,
+}
+
 /// Who waits for it.
 pub(crate) enum Waiter {
     Callback(Box<dyn FnOnce(AckOutcome)>),
-    Gather(GatherRef),
+    /// A question of some core, and the frame it was asked with.
+    Gather(GatherRef, Mark),
 }
 
 impl Shard {
@@ -67,39 +76,62 @@ impl Shard {
             if entry.acks.is_empty() {
                 entry.acks = Vec::new();
             }
-            Some(pending)
+            Some((pending, entry.session))
         });
-        let Some(pending) = found else {
+        let Some((pending, session)) = found else {
             self.counters.acks_unknown += 1;
             return;
         };
         self.counters.acks_pending -= 1;
         self.hists.record(Stage::AckRoundTrip, now - pending.sent_at);
-        self.settle(pending.waiter, AckOutcome::Acked(ack));
+        self.settle(Some(Party { socket, session }), pending.waiter, AckOutcome::Acked(ack));
     }
 
     /// The socket is gone; nobody will answer.
-    pub(super) fn lose_acks(&mut self, acks: Vec<PendingAck>) {
+    pub(super) fn lose_acks(&mut self, party: Party, acks: Vec<PendingAck>) {
         for pending in acks {
             self.counters.acks_pending -= 1;
-            self.settle(pending.waiter, AckOutcome::Gone);
+            self.settle(Some(party), pending.waiter, AckOutcome::Gone);
         }
     }
 
     /// Tells whoever waited.
-    pub(super) fn settle(&mut self, waiter: Waiter, outcome: AckOutcome) {
+    pub(super) fn settle(&mut self, party: Option<Party>, waiter: Waiter, outcome: AckOutcome) {
         match waiter {
             Waiter::Callback(callback) => {
                 self.completions.push_back(Completion::Ack(callback, outcome));
             }
-            Waiter::Gather(gather) => {
+            Waiter::Gather(gather, mark) => {
+                let gone = outcome == AckOutcome::Gone;
                 let part = match outcome {
-                    AckOutcome::Acked(ack) => Part::Ack(ack),
-                    AckOutcome::TimedOut | AckOutcome::Gone => Part::AckLost,
+                    AckOutcome::Acked(ack) => Part::Ack(Box::new(self.answered(party, ack))),
+                    AckOutcome::TimedOut | AckOutcome::Gone => {
+                        let written = self.has_left(party, &mark);
+                        Part::AckLost { gone, written }
+                    }
                 };
                 self.answer(gather, part);
             }
         }
+    }
+
+    fn answered(&self, party: Option<Party>, ack: AckArgs) -> Answered {
+        let Some(Party { socket, .. }) = party else {
+            return Answered { ack, ..Answered::default() };
+        };
+        let data = self.socket_data(socket);
+        let who = self.namer.zip(data).and_then(|(namer, data)| namer(&*data));
+        Answered { socket: self.socket_id(socket).unwrap_or_default(), who, ack }
+    }
+
+    /// Whether a frame waits no more for a session: its bytes were handed to the kernel, or they
+    /// are in the one buffer that the kernel is taking.
+    fn has_left(&self, party: Option<Party>, mark: &Mark) -> bool {
+        if mark.is_gone() {
+            return true;
+        }
+        let session = party.and_then(|party| self.sessions.get(party.session));
+        session.is_some_and(|session| !session.outbox.iter().any(|frame| frame.has(mark)))
     }
 
     pub(super) fn acks_due(&mut self, socket: Key) {
@@ -110,6 +142,7 @@ impl Shard {
             return;
         }
         let acks = std::mem::take(&mut entry.acks);
+        let party = Party { socket, session: entry.session };
         let (late, waiting): (Vec<_>, Vec<_>) =
             acks.into_iter().partition(|pending| pending.due <= now);
         let next = waiting.iter().map(|pending| pending.due).min();
@@ -121,7 +154,7 @@ impl Shard {
         for pending in late {
             self.counters.acks_pending -= 1;
             self.counters.acks_timed_out += 1;
-            self.settle(pending.waiter, AckOutcome::TimedOut);
+            self.settle(Some(party), pending.waiter, AckOutcome::TimedOut);
         }
     }
 }

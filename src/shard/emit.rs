@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use super::ack::Waiter;
+use super::ack::{Party, Waiter};
 use super::conn::Phase;
 use super::frame::{Frame, Wire};
-use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target};
+use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
 use super::session::{Session, Transport};
 use super::socket::{Seat, SocketError};
@@ -26,6 +26,18 @@ pub struct Emit<'a> {
     /// Whether clients that are behind may miss it.
     pub volatile: bool,
 }
+
+/// What a broadcast did on one core.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reached {
+    /// Members there were.
+    pub(crate) matched: u64,
+    /// Those whose queue took the frame.
+    pub(crate) queued: u64,
+}
+
+/// Time after the clients' deadline in which other cores say who missed it.
+const LATE_MS: u64 = 250;
 
 impl Shard {
     /// Queues an engine packet of text for one session.
@@ -95,12 +107,12 @@ impl Shard {
     ) -> Result<(), SocketError> {
         let waiter = Waiter::Callback(done);
         let Some((session, namespace)) = self.joined(socket) else {
-            self.settle(waiter, AckOutcome::Gone);
+            self.settle(None, waiter, AckOutcome::Gone);
             return Err(SocketError::Gone);
         };
         let id = self.next_ack_id();
         if let Err((why, waiter)) = self.expect_ack(socket, id, timeout_ms, waiter) {
-            self.settle(waiter, AckOutcome::Gone);
+            self.settle(None, waiter, AckOutcome::Gone);
             return Err(why);
         }
         let name = self.namespace_name(namespace);
@@ -143,17 +155,17 @@ impl Shard {
         let wire = self.encode(namespace, None, emit);
         let remote = if local { CoreMask::default() } else { self.remote(namespace, &target) };
         let timeout_ms = self.settings.limits.gather_timeout_ms;
-        let gather = self.gather_for(remote, false, timeout_ms, counted);
+        let gather = self.gather_for(remote, None, timeout_ms, counted);
         if remote == CoreMask::default() {
-            let count =
+            let reached =
                 self.deliver_here(namespace, &target, &Frame::from(wire), emit.volatile, None);
-            self.answer_if(gather, count);
+            self.answer_if(gather, reached);
             return;
         }
         let (wire, target) = (Arc::new(wire), Arc::new(target));
         let frame = Frame::from(Arc::clone(&wire));
-        let count = self.deliver_here(namespace, &target, &frame, emit.volatile, None);
-        self.answer_if(gather, count);
+        let reached = self.deliver_here(namespace, &target, &frame, emit.volatile, None);
+        self.answer_if(gather, reached);
         let namespace: Arc<str> = Arc::from(namespace);
         for core in remote.iter() {
             self.send_mesh(
@@ -173,20 +185,24 @@ impl Shard {
     /// Sends an event to every socket of a target and gathers their acks.
     ///
     /// Rule: Socket.IO, "Broadcast with acknowledgement": one ack id for all recipients; complete
-    /// when everybody reached has answered, partial at the deadline.
+    /// when everybody reached has answered, or as many as `terms` want, partial at the deadline.
     pub fn broadcast_with_ack(
         &mut self,
         namespace: &str,
         target: Target,
         emit: &Emit<'_>,
-        timeout_ms: u64,
+        terms: Terms,
         done: Box<dyn FnOnce(Gathered)>,
     ) {
         self.counters.broadcasts += 1;
+        let timeout_ms = terms.timeout_ms;
         let ask = Ask { id: self.next_ack_id(), timeout_ms };
         let wire = Arc::new(self.encode(namespace, Some(ask.id), emit));
         let remote = self.remote(namespace, &target);
-        let Some(gather) = self.gather_for(remote, true, timeout_ms, Some(done)) else { return };
+        let due_ms = timeout_ms.saturating_add(LATE_MS);
+        let Some(gather) = self.gather_for(remote, Some(terms), due_ms, Some(done)) else {
+            return;
+        };
         let target = Arc::new(target);
         let name: Arc<str> = Arc::from(namespace);
         for core in remote.iter() {
@@ -203,8 +219,8 @@ impl Shard {
             );
         }
         let frame = Frame::from(wire);
-        let count = self.deliver_here(namespace, &target, &frame, false, Some((ask, gather)));
-        self.answer(gather, Part::Done { count, sockets: Vec::new() });
+        let reached = self.deliver_here(namespace, &target, &frame, false, Some((ask, gather)));
+        self.answer_if(Some(gather), reached);
     }
 
     /// Registers a question to `remote` and this core, if anybody wants the answer. If too many
@@ -212,23 +228,25 @@ impl Shard {
     pub(super) fn gather_for(
         &mut self,
         remote: CoreMask,
-        wants_acks: bool,
+        terms: Option<Terms>,
         timeout_ms: u64,
         done: Option<Box<dyn FnOnce(Gathered)>>,
     ) -> Option<GatherRef> {
-        match self.open_gather(remote.count() + 1, wants_acks, timeout_ms, done?) {
+        match self.open_gather(remote.count() + 1, terms, timeout_ms, done?) {
             Ok(gather) => Some(gather),
             Err(done) => {
-                let nothing = Gathered { partial: true, ..Gathered::default() };
+                let nothing = Gathered { partial: true, refused: true, ..Gathered::default() };
                 self.completions.push_back(super::Completion::Gather(done, nothing));
                 None
             }
         }
     }
 
-    fn answer_if(&mut self, gather: Option<GatherRef>, count: u64) {
+    /// Tells whoever counts what this core has done.
+    pub(super) fn answer_if(&mut self, gather: Option<GatherRef>, reached: Reached) {
         if let Some(gather) = gather {
-            self.answer(gather, Part::Done { count, sockets: Vec::new() });
+            let Reached { matched: count, queued } = reached;
+            self.answer(gather, Part::Done { count, queued, sockets: Vec::new() });
         }
     }
 
@@ -256,7 +274,7 @@ impl Shard {
     }
 
     /// The sockets of a target on this core, each once.
-    pub(super) fn select(&mut self, namespace: &str, target: &Target) -> Vec<Key> {
+    pub fn select(&mut self, namespace: &str, target: &Target) -> Vec<Key> {
         let Some(slot) = self.namespaces.find(namespace) else { return Vec::new() };
         let single = target.except.is_empty() && target.rooms.len() <= 1;
         self.epoch = self.epoch.wrapping_add(1);
@@ -298,7 +316,7 @@ impl Shard {
         chosen
     }
 
-    /// Queues a frame for every member here; returns how many there were.
+    /// Queues a frame for every member here.
     pub(super) fn deliver_here(
         &mut self,
         namespace: &str,
@@ -306,35 +324,38 @@ impl Shard {
         frame: &Frame,
         volatile: bool,
         ask: Option<(Ask, GatherRef)>,
-    ) -> u64 {
+    ) -> Reached {
         let chosen = self.select(namespace, target);
-        let mut reached = 0;
+        let mut reached = Reached::default();
         for key in &chosen {
             // An earlier push may have cut a client whose sockets come later.
             let Some(session) = self.sockets.get(*key).map(|socket| socket.session) else {
                 continue;
             };
-            reached += 1;
+            reached.matched += 1;
             if let Some((ask, gather)) = ask {
-                let waiter = Waiter::Gather(gather);
+                let waiter = Waiter::Gather(gather, frame.mark());
                 let owed = self.expect_ack(*key, ask.id, ask.timeout_ms, waiter);
                 if let Err((_, waiter)) = owed {
-                    self.settle(waiter, AckOutcome::Gone);
+                    // It owes so many answers already that this one will not be looked for.
+                    let party = Party { socket: *key, session };
+                    self.settle(Some(party), waiter, AckOutcome::TimedOut);
                 }
             }
-            self.push(session, frame, volatile);
+            reached.queued += u64::from(self.push(session, frame, volatile));
         }
-        self.counters.deliveries += reached;
+        self.counters.deliveries += reached.matched;
         reached
     }
 
-    /// Queues a frame for one session. The session ends here if a limit of its outbox is hit.
-    pub(super) fn push(&mut self, key: Key, frame: &Frame, volatile: bool) {
-        let Some(session) = self.sessions.get_mut(key) else { return };
+    /// Queues a frame for one session; false if it was not. The session ends here if a limit of
+    /// its outbox is hit.
+    pub(super) fn push(&mut self, key: Key, frame: &Frame, volatile: bool) -> bool {
+        let Some(session) = self.sessions.get_mut(key) else { return false };
         let conn = match session.transport {
             Transport::WebSocket { conn } => Some(conn),
             Transport::Polling { poll } => poll,
-            Transport::LastWords { .. } => return,
+            Transport::LastWords { .. } => return false,
         };
         // Rule: a volatile event is dropped if the transport is not writable; a polling client
         // is writable while its request waits.
@@ -372,6 +393,7 @@ impl Shard {
             Push::BytesExceeded => self.slow(key, Ending::SlowBytes),
             Push::FramesExceeded => self.slow(key, Ending::SlowFrames),
         }
+        pushed == Push::Queued
     }
 
     fn slow(&mut self, key: Key, ending: Ending) {

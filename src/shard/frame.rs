@@ -1,7 +1,7 @@
 //! A message encoded once, and the forms in which different clients want it.
 
 use std::cell::OnceCell;
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -129,6 +129,17 @@ struct Inner {
     msgpack: OnceCell<Option<Wire>>,
 }
 
+/// Which frame was sent, for asking later whether it still waits somewhere; keeps no bytes alive.
+#[derive(Clone, Debug)]
+pub(crate) struct Mark(Weak<Inner>);
+
+impl Mark {
+    /// Whether the frame waits for nobody on this core any more.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+}
+
 /// Bytes that a frame takes beside its own: two allocations and a place in a queue.
 const KEEPING_BYTES: usize = 128;
 
@@ -151,6 +162,16 @@ impl From<Arc<Wire>> for Frame {
 }
 
 impl Frame {
+    /// What to know this frame by.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark(Rc::downgrade(&self.0))
+    }
+
+    /// Whether it is the one with this mark.
+    pub(crate) fn has(&self, mark: &Mark) -> bool {
+        Rc::as_ptr(&self.0) == mark.0.as_ptr()
+    }
+
     fn wire(&self) -> &Wire {
         match &self.0.wire {
             Store::Own(wire) => wire,

@@ -1,6 +1,6 @@
 //! Questions to other cores: registered, answered in parts, never waited for.
 
-use super::message::{Completion, GatherRef, Gathered, MeshMsg, Part};
+use super::message::{Answered, Completion, GatherRef, Gathered, MeshMsg, Part, Quorum, Terms};
 use super::timer::Timer;
 use super::{Shard, SocketInfo};
 use crate::base::{Key, Millis};
@@ -10,7 +10,10 @@ pub(crate) struct Gather {
     cores_left: usize,
     /// Acks that are still owed, once all cores have said how many members they reached.
     acks_left: u64,
-    wants_acks: bool,
+    /// Set if acks are wanted.
+    terms: Option<Terms>,
+    /// Bytes of the acks that are kept.
+    kept_bytes: usize,
     due: Millis,
     found: Gathered,
     done: Option<Box<dyn FnOnce(Gathered)>>,
@@ -23,7 +26,7 @@ impl Shard {
     pub(super) fn open_gather(
         &mut self,
         cores: usize,
-        wants_acks: bool,
+        terms: Option<Terms>,
         timeout_ms: u64,
         done: Box<dyn FnOnce(Gathered)>,
     ) -> Result<GatherRef, Box<dyn FnOnce(Gathered)>> {
@@ -35,7 +38,8 @@ impl Shard {
         let key = self.gathers.insert(Gather {
             cores_left: cores,
             acks_left: 0,
-            wants_acks,
+            terms,
+            kept_bytes: 0,
             due,
             found: Gathered::default(),
             done: Some(done),
@@ -57,26 +61,31 @@ impl Shard {
     pub(super) fn gather_part(&mut self, key: Key, part: Part) {
         let Some(gather) = self.gathers.get_mut(key) else { return };
         match part {
-            Part::Done { count, sockets } => {
+            Part::Done { count, queued, sockets } => {
                 gather.cores_left = gather.cores_left.saturating_sub(1);
                 gather.found.count += count;
+                gather.found.queued += queued;
                 extend(&mut gather.found.sockets, sockets);
-                if gather.wants_acks {
+                if gather.terms.is_some() {
                     gather.acks_left = gather.acks_left.wrapping_add(count);
                 }
             }
             // An ack may overtake nothing: a core says how many it reached before it forwards
             // the first answer, except for its own members, where both happen in one step.
-            Part::Ack(ack) => {
+            Part::Ack(answered) => {
                 gather.acks_left = gather.acks_left.wrapping_sub(1);
-                gather.found.acks.push(ack);
+                gather.found.acked += 1;
+                gather.keep(*answered);
             }
-            Part::AckLost => {
+            Part::AckLost { gone, written } => {
                 gather.acks_left = gather.acks_left.wrapping_sub(1);
+                gather.found.gone += u64::from(gone);
+                gather.found.timed_out += u64::from(!gone);
+                gather.found.written_unanswered += u64::from(written);
                 gather.found.partial = true;
             }
         }
-        if gather.cores_left == 0 && gather.acks_left == 0 {
+        if gather.cores_left == 0 && (gather.acks_left == 0 || gather.has_enough()) {
             self.finish_gather(key);
         }
     }
@@ -100,6 +109,23 @@ impl Shard {
         {
             self.completions.push_back(Completion::Gather(done, gather.found));
         }
+    }
+}
+
+impl Gather {
+    fn keep(&mut self, answered: Answered) {
+        let Some(terms) = &self.terms else { return };
+        let bytes = self.kept_bytes.saturating_add(answered.ack.bytes());
+        if self.found.acks.len() < terms.collect && bytes <= terms.collect_bytes {
+            self.kept_bytes = bytes;
+            self.found.acks.push(answered);
+        }
+    }
+
+    /// Whether those who have not answered need not be waited for.
+    fn has_enough(&self) -> bool {
+        let quorum = self.terms.map_or(Quorum::All, |terms| terms.quorum);
+        self.found.acked > 0 && self.found.acked >= quorum.needed(self.found.count)
     }
 }
 

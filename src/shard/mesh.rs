@@ -181,19 +181,17 @@ impl Shard {
         match message {
             MeshMsg::Broadcast { namespace, target, wire, volatile, ask, gather } => {
                 let frame = super::frame::Frame::from(wire);
-                let count =
+                let reached =
                     self.deliver_here(&namespace, &target, &frame, volatile, ask.zip(gather));
-                if count == 0 {
+                if reached.matched == 0 {
                     self.counters.mesh_useless += 1;
                 }
-                if let Some(gather) = gather {
-                    self.answer(gather, Part::Done { count, sockets: Vec::new() });
-                }
+                self.answer_if(gather, reached);
             }
             MeshMsg::Apply { namespace, target, verb, gather } => {
                 let (count, sockets) = self.apply_here(&namespace, &target, &verb);
                 if let Some(gather) = gather {
-                    self.answer(gather, Part::Done { count, sockets });
+                    self.answer(gather, Part::Done { count, queued: 0, sockets });
                 }
             }
             MeshMsg::Answer { gather, part } => self.gather_part(gather, part),

@@ -33,6 +33,8 @@ pub enum Verb {
         /// Whether the transport is closed too.
         close: bool,
     },
+    /// Close their connections without a word to the namespace, so that clients come back.
+    CloseTransport,
     /// Count them.
     Count,
     /// Describe them.
@@ -76,13 +78,80 @@ pub enum Part {
     Done {
         /// How many sockets matched.
         count: u64,
+        /// For how many of them the frame was queued; 0 if nothing was sent.
+        queued: u64,
         /// Their descriptions, for [`Verb::Fetch`].
         sockets: Vec<SocketInfo>,
     },
     /// One client answered a broadcast that wanted acks.
-    Ack(AckArgs),
+    Ack(Box<Answered>),
     /// One client will not answer any more.
-    AckLost,
+    AckLost {
+        /// Its socket is gone; else its time is over.
+        gone: bool,
+        /// The frame had left its queue by then.
+        written: bool,
+    },
+}
+
+/// An answer to a broadcast that wanted acks, and whose it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// The socket's public id.
+    pub socket: String,
+    /// Whose socket it is, where the application says so; see `App::named`.
+    pub who: Option<Arc<str>>,
+    /// What it answered.
+    pub ack: AckArgs,
+}
+
+/// How many of the sockets asked must answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Quorum {
+    /// One.
+    Any,
+    /// More than half.
+    Majority,
+    /// So many.
+    Count(u64),
+    /// Every one.
+    #[default]
+    All,
+}
+
+impl Quorum {
+    /// How many answers are enough, of so many sockets.
+    #[must_use]
+    pub const fn needed(self, matched: u64) -> u64 {
+        match self {
+            Self::Any => 1,
+            Self::Majority => matched / 2 + 1,
+            Self::Count(count) => count,
+            Self::All => matched,
+        }
+    }
+}
+
+/// On what terms a broadcast asks for acks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terms {
+    /// Milliseconds clients have.
+    pub timeout_ms: u64,
+    /// When the asker has heard enough.
+    pub quorum: Quorum,
+    /// Answers that are kept; the others are counted.
+    pub collect: usize,
+    /// Bytes of answers that are kept.
+    pub collect_bytes: usize,
+}
+
+impl Terms {
+    /// Everybody's answer, all of them kept, as in Node.
+    #[must_use]
+    pub const fn all(timeout_ms: u64) -> Self {
+        let collect = usize::MAX;
+        Self { timeout_ms, quorum: Quorum::All, collect, collect_bytes: usize::MAX }
+    }
 }
 
 /// What an ack carried.
@@ -92,6 +161,14 @@ pub struct AckArgs {
     pub args: String,
     /// Their binary attachments.
     pub attachments: Vec<Vec<u8>>,
+}
+
+impl AckArgs {
+    /// Bytes of all it holds.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.args.len() + self.attachments.iter().map(Vec::len).sum::<usize>()
+    }
 }
 
 /// A message from one core to another.
@@ -141,8 +218,8 @@ impl MeshMsg {
             Self::Broadcast { wire, .. } => 128 + wire.len(),
             Self::Apply { .. } | Self::App(_) => 256,
             Self::Answer { part: Part::Done { sockets, .. }, .. } => 64 + sockets.len() * 512,
-            Self::Answer { part: Part::Ack(ack), .. } => 64 + ack.args.len(),
-            Self::Answer { part: Part::AckLost, .. } => 64,
+            Self::Answer { part: Part::Ack(answered), .. } => 128 + answered.ack.bytes(),
+            Self::Answer { part: Part::AckLost { .. }, .. } => 64,
         }
     }
 }
@@ -309,10 +386,22 @@ pub enum AckOutcome {
 pub struct Gathered {
     /// Sockets that matched.
     pub count: u64,
+    /// Those whose queue took the frame, if one was sent.
+    pub queued: u64,
     /// Their descriptions, if asked for.
     pub sockets: Vec<SocketInfo>,
-    /// Their acks, if asked for, in the order they came.
-    pub acks: Vec<AckArgs>,
+    /// Their acks, if asked for, in the order they came, as many as were to be kept.
+    pub acks: Vec<Answered>,
+    /// Sockets that answered.
+    pub acked: u64,
+    /// Sockets that did not in time.
+    pub timed_out: u64,
+    /// Sockets that went before they did.
+    pub gone: u64,
+    /// Of those that did not answer, how many the frame had left for nonetheless.
+    pub written_unanswered: u64,
+    /// Nobody was asked: as many questions are under way as may be.
+    pub refused: bool,
     /// Whether a core or a client did not answer in time.
     pub partial: bool,
 }

@@ -57,11 +57,12 @@ pub use frame::Wire;
 pub use handshake::Handshake;
 pub use mesh::{CoreMask, Interest};
 pub use message::{
-    AckArgs, AckId, AckOutcome, Ask, Completion, Dispatch, Forwarded, GatherRef, Gathered, Gone,
-    MeshMsg, Name, Part, RawMessage, SocketInfo, Step, Target, Text, Verb,
+    AckArgs, AckId, AckOutcome, Answered, Ask, Completion, Dispatch, Forwarded, GatherRef,
+    Gathered, Gone, MeshMsg, Name, Part, Quorum, RawMessage, SocketInfo, Step, Target, Terms, Text,
+    Verb,
 };
 pub use settings::{Assets, Endpoint, Service, Settings};
-pub use socket::SocketError;
+pub use socket::{Namer, SocketError};
 pub use view::{LogEvent, NamespaceView};
 pub use write::Fill;
 
@@ -100,6 +101,7 @@ pub struct Shard {
     timers: TimerQueue<timer::Timer>,
     gathers: Slab<gather::Gather>,
     ack_serial: u64,
+    namer: Option<socket::Namer>,
     epoch: u32,
     dirty: VecDeque<Key>,
     resumed: Vec<Key>,
@@ -140,6 +142,7 @@ impl Shard {
             timers: TimerQueue::new(slot_ms),
             gathers: Slab::default(),
             ack_serial: 0,
+            namer: None,
             epoch: 0,
             dirty: VecDeque::new(),
             resumed: Vec::new(),

@@ -81,10 +81,10 @@ impl Shard {
         let remote =
             if local { super::CoreMask::default() } else { self.remote(namespace, &target) };
         let timeout_ms = self.settings.limits.gather_timeout_ms;
-        let gather = self.gather_for(remote, false, timeout_ms, done);
+        let gather = self.gather_for(remote, None, timeout_ms, done);
         let (count, sockets) = self.apply_here(namespace, &target, verb);
         if let Some(gather) = gather {
-            self.answer(gather, Part::Done { count, sockets });
+            self.answer(gather, Part::Done { count, queued: 0, sockets });
         }
         let (namespace, target): (Arc<str>, _) = (Arc::from(namespace), Arc::new(target));
         for core in remote.iter() {
@@ -123,6 +123,7 @@ impl Shard {
                     }
                 }
                 Verb::Disconnect { close } => self.disconnect(*key, *close),
+                Verb::CloseTransport => self.close_transport(*key),
                 Verb::Count => {}
                 Verb::Fetch => sockets.extend(self.socket_info(*key)),
             }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::ack::PendingAck;
+use super::ack::{Party, PendingAck};
 use super::message::{Completion, Gone, SocketInfo};
 use super::session::Parser;
 use super::{Ending, Handshake, LogEvent, Shard};
@@ -53,6 +53,9 @@ pub enum SocketError {
     /// The limit `acks_pending_max`.
     TooManyAcks,
 }
+
+/// Tells of a socket's state whose it is.
+pub type Namer = fn(&dyn Any) -> Option<Arc<str>>;
 
 impl Shard {
     /// Seats a session in a namespace, waiting for the application's verdict.
@@ -224,7 +227,8 @@ impl Shard {
             session.sockets.retain(|seat| *seat != key);
         }
         let id = self.id_text(socket.session, &name, socket.id);
-        self.lose_acks(std::mem::take(&mut socket.acks));
+        let party = Party { socket: key, session: socket.session };
+        self.lose_acks(party, std::mem::take(&mut socket.acks));
         let joined = socket.seat == Seat::Joined;
         if joined {
             self.ids.remove(&(socket.namespace, socket.id));
@@ -316,6 +320,11 @@ impl Shard {
             super::session::Transport::WebSocket { .. } => "websocket",
             _ => "polling",
         })
+    }
+
+    /// Says how whoever asked for acks learns whose socket answered, from its application's state.
+    pub fn set_namer(&mut self, namer: Namer) {
+        self.namer = Some(namer);
     }
 
     /// The application's state of a socket.

@@ -140,7 +140,7 @@ fn asks(namespace: &mut NamespaceBuilder, presence: &Rc<Presence>) {
             let Ok((id, to, wait_ms)) = event.args::<(u64, Vec<String>, u64)>() else { return };
             let all = event.socket.io().of(&event.socket.namespace()).to_all(to).timeout(wait_ms);
             let found = all.emit_with_ack("question", &(id,)).await;
-            let answers: Vec<String> = found.acks.into_iter().map(|ack| ack.args).collect();
+            let answers: Vec<String> = found.acks.into_iter().map(|one| one.ack.args).collect();
             event.ack().send(&(id, found.count, found.partial, answers));
         }
     });

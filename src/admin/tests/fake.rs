@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::admin::{Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::api::{Core, Host, Io, LocalFuture};
 use crate::base::{CoreId, Key, Micros, Rng};
-use crate::command::{Errand, Full, Workers};
+use crate::command::{Desk, Errand, Full, Workers};
 use crate::config::{Options, Tables};
 use crate::gateway::{self, GatewaySettings};
 use crate::shard::{Birth, CoreMask, Interest, Settings, Shard, Step};
@@ -129,7 +129,8 @@ impl World {
         let (options, tables) = (Options::default(), Tables::default());
         let mut admin = AdminSettings::new(&options, &tables, GatewayRoutes::On, epoch);
         change(&mut admin);
-        let admin = Admin::new(admin, Arc::clone(&queue) as Arc<dyn Workers>);
+        let desk = Desk::new(Arc::clone(&queue) as Arc<dyn Workers>, 9);
+        let admin = Admin::new(admin, desk);
         admin.set_phase(Phase::Serving);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_io().enable_time().build().unwrap();

@@ -28,9 +28,9 @@ fn a_room_counts_users_and_sockets_and_goes_with_its_last() {
     let (alice, bob) = (arc("alice"), arc("bob"));
     assert_eq!(space.enter("r", &alice, 4, 5).users, 1);
     assert_eq!(space.exit("r", "alice", 2, 5), 1);
-    assert_eq!(space.page(None, 10, false).0[0].sockets, 2);
+    assert_eq!(space.page(None, 10, false, "").0[0].sockets, 2);
     assert_eq!(space.enter("r", &bob, 1, 6).users, 2);
-    let room = &space.page(None, 10, false).0[0];
+    let room = &space.page(None, 10, false, "").0[0];
     assert_eq!((room.user_count, room.sockets, &*room.name), (2, 3, "r"));
     assert_eq!(room.created_at, "1970-01-01T00:00:00.005Z");
     assert_eq!(room.last_activity, "1970-01-01T00:00:00.006Z");
@@ -39,9 +39,9 @@ fn a_room_counts_users_and_sockets_and_goes_with_its_last() {
     assert_eq!(space.exit("r", "nobody", 1, 8), 1, "who never came cannot leave");
     space.touch("r", 20);
     space.touch("nowhere", 20);
-    assert_eq!(space.page(None, 10, false).0[0].last_activity, "1970-01-01T00:00:00.020Z");
+    assert_eq!(space.page(None, 10, false, "").0[0].last_activity, "1970-01-01T00:00:00.020Z");
     assert_eq!(space.exit("r", "bob", 5, 9), 0);
-    assert_eq!((space.page(None, 10, true).0.len(), space.sizes()), (0, (0, 0)));
+    assert_eq!((space.page(None, 10, true, "").0.len(), space.sizes()), (0, (0, 0)));
 }
 
 #[test]
@@ -51,7 +51,7 @@ fn a_room_made_by_rest_expires_when_it_was_empty_for_long_enough() {
         let mut space = Space::new(1, 10, 10_000);
         assert!(space.create("r", "R", 1_000).expect("there is room").1);
         space.sweep(now);
-        assert_eq!(!space.page(None, 10, false).0.is_empty(), lives, "{now}");
+        assert_eq!(!space.page(None, 10, false, "").0.is_empty(), lives, "{now}");
         let mut space = Space::new(1, 10, 10_000);
         space.create("r", "R", 1_000).expect("there is room");
         assert_eq!(space.create("r", "new", now).expect("there is room").1, !lives, "{now}");
@@ -60,11 +60,11 @@ fn a_room_made_by_rest_expires_when_it_was_empty_for_long_enough() {
     space.create("r", "R", 0).expect("there is room");
     space.enter("r", &arc("u"), 1, 9_000);
     space.sweep(50_000);
-    assert_eq!(space.page(None, 10, false).0.len(), 1, "somebody is in it");
+    assert_eq!(space.page(None, 10, false, "").0.len(), 1, "somebody is in it");
     space.exit("r", "u", 1, 60_000);
     for (now, rooms) in [(69_000, 1), (69_999, 1), (71_000, 0)] {
         space.sweep(now);
-        assert_eq!(space.page(None, 10, false).0.len(), rooms, "{now}");
+        assert_eq!(space.page(None, 10, false, "").0.len(), rooms, "{now}");
     }
     assert_eq!(space.sizes(), (0, 0));
 }
@@ -78,7 +78,7 @@ fn creating_what_exists_keeps_it() {
     let (room, created) = space.create("r", "other", 6).expect("it exists");
     assert_eq!((created, &*room.name), (false, "R"));
     space.exit("r", "u", 1, 7);
-    assert_eq!(space.page(None, 10, false).0.len(), 1, "it is REST's by now and stays");
+    assert_eq!(space.page(None, 10, false, "").0.len(), 1, "it is REST's by now and stays");
 }
 
 #[test]
@@ -90,7 +90,7 @@ fn the_limit_refuses_rooms_but_the_sums_stay_right() {
     assert!(space.enter("session:s", &user, 1, 0).accepted, "automatic rooms do not count");
     assert_eq!(space.create("c", "C", 0), Err(Full));
     assert_eq!(space.hold("c", 0), Err(Full));
-    assert_eq!(space.page(None, 10, false).0.len(), 1, "what is refused is not shown");
+    assert_eq!(space.page(None, 10, false, "").0.len(), 1, "what is refused is not shown");
     // A place becomes free before the refused one has left again: the next one makes it count.
     space.exit("a", "u", 1, 0);
     assert!(space.enter("b", &arc("v"), 1, 0).accepted);
@@ -140,7 +140,7 @@ fn pages_list_everything_once() {
         for limit in 1..=81 {
             let (mut after, mut names) = (None, Vec::new());
             loop {
-                let (rooms, next) = space.page(after, limit, automatic);
+                let (rooms, next) = space.page(after, limit, automatic, "");
                 assert!(rooms.len() <= limit);
                 names.extend(rooms.into_iter().map(|room| room.id));
                 after = next;
@@ -190,7 +190,8 @@ fn sums_agree_with_a_list_of_memberships() {
             let of_room = || naive.iter().filter(|((of, _), count)| *of == room && **count > 0);
             assert_eq!(space.users_in(&room_name, step), of_room().count(), "seed {seed}");
             let sockets: u64 = of_room().map(|(_, count)| u64::from(*count)).sum();
-            let shown = space.page(None, 10, false).0.into_iter().find(|one| one.id == room_name);
+            let shown =
+                space.page(None, 10, false, "").0.into_iter().find(|one| one.id == room_name);
             assert_eq!(shown.map_or(0, |room| room.sockets), sockets, "seed {seed}");
         }
     }

@@ -1,6 +1,7 @@
 use serde_json::{Value, json};
 
 use super::cluster::{Client, Cluster};
+use super::verbs::auto as with_auto;
 use crate::base::Rng;
 use crate::config::{Rule, Verb};
 use crate::gateway::verbs::{Page, home_of_room, rooms};
@@ -16,7 +17,8 @@ fn room(name: &str) -> Value {
 
 fn list(cluster: &mut Cluster, auto: bool) -> Vec<RoomView> {
     let page = Page::new(None, None, 8).expect("no cursor");
-    let mut found = cluster.call(0, |io, done| rooms(io, page, auto, done)).expect("a list").data;
+    let mut found =
+        cluster.call(0, |io, done| rooms(io, page, with_auto(auto), done)).expect("a list").data;
     found.sort_by(|one, other| one.id.cmp(&other.id));
     found
 }
