@@ -33,9 +33,8 @@ impl Future for CatchUnwind {
 }
 
 impl Core {
-    /// Runs the handlers of a dispatch. `bytes` are those the host handed to the shard, and
-    /// `received_at` is when it read them.
-    pub fn run(self: &Rc<Self>, dispatch: Dispatch, bytes: &[u8], received_at: Micros) {
+    /// Runs the handlers of a dispatch. `received_at` is when the host read its bytes.
+    pub fn run(self: &Rc<Self>, dispatch: Dispatch<'_>, received_at: Micros) {
         // The time at hand: what was read just now, or the end of the handler before. So an event
         // costs one reading of the clock and not two, which is a tenth of what it costs.
         let began = self.look(crate::shard::Shard::now);
@@ -43,7 +42,7 @@ impl Core {
             Dispatch::Event { socket, .. } | Dispatch::Connect { socket } => Some(*socket),
             _ => None,
         };
-        self.guarded(socket, || self.call(dispatch, bytes));
+        self.guarded(socket, || self.call(dispatch));
         let ended = self.tell_time();
         self.with(|shard| {
             shard.record(Stage::ReceiveToDispatch, began.saturating_sub(received_at));
@@ -100,11 +99,10 @@ impl Core {
         self.app().find(namespace, auth).cloned()
     }
 
-    fn call(self: &Rc<Self>, dispatch: Dispatch, bytes: &[u8]) {
+    fn call(self: &Rc<Self>, dispatch: Dispatch<'_>) {
         match dispatch {
             Dispatch::Connect { socket } => self.connect(&Socket::new(Rc::clone(self), socket)),
             Dispatch::Event { socket, text, name, args, ack, attachments } => {
-                let text = text.read(bytes);
                 let name = match &name {
                     Name::InText(range) => &text[range.clone()],
                     Name::Owned(name) => name,
@@ -120,12 +118,12 @@ impl Core {
             }
             Dispatch::EngineMessage { session, message } => {
                 let Some(handler) = &self.app().on_engine else { return };
-                let message = raw(&message, bytes);
+                let message = raw(&message);
                 handler(EngineMessage { core: self, session, message });
             }
             Dispatch::PlainMessage { conn, message } => {
                 let Some(handler) = &self.app().on_plain else { return };
-                let message = raw(&message, bytes);
+                let message = raw(&message);
                 handler(PlainMessage { core: self, conn, message });
             }
             Dispatch::AllowRequest { conn, handshake } => self.allow_request(conn, handshake),
@@ -226,9 +224,9 @@ impl Core {
     }
 }
 
-fn raw<'a>(message: &'a RawMessage, bytes: &'a [u8]) -> Result<&'a str, &'a [u8]> {
+fn raw<'a>(message: &'a RawMessage<'_>) -> Result<&'a str, &'a [u8]> {
     match message {
-        RawMessage::Text(text) => Ok(text.read(bytes)),
+        RawMessage::Text(text) => Ok(text),
         RawMessage::Binary(data) => Err(data),
     }
 }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 
 use super::conn::{Asking, Payload, Phase, PostBody, Reading, Role, Speaks, Then};
-use super::message::{Dispatch, Forwarded, Step, Text};
+use super::message::{Dispatch, Forwarded, Step};
 use super::route::Route;
 use super::{Ending, Handshake, LogEvent, Shard};
 use crate::base::Key;
 use crate::http::{self, Body, Head, Response};
 
 impl Shard {
-    pub(super) fn next_http(&mut self, key: Key, bytes: &mut [u8]) -> Step {
+    pub(super) fn next_http<'b>(&mut self, key: Key, bytes: &'b mut [u8]) -> Step<'b> {
         let mut consumed = 0;
         loop {
             let Some(conn) = self.conns.get_mut(key) else { return Step::Wait { consumed } };
@@ -20,11 +20,9 @@ impl Shard {
             let Speaks::Http(phase) = &mut conn.speaks else {
                 return match self.next_frames(key, &mut bytes[consumed..]) {
                     Step::Wait { consumed: more } => Step::Wait { consumed: consumed + more },
-                    // In-place text is a place in the bytes the host handed in.
-                    Step::Run { consumed: more, dispatch } => Step::Run {
-                        consumed: consumed + more,
-                        dispatch: shifted(dispatch, consumed),
-                    },
+                    Step::Run { consumed: more, dispatch } => {
+                        Step::Run { consumed: consumed + more, dispatch }
+                    }
                     other => other,
                 };
             };
@@ -73,7 +71,7 @@ impl Shard {
     }
 
     /// The connection moves to another core, once answers to earlier requests are out.
-    fn hand_over(&mut self, key: Key, consumed: usize, core: crate::base::CoreId) -> Step {
+    fn hand_over(&mut self, key: Key, consumed: usize, core: crate::base::CoreId) -> Step<'static> {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.moving = consumed > 0 || !conn.out.is_empty();
             if !conn.moving {
@@ -313,28 +311,6 @@ impl Shard {
 enum HeadOutcome {
     More,
     Took(usize),
-    Run(usize, Dispatch),
+    Run(usize, Dispatch<'static>),
     Handover(crate::base::CoreId),
-}
-
-/// The same dispatch for bytes that begin `by` earlier.
-fn shifted(dispatch: Dispatch, by: usize) -> Dispatch {
-    let shift = |text: Text| match text {
-        Text::InPlace(range) => Text::InPlace(range.start + by..range.end + by),
-        owned => owned,
-    };
-    match dispatch {
-        Dispatch::Event { socket, text, name, args, ack, attachments } => {
-            Dispatch::Event { socket, text: shift(text), name, args, ack, attachments }
-        }
-        Dispatch::EngineMessage { session, message: super::RawMessage::Text(text) } => {
-            let message = super::RawMessage::Text(shift(text));
-            Dispatch::EngineMessage { session, message }
-        }
-        Dispatch::PlainMessage { conn, message: super::RawMessage::Text(text) } => {
-            let message = super::RawMessage::Text(shift(text));
-            Dispatch::PlainMessage { conn, message }
-        }
-        other => other,
-    }
 }

@@ -1,6 +1,7 @@
 //! What cores say to each other, and what a shard asks of its host.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::ops::Range;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -233,15 +234,6 @@ pub struct Ask {
     pub timeout_ms: u64,
 }
 
-/// Where the text of a dispatch is: in the bytes the host handed in, or on its own.
-#[derive(Debug)]
-pub enum Text {
-    /// In the host's buffer, at this place.
-    InPlace(Range<usize>),
-    /// Apart: it came in fragments, by polling, or in another encoding.
-    Owned(String),
-}
-
 /// Where an event's name is.
 #[derive(Debug)]
 pub enum Name {
@@ -277,7 +269,7 @@ impl AckId {
 
 /// A handler to run. The shard is not on its stack: it is told the outcome by verbs.
 #[derive(Debug)]
-pub enum Dispatch {
+pub enum Dispatch<'b> {
     /// A client asks to join a namespace; answer with `accept` or `refuse`.
     Connect {
         /// The socket, which exists but has not joined.
@@ -287,8 +279,9 @@ pub enum Dispatch {
     Event {
         /// The socket.
         socket: Key,
-        /// The packet's text.
-        text: Text,
+        /// The packet's text: in the bytes the host handed in, or apart, where it came in
+        /// fragments, by polling, or in another encoding.
+        text: Cow<'b, str>,
         /// Its name.
         name: Name,
         /// Its arguments, raw, without the brackets: a place in the text.
@@ -303,14 +296,14 @@ pub enum Dispatch {
         /// The session.
         session: Key,
         /// The message; binary ones come apart.
-        message: RawMessage,
+        message: RawMessage<'b>,
     },
     /// A message of a plain WebSocket.
     PlainMessage {
         /// The connection.
         conn: Key,
         /// The message.
-        message: RawMessage,
+        message: RawMessage<'b>,
     },
     /// A handshake waits for the application's hook; answer with `allow`.
     AllowRequest {
@@ -323,9 +316,9 @@ pub enum Dispatch {
 
 /// A message without a packet inside.
 #[derive(Debug)]
-pub enum RawMessage {
+pub enum RawMessage<'b> {
     /// Text.
-    Text(Text),
+    Text(Cow<'b, str>),
     /// Binary.
     Binary(Vec<u8>),
 }
@@ -343,7 +336,7 @@ pub struct Forwarded {
 
 /// What the host must do next with a connection's bytes.
 #[derive(Debug)]
-pub enum Step {
+pub enum Step<'b> {
     /// Nothing more until bytes arrive; `consumed` may be dropped from the front.
     Wait {
         /// Bytes done with.
@@ -354,7 +347,7 @@ pub enum Step {
         /// Bytes done with, counted from the front, the dispatch's text included.
         consumed: usize,
         /// What to run.
-        dispatch: Dispatch,
+        dispatch: Dispatch<'b>,
     },
     /// Give the descriptor and all bytes to this core.
     Handover {

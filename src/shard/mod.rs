@@ -58,8 +58,7 @@ pub use handshake::Handshake;
 pub use mesh::{CoreMask, Interest};
 pub use message::{
     AckArgs, AckId, AckOutcome, Answered, Ask, Completion, Dispatch, Forwarded, GatherRef,
-    Gathered, Gone, MeshMsg, Name, Part, Quorum, RawMessage, SocketInfo, Step, Target, Terms, Text,
-    Verb,
+    Gathered, Gone, MeshMsg, Name, Part, Quorum, RawMessage, SocketInfo, Step, Target, Terms, Verb,
 };
 pub use settings::{Assets, Endpoint, Service, Settings};
 pub use socket::{Namer, SocketError};

@@ -67,7 +67,7 @@ impl Shard {
         }
     }
 
-    pub(super) fn answer_asking(&mut self, key: Key) -> Option<Dispatch> {
+    pub(super) fn answer_asking(&mut self, key: Key) -> Option<Dispatch<'static>> {
         let conn = self.conns.get_mut(key)?;
         let old = std::mem::replace(&mut conn.speaks, Speaks::Http(Phase::Head));
         let Speaks::Http(Phase::Asking(asking)) = old else { return None };
@@ -93,7 +93,7 @@ impl Shard {
         handshake: Arc<Handshake>,
         endpoint: u8,
         arrived_at: Micros,
-    ) -> Option<Dispatch> {
+    ) -> Option<Dispatch<'static>> {
         let query = EngineQuery::parse(head.query().unwrap_or_default());
         let revision = match revision_of(&query) {
             Some(Revision::V3) if !self.settings.eio3 => None,

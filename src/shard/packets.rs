@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use super::message::{AckArgs, AckId, Dispatch, Name, RawMessage, Text};
+use super::message::{AckArgs, AckId, Dispatch, Name, RawMessage};
 use super::session::{Parser, PartialPacket};
 use super::settings::Service;
 use super::socket::Seat;
@@ -15,14 +15,14 @@ use crate::telemetry::Stage;
 
 impl Shard {
     /// A text packet arrived.
-    pub(super) fn engine_text(&mut self, key: Key, text: Text, bytes: &[u8]) -> Option<Dispatch> {
+    pub(super) fn engine_text<'b>(&mut self, key: Key, text: Cow<'b, str>) -> Option<Dispatch<'b>> {
         let now = self.session_now(key)?;
         self.counters.packets_in += 1;
-        if text.first(bytes) == Some(EngineKind::Message.digit()) {
+        if text.as_bytes().first() == Some(&EngineKind::Message.digit()) {
             self.alive(key, now);
-            return self.message_text(key, text.without_first(), bytes);
+            return self.message_text(key, without_first(text));
         }
-        let packet = text.read(bytes);
+        let packet = &*text;
         if packet.starts_with('b') {
             return self.base64_text(key, packet);
         }
@@ -37,7 +37,7 @@ impl Shard {
     }
 
     /// Rule: a WebSocket text frame that starts with `b` carries a binary message in base64.
-    fn base64_text(&mut self, key: Key, packet: &str) -> Option<Dispatch> {
+    fn base64_text<'b>(&mut self, key: Key, packet: &str) -> Option<Dispatch<'b>> {
         match crate::engineio::next_v4(packet) {
             Ok((crate::engineio::Piece::Binary(data), None)) => self.engine_binary(key, data),
             _ => {
@@ -91,7 +91,7 @@ impl Shard {
     }
 
     /// A binary message arrived.
-    pub(super) fn engine_binary(&mut self, key: Key, data: Vec<u8>) -> Option<Dispatch> {
+    pub(super) fn engine_binary<'b>(&mut self, key: Key, data: Vec<u8>) -> Option<Dispatch<'b>> {
         let now = self.session_now(key)?;
         self.alive(key, now);
         let session = self.sessions.get_mut(key)?;
@@ -127,8 +127,7 @@ impl Shard {
         }
         let partial = *self.sessions.get_mut(key)?.partial.take()?;
         self.partial_bytes -= partial.bytes;
-        let text = Text::Owned(partial.text);
-        self.packet(key, text, &[], partial.attachments)
+        self.packet(key, Cow::Owned(partial.text), partial.attachments)
     }
 
     /// What had arrived of a packet with attachments is not wanted any more.
@@ -138,15 +137,15 @@ impl Shard {
         }
     }
 
-    fn msgpack_packet(&mut self, key: Key, data: &[u8]) -> Option<Dispatch> {
+    fn msgpack_packet<'b>(&mut self, key: Key, data: &[u8]) -> Option<Dispatch<'b>> {
         match socketio::decode_packet(data, MSGPACK_LIMITS) {
-            Ok(decoded) => self.packet(key, Text::Owned(decoded.text()), &[], decoded.attachments),
+            Ok(decoded) => self.packet(key, Cow::Owned(decoded.text()), decoded.attachments),
             Err(error) => self.unreadable(key, error),
         }
     }
 
     /// A text message arrived, its engine digit taken off.
-    fn message_text(&mut self, key: Key, text: Text, bytes: &[u8]) -> Option<Dispatch> {
+    fn message_text<'b>(&mut self, key: Key, text: Cow<'b, str>) -> Option<Dispatch<'b>> {
         let session = self.sessions.get_mut(key)?;
         let service = self.settings.endpoints[usize::from(session.endpoint)].service;
         if service != Service::SocketIo {
@@ -161,20 +160,19 @@ impl Shard {
         if session.partial.is_some() || session.parser == Parser::Msgpack {
             return self.violation(key, Ending::SocketPacket);
         }
-        self.packet(key, text, bytes, Vec::new())
+        self.packet(key, text, Vec::new())
     }
 
     /// A Socket.IO packet; binary ones are whole if their attachments came along.
-    fn packet(
+    fn packet<'b>(
         &mut self,
         key: Key,
-        text: Text,
-        bytes: &[u8],
+        text: Cow<'b, str>,
         attachments: Vec<Vec<u8>>,
-    ) -> Option<Dispatch> {
+    ) -> Option<Dispatch<'b>> {
         let msgpack = self.sessions.get(key)?.parser == Parser::Msgpack;
         let attachments_max = if msgpack { u32::MAX } else { self.settings.limits.attachments_max };
-        let source = text.read(bytes);
+        let source = &*text;
         let packet = match socketio::parse(source, attachments_max) {
             Ok(packet) => packet,
             Err(error) => return self.unreadable(key, error),
@@ -199,7 +197,12 @@ impl Shard {
     /// Keeps the text of a packet until its attachments are here.
     ///
     /// The payload is judged first: what is refused then must not be collected for.
-    fn begin_partial(&mut self, key: Key, packet: &Packet<'_>, source: &str) -> Option<Dispatch> {
+    fn begin_partial<'b>(
+        &mut self,
+        key: Key,
+        packet: &Packet<'_>,
+        source: &str,
+    ) -> Option<Dispatch<'b>> {
         if self.find_seat(key, packet.namespace).is_none() {
             return self.violation(key, Ending::NotJoined);
         }
@@ -226,7 +229,7 @@ impl Shard {
     }
 
     /// Rule: socket.io-protocol v5, "Connection to a namespace".
-    fn connect_packet(&mut self, key: Key, packet: &Packet<'_>) -> Option<Dispatch> {
+    fn connect_packet<'b>(&mut self, key: Key, packet: &Packet<'_>) -> Option<Dispatch<'b>> {
         if let Err(error) = self.json.connect(packet.data) {
             return self.unreadable(key, error);
         }
@@ -247,7 +250,12 @@ impl Shard {
     }
 
     /// Seats a session and lets the application decide; limits are answered here.
-    pub(super) fn ask_to_join(&mut self, key: Key, name: &str, auth: &str) -> Option<Dispatch> {
+    pub(super) fn ask_to_join<'b>(
+        &mut self,
+        key: Key,
+        name: &str,
+        auth: &str,
+    ) -> Option<Dispatch<'b>> {
         let limits = self.settings.limits;
         let seats = self.sessions.get(key)?.sockets.len();
         let known = self.namespaces.find(name).is_some();
@@ -262,7 +270,7 @@ impl Shard {
         Some(Dispatch::Connect { socket })
     }
 
-    fn disconnect_packet(&mut self, key: Key, namespace: &str) -> Option<Dispatch> {
+    fn disconnect_packet<'b>(&mut self, key: Key, namespace: &str) -> Option<Dispatch<'b>> {
         match self.find_seat(key, namespace) {
             Some((socket, Seat::Joined)) => {
                 self.unseat(socket, Ending::ClientLeft);
@@ -305,7 +313,7 @@ impl Shard {
         key: Key,
         packet: &Packet<'_>,
         attachments: Vec<Vec<u8>>,
-    ) -> Option<Dispatch> {
+    ) -> Option<Dispatch<'static>> {
         let Some((socket, Seat::Joined)) = self.find_seat(key, packet.namespace) else {
             return self.violation(key, Ending::NotJoined);
         };
@@ -329,13 +337,13 @@ impl Shard {
         })
     }
 
-    fn unreadable(&mut self, key: Key, _why: ParseError) -> Option<Dispatch> {
+    fn unreadable<'b>(&mut self, key: Key, _why: ParseError) -> Option<Dispatch<'b>> {
         self.counters.parse_errors += 1;
         self.violation(key, Ending::SocketPacket)
     }
 
     /// The peer broke a rule of Socket.IO: the whole connection closes.
-    fn violation(&mut self, key: Key, ending: Ending) -> Option<Dispatch> {
+    fn violation<'b>(&mut self, key: Key, ending: Ending) -> Option<Dispatch<'b>> {
         self.end_session(key, ending);
         None
     }
@@ -366,4 +374,15 @@ fn query_to_json(query: &str) -> String {
     let pairs: serde_json::Map<String, serde_json::Value> =
         query.iter().map(|(key, value)| (key.to_owned(), value.into())).collect();
     serde_json::Value::Object(pairs).to_string()
+}
+
+/// All but the first character, which is an ASCII one.
+fn without_first(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(&text[1..]),
+        Cow::Owned(mut text) => {
+            text.remove(0);
+            Cow::Owned(text)
+        }
+    }
 }

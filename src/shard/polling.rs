@@ -1,8 +1,10 @@
 //! Polls and posts of a polling session.
 
+use std::borrow::Cow;
+
 use super::conn::{Phase, PostBody, Speaks, Then};
 use super::emit::OCTETS;
-use super::message::{Dispatch, Text};
+use super::message::Dispatch;
 use super::session::Transport;
 use super::{Ending, Shard};
 use crate::base::Key;
@@ -85,7 +87,7 @@ impl Shard {
     }
 
     /// Gives out the next packet of a post; answers the post when there is none left.
-    pub(super) fn next_packet(&mut self, key: Key) -> Option<Dispatch> {
+    pub(super) fn next_packet<'b>(&mut self, key: Key) -> Option<Dispatch<'b>> {
         loop {
             let conn = self.conns.get_mut(key)?;
             let Speaks::Http(Phase::Payload(payload)) = &mut conn.speaks else { return None };
@@ -105,7 +107,7 @@ impl Shard {
             };
             payload.at += used;
             let dispatch = match piece {
-                Owned::Text(text) => self.engine_text(session_key, Text::Owned(text), &[]),
+                Owned::Text(text) => self.engine_text(session_key, Cow::Owned(text)),
                 Owned::Binary(data) => self.engine_binary(session_key, data),
             };
             if dispatch.is_some() {

@@ -1,26 +1,21 @@
 //! How a byte climbs: frames to messages, messages to packets, packets to handlers.
 
+use std::borrow::Cow;
+
 use super::conn::{Role, Speaks};
-use super::message::{Dispatch, RawMessage, Step, Text};
+use super::message::{Dispatch, RawMessage, Step};
 use super::{Ending, Shard};
 use crate::base::Key;
 use crate::engineio::Revision;
 use crate::ws::{self, WsError};
 
-/// A WebSocket message, taken out of the decoder so that nothing is borrowed.
-enum Message {
-    Text(Text),
-    Binary(Vec<u8>),
-    /// The frame was for the connection itself.
-    Control,
-}
-
 impl Shard {
     /// Looks at the next bytes of a connection, and stops where the host has something to do.
     ///
     /// The host calls it again with what was not consumed, until it says [`Step::Wait`]. Frames
-    /// are unmasked where they lie; a text message that came in one frame is not copied.
-    pub fn next(&mut self, key: Key, bytes: &mut [u8]) -> Step {
+    /// are unmasked where they lie; a text message that came in one frame is not copied, and its
+    /// characters are judged once.
+    pub fn next<'b>(&mut self, key: Key, bytes: &'b mut [u8]) -> Step<'b> {
         let Some(conn) = self.conns.get(key) else { return Step::Wait { consumed: bytes.len() } };
         if conn.closing {
             return Step::Wait { consumed: bytes.len() };
@@ -31,82 +26,78 @@ impl Shard {
         }
     }
 
-    pub(super) fn next_frames(&mut self, key: Key, bytes: &mut [u8]) -> Step {
-        let mut consumed = 0;
+    pub(super) fn next_frames<'b>(&mut self, key: Key, bytes: &'b mut [u8]) -> Step<'b> {
+        let (all, mut rest) = (bytes.len(), bytes);
         loop {
+            let consumed = all - rest.len();
             let Some(conn) = self.conns.get(key) else { return Step::Wait { consumed } };
             if conn.closing {
-                return Step::Wait { consumed: bytes.len() };
+                return Step::Wait { consumed: all };
             }
             if self.handlers_are_behind(key) {
                 return Step::Wait { consumed };
             }
-            let Some((taken, message)) = self.next_message(key, bytes, consumed) else {
+            let Some((event, after)) = self.next_event(key, rest) else {
                 let gone = self.conns.get(key).is_none_or(|conn| conn.closing);
-                return Step::Wait { consumed: if gone { bytes.len() } else { consumed } };
+                return Step::Wait { consumed: if gone { all } else { consumed } };
             };
-            consumed = taken;
-            let dispatch = match message {
-                Message::Control => None,
-                Message::Text(text) => self.take_text(key, text, bytes),
-                Message::Binary(data) => self.take_binary(key, data),
-            };
+            rest = after;
+            let dispatch = event.and_then(|event| self.take_event(key, event));
             if let Some(dispatch) = dispatch {
-                return Step::Run { consumed, dispatch };
+                return Step::Run { consumed: all - rest.len(), dispatch };
             }
         }
     }
 
-    /// The next frame: where it ends, and what it was. `None` if more bytes are needed or the
-    /// connection has just ended.
-    fn next_message(
+    /// The next frame, and what follows it. `None` if more bytes are needed or the connection has
+    /// just ended; a frame without an event is a part of a message.
+    fn next_event<'b>(
         &mut self,
         key: Key,
-        bytes: &mut [u8],
-        start: usize,
-    ) -> Option<(usize, Message)> {
+        bytes: &'b mut [u8],
+    ) -> Option<(Option<ws::Event<'b>>, &'b mut [u8])> {
         let limits = self.frame_limits(key);
         let conn = self.conns.get_mut(key)?;
         let Speaks::WebSocket { decoder, .. } = &mut conn.speaks else { return None };
-        let base = bytes.as_ptr() as usize;
-        let whole = bytes.len();
-        let inside = |at: usize| at.checked_sub(base).filter(|at| *at < whole);
-        let outcome = match decoder.next(&mut bytes[start..], &limits) {
-            Ok(ws::Step::Need { .. }) => return None,
-            Ok(ws::Step::Absorbed { consumed }) => {
-                return Some((start + consumed, Message::Control));
+        let taken = match decoder.look(bytes, &limits) {
+            Ok(Ok(ready)) => {
+                let (frame, rest) = bytes.split_at_mut(ready.len);
+                decoder.take(&ready, frame).map(|event| (event, rest))
             }
-            Ok(ws::Step::Event { consumed, event }) => (start + consumed, event),
+            Ok(Err(_needs)) => return None,
+            Err(error) => Err(error),
+        };
+        match taken {
+            Ok(taken) => Some(taken),
             Err(error) => {
                 self.conn_ends(key, ending_of(error));
-                return None;
+                None
             }
-        };
-        let (taken, event) = outcome;
-        let message = match event {
-            ws::Event::Text(text) => Message::Text(match inside(text.as_ptr() as usize) {
-                Some(at) => Text::InPlace(at..at + text.len()),
-                None => Text::Owned(text.to_owned()),
-            }),
-            ws::Event::Binary(data) => Message::Binary(data.to_vec()),
+        }
+    }
+
+    /// What a frame asks for. A connection that it ends is seen to be closing after this.
+    fn take_event<'b>(&mut self, key: Key, event: ws::Event<'b>) -> Option<Dispatch<'b>> {
+        match event {
+            ws::Event::Text(text) => return self.take_text(key, text),
+            ws::Event::Binary(data) => return self.take_binary(key, data.into_owned()),
             ws::Event::Ping(payload) => {
+                let conn = self.conns.get_mut(key)?;
                 ws::write_pong(&mut conn.out, payload);
                 // A client that pings and does not read is bounded like one that reads slowly.
                 if conn.out.len() > self.settings.limits.outbox_bytes_max {
                     self.conn_ends(key, Ending::SlowBytes);
-                    return None;
+                } else {
+                    self.mark_dirty(key);
                 }
-                self.mark_dirty(key);
-                Message::Control
             }
-            ws::Event::Pong => Message::Control,
+            ws::Event::Pong => {}
             ws::Event::Close(code) => {
-                conn.peer_code = code;
+                self.conns.get_mut(key)?.peer_code = code;
                 self.conn_ends(key, Ending::PeerClosed);
-                return None;
             }
-        };
-        Some((taken, message))
+        }
+        None
     }
 
     /// Whether a session has as many async handlers as it may: its next frame waits.
@@ -139,13 +130,13 @@ impl Shard {
         }
     }
 
-    fn take_text(&mut self, key: Key, text: Text, bytes: &[u8]) -> Option<Dispatch> {
+    fn take_text<'b>(&mut self, key: Key, text: Cow<'b, str>) -> Option<Dispatch<'b>> {
         let conn = self.conns.get(key)?;
         let Speaks::WebSocket { role, .. } = &conn.speaks else { return None };
         match *role {
-            Role::Session(session) => self.engine_text(session, text, bytes),
+            Role::Session(session) => self.engine_text(session, text),
             Role::Candidate(session) => {
-                self.probe(key, session, read(&text, bytes));
+                self.probe(key, session, &text);
                 None
             }
             Role::Plain { .. } => {
@@ -155,7 +146,7 @@ impl Shard {
         }
     }
 
-    fn take_binary(&mut self, key: Key, data: Vec<u8>) -> Option<Dispatch> {
+    fn take_binary<'b>(&mut self, key: Key, data: Vec<u8>) -> Option<Dispatch<'b>> {
         let conn = self.conns.get(key)?;
         let Speaks::WebSocket { role, .. } = &conn.speaks else { return None };
         match *role {
@@ -243,42 +234,6 @@ impl Shard {
 
 /// Fragments of a message on a plain WebSocket, whose limit is its own.
 const PLAIN_FRAGMENTS_MAX: u32 = 200_000;
-
-/// The characters of a text, wherever they are.
-pub(super) fn read<'a>(text: &'a Text, bytes: &'a [u8]) -> &'a str {
-    text.read(bytes)
-}
-
-impl Text {
-    /// The characters, given the bytes the host handed in.
-    #[must_use]
-    pub fn read<'a>(&'a self, bytes: &'a [u8]) -> &'a str {
-        match self {
-            Self::InPlace(range) => simdutf8::basic::from_utf8(&bytes[range.clone()])
-                .expect("the frame decoder has judged it"),
-            Self::Owned(text) => text,
-        }
-    }
-
-    /// The first byte, without judging the rest as characters again.
-    pub(super) fn first(&self, bytes: &[u8]) -> Option<u8> {
-        match self {
-            Self::InPlace(range) => bytes[range.clone()].first().copied(),
-            Self::Owned(text) => text.as_bytes().first().copied(),
-        }
-    }
-
-    /// All but the first character, which is an ASCII one.
-    pub(super) fn without_first(self) -> Self {
-        match self {
-            Self::InPlace(range) => Self::InPlace(range.start + 1..range.end),
-            Self::Owned(mut text) => {
-                text.remove(0);
-                Self::Owned(text)
-            }
-        }
-    }
-}
 
 fn ending_of(error: WsError) -> Ending {
     match error.close_code() {

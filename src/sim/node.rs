@@ -152,11 +152,14 @@ impl Node {
     fn feed(&self, key: Key, bytes: &mut [u8]) -> (Option<CoreId>, usize) {
         let mut used = 0;
         loop {
-            let step = self.core.with(|shard| shard.next(key, &mut bytes[used..]));
+            let step = {
+                let rest = &mut bytes[used..];
+                self.core.with(|shard| shard.next(key, rest))
+            };
             match step {
                 Step::Wait { consumed } => return (None, used + consumed),
                 Step::Run { consumed, dispatch } => {
-                    self.core.run(dispatch, &bytes[used..], self.clock.get());
+                    self.core.run(dispatch, self.clock.get());
                     used += consumed;
                 }
                 Step::Handover { core } => return (Some(core), used),

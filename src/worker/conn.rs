@@ -326,11 +326,14 @@ impl Worker {
         let received_at = self.core.with(|shard| shard.now());
         let mut used = 0;
         loop {
-            let step = self.core.with(|shard| shard.next(key, &mut bytes[used..]));
+            let step = {
+                let rest = &mut bytes[used..];
+                self.core.with(|shard| shard.next(key, rest))
+            };
             match step {
                 Step::Wait { consumed } => return (Next::Read, used + consumed),
                 Step::Run { consumed, dispatch } => {
-                    self.core.run(dispatch, &bytes[used..], received_at);
+                    self.core.run(dispatch, received_at);
                     used += consumed;
                 }
                 Step::Handover { core } => return (Next::Handover(core), used),

@@ -1,5 +1,7 @@
 //! Messages from frames.
 
+use std::borrow::Cow;
+
 use super::close::parse_close;
 use super::frame::{FrameHead, Kind, apply_mask};
 
@@ -66,12 +68,12 @@ impl WsError {
 }
 
 /// What a client said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// A message of text.
-    Text(&'a str),
-    /// A message of bytes.
-    Binary(&'a [u8]),
+    /// A message of text: where it lies, or put together from its parts.
+    Text(Cow<'a, str>),
+    /// A message of bytes, likewise.
+    Binary(Cow<'a, [u8]>),
     /// To be answered with a pong of this payload.
     Ping(&'a [u8]),
     /// Nobody asked, or somebody did; the payload does not matter to us.
@@ -81,7 +83,7 @@ pub enum Event<'a> {
 }
 
 /// How far a [`Decoder`] came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step<'a> {
     /// The bytes do not begin with a whole frame, and were not touched.
     Need {
@@ -98,9 +100,18 @@ pub enum Step<'a> {
     Event {
         /// Bytes to drop before asking again.
         consumed: usize,
-        /// What it was; it borrows from the bytes or from the decoder.
+        /// What it was.
         event: Event<'a>,
     },
+}
+
+/// A frame that is there from its first byte to its last.
+#[derive(Clone, Copy, Debug)]
+pub struct Ready {
+    head: FrameHead,
+    mask: [u8; 4],
+    /// Its bytes, with its header.
+    pub len: usize,
 }
 
 /// One connection's message in parts. Eight bytes while there is none.
@@ -112,8 +123,6 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Partial {
     text: bool,
-    /// Whether the last part is in: the message was handed out, and its memory is spent.
-    whole: bool,
     fragments: u32,
     bytes: Vec<u8>,
     /// How much of `bytes` is known to be UTF-8; the rest is the start of one character.
@@ -129,49 +138,61 @@ impl Decoder {
     ///
     /// # Errors
     /// The first rule that the frame breaks, from its header alone where that suffices.
-    pub fn next<'a>(
-        &'a mut self,
-        bytes: &'a mut [u8],
-        limits: &Limits,
-    ) -> Result<Step<'a>, WsError> {
-        self.release();
+    pub fn next<'a>(&mut self, bytes: &'a mut [u8], limits: &Limits) -> Result<Step<'a>, WsError> {
+        let ready = match self.look(bytes, limits)? {
+            Ok(ready) => ready,
+            Err(need) => return Ok(Step::Need { need }),
+        };
+        let consumed = ready.len;
+        Ok(match self.take(&ready, &mut bytes[..consumed])? {
+            Some(event) => Step::Event { consumed, event },
+            None => Step::Absorbed { consumed },
+        })
+    }
+
+    /// The first half of [`Self::next`], for whoever wants to part the frame from what follows
+    /// it: the frame at the front of `bytes`, or how many bytes it takes to know more.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn look(&self, bytes: &[u8], limits: &Limits) -> Result<Result<Ready, usize>, WsError> {
         let Some(head) = FrameHead::parse(bytes)? else {
-            return Ok(Step::Need { need: FrameHead::len_expected(bytes) });
+            return Ok(Err(FrameHead::len_expected(bytes)));
         };
         // Rule: RFC 6455 section 5.1: "the server MUST close the connection upon receiving a
         // frame that is not masked".
         let mask = head.mask.ok_or(WsError::Mask)?;
         let payload_len = self.check(&head, limits)?;
-        let consumed = head.header_len.saturating_add(payload_len);
-        let Some(payload) = bytes.get_mut(head.header_len..consumed) else {
-            return Ok(Step::Need { need: consumed });
-        };
-        apply_mask(payload, mask);
-        let event = match head.kind {
-            Kind::Text if head.fin => Event::Text(text(payload)?),
-            Kind::Binary if head.fin => Event::Binary(payload),
+        let len = head.header_len.saturating_add(payload_len);
+        Ok(if bytes.len() < len { Err(len) } else { Ok(Ready { head, mask, len }) })
+    }
+
+    /// The second half: takes that very frame. `None` is a part of a message that was kept.
+    ///
+    /// # Errors
+    /// As [`Self::next`].
+    pub fn take<'a>(
+        &mut self,
+        ready: &Ready,
+        frame: &'a mut [u8],
+    ) -> Result<Option<Event<'a>>, WsError> {
+        let head = &ready.head;
+        let payload = &mut frame[head.header_len..];
+        apply_mask(payload, ready.mask);
+        Ok(Some(match head.kind {
+            Kind::Text if head.fin => Event::Text(Cow::Borrowed(text(payload)?)),
+            Kind::Binary if head.fin => Event::Binary(Cow::Borrowed(payload)),
             Kind::Ping => Event::Ping(payload),
             Kind::Pong => Event::Pong,
             Kind::Close => Event::Close(parse_close(payload)?),
-            Kind::Text | Kind::Binary | Kind::Continuation => {
-                return self.absorb(&head, payload, consumed);
-            }
-        };
-        Ok(Step::Event { consumed, event })
+            Kind::Text | Kind::Binary | Kind::Continuation => return self.absorb(head, payload),
+        }))
     }
 
     /// Bytes of memory held for a message in parts.
     #[must_use]
     pub fn partial_bytes(&self) -> usize {
         self.partial.as_ref().map_or(0, |partial| partial.bytes.capacity())
-    }
-
-    /// Gives back the memory of a message in parts that has been handed out. [`Self::next`] does
-    /// so too: this is for whoever has nothing more to read.
-    pub fn release(&mut self) {
-        if self.partial.as_ref().is_some_and(|partial| partial.whole) {
-            self.partial = None;
-        }
     }
 
     /// The rules a header can break because of what came before it, and the limits.
@@ -197,16 +218,14 @@ impl Decoder {
         Ok(payload_len)
     }
 
-    fn absorb(
+    fn absorb<'a>(
         &mut self,
         head: &FrameHead,
         payload: &[u8],
-        consumed: usize,
-    ) -> Result<Step<'_>, WsError> {
+    ) -> Result<Option<Event<'a>>, WsError> {
         let partial = self.partial.get_or_insert_with(|| {
             Box::new(Partial {
                 text: head.kind == Kind::Text,
-                whole: false,
                 fragments: 0,
                 bytes: Vec::new(),
                 utf8_checked: 0,
@@ -217,13 +236,13 @@ impl Decoder {
         if partial.text {
             partial.check_utf8()?;
         }
-        if !head.fin {
-            return Ok(Step::Absorbed { consumed });
-        }
-        partial.whole = true;
-        let bytes = partial.bytes.as_slice();
-        let event = if partial.text { Event::Text(text(bytes)?) } else { Event::Binary(bytes) };
-        Ok(Step::Event { consumed, event })
+        let Some(whole) = self.partial.take_if(|_| head.fin) else { return Ok(None) };
+        Ok(Some(if whole.text {
+            let text = String::from_utf8(whole.bytes).map_err(|_| WsError::Utf8)?;
+            Event::Text(Cow::Owned(text))
+        } else {
+            Event::Binary(Cow::Owned(whole.bytes))
+        }))
     }
 }
 

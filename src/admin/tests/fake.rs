@@ -221,7 +221,7 @@ impl World {
                     break;
                 }
                 Step::Run { consumed, dispatch } => {
-                    core.run(dispatch, &bytes, core.now_us());
+                    core.run(dispatch, core.now_us());
                     bytes.drain(..consumed);
                 }
                 other => panic!("{other:?}"),

@@ -164,7 +164,7 @@ impl Cluster {
                     return;
                 }
                 Step::Run { consumed, dispatch } => {
-                    core.run(dispatch, &bytes, self.clock.get());
+                    core.run(dispatch, self.clock.get());
                     bytes.drain(..consumed);
                 }
                 Step::Handover { .. } | Step::Forward { .. } => panic!("nothing leads elsewhere"),
