@@ -225,6 +225,9 @@ pub enum Verdict {
         /// Whether the same may succeed later.
         retryable: bool,
     },
+    /// Nobody could be asked, and the configuration says that it may then come in as whoever it
+    /// says it is.
+    Abstain,
 }
 
 /// Who was let in, and what comes with it.
