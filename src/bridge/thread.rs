@@ -71,6 +71,15 @@ impl Common {
         let _gone = standing.wait_for(|standing| *standing == Standing::Closing).await;
     }
 
+    /// The next thing that workers hand over; nothing more once they are gone, whoever still holds
+    /// their end of the queue.
+    pub(super) async fn next<T>(&self, queue: &mut mpsc::Receiver<T>) -> Option<T> {
+        tokio::select! {
+            taken = queue.recv() => taken,
+            () = self.closing() => None,
+        }
+    }
+
     /// Tells a core what became of an event; a core that is behind is tried again.
     pub(super) async fn settle(&self, ticket: Ticket, outcome: Outcome) {
         let errand = move |outcome: Outcome| {
@@ -147,7 +156,7 @@ async fn answer_admissions(
     let mut asking = JoinSet::new();
     loop {
         tokio::select! {
-            request = requests.recv() => match (request, &hooks) {
+            request = common.next(&mut requests) => match (request, &hooks) {
                 (Some(request), Some(hooks)) if hooks.judges(&request.namespace) => {
                     drop(asking.spawn(hooks.clone().admit(request)));
                 }
@@ -155,20 +164,19 @@ async fn answer_admissions(
                 (None, _) => return,
             },
             Some(_) = asking.join_next() => {}
-            () = common.closing() => return,
         }
     }
 }
 
 /// Nobody is configured to take these; the checks of the configuration keep it from happening.
 async fn without_broker(common: Common, mut events: mpsc::Receiver<RoutedEvent>) {
-    while let Some(event) = events.recv().await {
+    while let Some(event) = common.next(&mut events).await {
         common.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable)).await;
     }
 }
 
 async fn without_hooks(common: Common, mut events: mpsc::Receiver<RoutedEvent>) {
-    while let Some(event) = events.recv().await {
+    while let Some(event) = common.next(&mut events).await {
         common.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable)).await;
     }
 }

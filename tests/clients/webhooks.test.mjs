@@ -89,6 +89,7 @@ class Receiver {
     const body = JSON.parse(raw);
     const call = { id: request.headers["webhook-id"], headers: request.headers, body };
     this.calls.push(call);
+    this.#look();
     const answer = await this.answer(call);
     if (answer !== null) {
       const { status = 200, json, text, headers = {} } = answer;
@@ -96,6 +97,10 @@ class Receiver {
       response.writeHead(status, headers);
       response.end(json === undefined ? text : JSON.stringify(json));
     }
+    this.#look();
+  }
+
+  #look() {
     this.#heard = this.#heard.filter((look) => !look());
   }
 }
@@ -472,11 +477,12 @@ retries = 100`)}`);
       assert.deepEqual(words.map((all) => all.filter(Boolean).join(" ")), expected);
       assert.deepEqual(facts.map((fact) => fact.seq), expected.map((_, at) => at + 1));
     }
-    const tries = Map.groupBy(told.calls, (call) => call.id);
-    assert.ok([...tries.values()].some((all) => all.length > 1), "something was told again");
-    for (const [, all] of tries) {
-      for (const call of all) assert.deepEqual(call.body, all[0].body, "the same, word for word");
+    const first = new Map();
+    for (const { id, body } of told.calls) {
+      assert.deepEqual(body, first.get(id) ?? body, "the same under one id, word for word");
+      first.set(id, body);
     }
+    assert.ok(first.size < told.calls.length, "something was told again");
     assert.ok(told.calls.every((call) => call.body.events.length <= 7));
     assert.ok(told.calls.some((call) => call.body.events.length > 1), "in batches");
     assert.equal((await health(server, "told")).waiting, 0);
