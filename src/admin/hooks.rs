@@ -8,10 +8,10 @@ use serde_json::Value;
 use super::answer::{Failure, Reply};
 use super::route::Call;
 use super::state::Admin;
-use super::verbs::{check_name, read};
+use super::verbs::check_name;
 use crate::command::{HookHealth, ReplayView, WEBHOOKS};
-use crate::gateway::Payload;
 use crate::gateway::verbs::PAGE_MAX;
+use crate::gateway::{Payload, VerbError, validate};
 use crate::telemetry::{Exposition, Kind};
 
 /// Entries of a page, if the caller does not say.
@@ -46,9 +46,19 @@ struct Replay {
     id: Option<String>,
 }
 
+fn read(body: &[u8]) -> Result<Replay, Failure> {
+    let value: Value = serde_json::from_slice(body).map_err(|e| Failure::invalid_json(&e))?;
+    match validate(Payload::ReplayDeadLetters, &value) {
+        errors if errors.is_empty() => {}
+        errors => return Err(VerbError::Invalid(errors).into()),
+    }
+    // Only a member that stands there twice is left.
+    serde_json::from_slice(body).map_err(|_| Failure::invalid("payload", "is ambiguous"))
+}
+
 /// `POST /api/v1/hooks/dead-letters/replay`.
 pub(super) async fn replay(admin: Arc<Admin>, call: Call) -> Result<Reply, Failure> {
-    let Replay { hook, id } = read(Payload::ReplayDeadLetters, &call.body)?;
+    let Replay { hook, id } = read(&call.body)?;
     let view = match &admin.settings.hooks {
         Some(hooks) => hooks.replay(hook.as_deref(), id.as_deref()),
         None => ReplayView { replayed: 0, kept: 0 },

@@ -377,7 +377,7 @@ pub(super) static ROUTES: &[Route] = &[
         summary: "Calls of webhooks that were given up, the oldest first",
         access: Access::Needs(Scope::Admin),
         place: Place::Gateway,
-        query: &[LIMIT, CURSOR, Param { name: "hook", help: "Only this hook's." }],
+        query: Params::Listed(&[LIMIT, CURSOR, Param { name: "hook", help: "Only this hook's." }]),
         ..get(
             "/api/v1/hooks/dead-letters",
             "deadLetters",
@@ -387,13 +387,15 @@ pub(super) static ROUTES: &[Route] = &[
     },
     Route {
         summary: "Sends dead letters again: one by its id, those of one hook, or all",
-        ..post(
+        method: Method::Post,
+        access: Access::Needs(Scope::Admin),
+        place: Place::Gateway,
+        body: Some(Payload::ReplayDeadLetters),
+        ..get(
             "/api/v1/hooks/dead-letters/replay",
             "replayDeadLetters",
-            Scope::Admin,
             |a, c| Box::pin(hooks::replay(a, c)),
-            Payload::ReplayDeadLetters,
-            of::<ReplayView>,
+            Answers::Data(of::<ReplayView>),
         )
     },
     Route {

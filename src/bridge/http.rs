@@ -138,3 +138,78 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     }
     error.to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::net::TcpListener;
+
+    use super::*;
+
+    /// Answers every connection so, or keeps it waiting. Ends with the test's process.
+    fn serve(answer: &'static str) -> Uri {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut waiting = Vec::new();
+            for mut stream in listener.incoming().map_while(Result::ok) {
+                let _read = stream.read(&mut [0; 4_096]);
+                let _written = stream.write_all(answer.as_bytes());
+                if answer.is_empty() {
+                    waiting.push(stream);
+                }
+            }
+        });
+        format!("http://{address}/").parse().unwrap()
+    }
+
+    async fn get(url: Uri) -> Result<HttpAnswer, HttpError> {
+        let call = HttpCall {
+            method: Method::GET,
+            url,
+            headers: HeaderMap::new(),
+            body: Bytes::new(),
+            timeout: Duration::from_millis(300),
+            answer_bytes_max: 4,
+        };
+        Http::new().call(call).await
+    }
+
+    #[tokio::test]
+    async fn an_answer_comes_back_whatever_its_status() {
+        let url = serve("HTTP/1.1 500 No\r\nContent-Length: 4\r\nX-A: b\r\n\r\nfour");
+        let answer = get(url).await.unwrap();
+        assert_eq!((answer.status.as_u16(), &*answer.body), (500, &b"four"[..]));
+        assert_eq!(answer.headers["x-a"], "b");
+    }
+
+    #[tokio::test]
+    async fn no_redirect_is_followed() {
+        let elsewhere = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let text = format!("HTTP/1.1 307 Go\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n");
+        let answer = get(serve(text.leak())).await.unwrap();
+        assert_eq!(answer.status, StatusCode::TEMPORARY_REDIRECT);
+    }
+
+    #[tokio::test]
+    async fn what_goes_wrong_is_told_apart() {
+        let long = serve("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nfives");
+        assert_eq!(get(long).await.unwrap_err(), HttpError::TooLarge);
+        assert_eq!(get(serve("")).await.unwrap_err(), HttpError::TimedOut);
+        let broken = get(serve("SSH-2.0-x\r\n\r\n")).await.unwrap_err();
+        assert!(matches!(broken, HttpError::Broken(_)), "{broken:?}");
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for url in [format!("http://{free}/"), String::from("http://no-such-host.invalid/")] {
+            let refused = get(url.parse().unwrap()).await.unwrap_err();
+            assert!(matches!(refused, HttpError::Unreachable(_)), "{refused:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_server_that_speaks_no_tls_is_not_reached() {
+        let url = serve("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+        let url = url.to_string().replace("http:", "https:").parse().unwrap();
+        let refused = get(url).await.unwrap_err();
+        assert!(matches!(refused, HttpError::Unreachable(_)), "{refused:?}");
+    }
+}

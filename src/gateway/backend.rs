@@ -45,6 +45,14 @@ pub struct Ticket {
     key: Key,
 }
 
+#[cfg(test)]
+impl Ticket {
+    /// A ticket of nobody's.
+    pub(crate) const fn for_test(core: CoreId, key: Key) -> Self {
+        Self { core, key }
+    }
+}
+
 /// Nobody can be asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;

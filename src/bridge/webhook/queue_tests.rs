@@ -91,7 +91,7 @@ fn a_batch_has_a_bound_in_bytes_but_one_item_always_fits() {
 #[test]
 fn whatever_happens_lanes_keep_their_order() {
     for seed in 0..200 {
-        let mut rng = Rng::new(seed);
+        let mut rng = Rng::new(seed, 1);
         let mut queue = queue(Bounds { batches_max: 3, batch_wait_ms: 5, ..BOUNDS });
         let (mut now_ms, mut sent, mut moving) = (0, [0_u32; 5], Vec::new());
         let mut heard: Vec<Vec<u32>> = vec![Vec::new(); 5];
