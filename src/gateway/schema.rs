@@ -176,7 +176,7 @@ impl Payload {
             Self::UsersQuery => commands::USERS_QUERY,
             Self::RoomList => commands::ROOM_LIST,
             Self::SocketList => commands::SOCKET_LIST,
-            Self::ReplayDeadLetters => REPLAY_DEAD_LETTERS,
+            Self::ReplayDeadLetters => commands::REPLAY_DEAD_LETTERS,
         }
     }
 
@@ -238,7 +238,6 @@ const CREATE_ROOM: &[Member] = &[needs("roomId", Want::Room), needs("name", Want
 const MEMBERSHIP: &[Member] = &[needs("userId", Want::Name), needs("roomId", Want::Room)];
 const SEND_TO_ROOM: &[Member] =
     &[needs("roomId", Want::Name), needs("event", Want::Event), may("data", Want::Any)];
-const REPLAY_DEAD_LETTERS: &[Member] = &[may("hook", Want::Name), may("id", Want::Name)];
 
 /// What is wrong with a member.
 #[derive(Clone, Copy, Debug, PartialEq)]

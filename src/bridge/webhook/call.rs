@@ -36,7 +36,9 @@ pub(super) enum Fault {
     Later { status: u16, retry_after_ms: Option<u64> },
     /// No answer came in time; nobody knows what the server did.
     TimedOut,
-    /// The server failed, or answered something else.
+    /// It answered with a status that is no success.
+    Status(u16),
+    /// The answer broke off, or was too long.
     Failed(String),
 }
 
@@ -68,7 +70,7 @@ impl std::fmt::Display for Fault {
             Self::Skipped { .. } => out.write_str("the breaker is open"),
             Self::Crowded => out.write_str("too many calls wait"),
             Self::NotSent(why) => write!(out, "it cannot be reached: {why}"),
-            Self::Later { status, .. } => write!(out, "status {status}"),
+            Self::Later { status, .. } | Self::Status(status) => write!(out, "status {status}"),
             Self::TimedOut => out.write_str("no answer in time"),
             Self::Failed(why) => out.write_str(why),
         }
@@ -118,11 +120,8 @@ impl Caller {
     fn report(&self, line: &Line, pass: &Pass, outcome: &Result<HttpAnswer, Fault>) {
         let now_ms = self.now_ms();
         let changed = match outcome {
-            Ok(_) => line.breaker().report(pass, true, now_ms),
-            // A server that says no, or not now, is there.
-            Err(Fault::Failed(why)) if why.starts_with("status 4") => {
-                line.breaker().report(pass, true, now_ms)
-            }
+            // A server that says no is there.
+            Ok(_) | Err(Fault::Status(400..=499)) => line.breaker().report(pass, true, now_ms),
             Err(Fault::Later { status: 429, .. }) => {
                 line.breaker().forget(pass);
                 None
@@ -225,7 +224,7 @@ fn judge(outcome: Result<HttpAnswer, HttpError>) -> Result<HttpAnswer, Fault> {
             status: status.as_u16(),
             retry_after_ms: answer.headers.get(RETRY_AFTER).and_then(seconds).map(|s| s * 1_000),
         }),
-        _ => Err(Fault::Failed(format!("status {}", status.as_u16()))),
+        _ => Err(Fault::Status(status.as_u16())),
     }
 }
 
@@ -256,9 +255,9 @@ mod tests {
             (answer(503, Some(" 2 ")), later(503, Some(2_000)), true),
             (answer(503, Some("99999")), later(503, Some(300_000)), true),
             (answer(503, Some("Fri, 31 Dec 1999 23:59:59 GMT")), later(503, None), true),
-            (answer(500, Some("2")), Fault::Failed("status 500".into()), false),
-            (answer(302, None), Fault::Failed("status 302".into()), false),
-            (answer(404, None), Fault::Failed("status 404".into()), false),
+            (answer(500, Some("2")), Fault::Status(500), false),
+            (answer(302, None), Fault::Status(302), false),
+            (answer(404, None), Fault::Status(404), false),
             (Err(HttpError::Unreachable("x".into())), Fault::NotSent("x".into()), true),
             (Err(HttpError::TimedOut), Fault::TimedOut, false),
             (Err(HttpError::TooLarge), Fault::Failed("answered too much".into()), false),

@@ -202,7 +202,7 @@ fn failure(fault: &Fault) -> RouteFailure {
             RouteFailure::HookUnavailable { retry_after_ms: fault.client_retry_ms() }
         }
         Fault::TimedOut => RouteFailure::Timeout,
-        Fault::Failed(_) => RouteFailure::HookFailed,
+        Fault::Status(_) | Fault::Failed(_) => RouteFailure::HookFailed,
     }
 }
 
