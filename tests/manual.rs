@@ -86,7 +86,8 @@ fn metrics() -> String {
     page.push_str(
         "\nThe admin core adds `process_resident_memory_bytes`, `process_cpu_seconds_total`,\n\
          `corewire_up`, `corewire_uptime_seconds`, `corewire_core_healthy`, and for the gateway\n\
-         `corewire_gateway_rooms` and `corewire_gateway_users`.\n",
+         `corewire_gateway_rooms` and `corewire_gateway_users`; for webhooks, one series a `hook`,\n\
+         `corewire_hook_open` and `corewire_hook_queue`.\n",
     );
     page
 }

@@ -10,6 +10,7 @@ use super::process;
 use super::route::Call;
 use super::state::{Admin, Book, Phase, label};
 use crate::base::rfc3339;
+use crate::command::HookHealth;
 use crate::config::Scope;
 
 /// How the server is.
@@ -55,6 +56,9 @@ pub(super) struct Health {
     /// Every worker.
     #[schema(required = false)]
     workers: Vec<Worker>,
+    /// Every webhook.
+    #[schema(required = false)]
+    hooks: Vec<HookHealth>,
 }
 
 /// One worker, as it last told.
@@ -141,6 +145,7 @@ pub(super) async fn health(admin: Arc<Admin>, call: Call) -> Result<Reply, Failu
             active_connections: book.totals.counters_total().sessions,
             last_heartbeat: (book.heard_unix_ms > 0).then(|| rfc3339(book.heard_unix_ms)),
             workers: workers(&book),
+            hooks: admin.settings.hooks.as_ref().map_or_else(Vec::new, |hooks| hooks.health()),
         }
     };
     tell(status, &health)

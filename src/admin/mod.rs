@@ -24,6 +24,7 @@ mod answer;
 mod call;
 mod collect;
 mod health;
+mod hooks;
 mod openapi;
 mod pages;
 mod process;

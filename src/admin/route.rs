@@ -13,11 +13,15 @@ use utoipa::openapi::{Ref, RefOr};
 use super::access::Access;
 use super::answer::{Failure, Reply};
 use super::health::{self, Health, Pulse};
+use super::hooks;
 use super::pages;
 use super::state::Admin;
 use super::stats::{self, Latency, Stats};
 use super::verbs;
-use crate::command::{AskedView, BatchView, ChangedView, DisconnectedView, EmittedView, Verb};
+use crate::command::{
+    AskedView, BatchView, ChangedView, DeadLetterView, DisconnectedView, EmittedView, ReplayView,
+    Verb,
+};
 use crate::config::Scope;
 use crate::gateway::verbs::ASK_TIMEOUT_MAX_MS;
 use crate::gateway::{
@@ -369,6 +373,31 @@ pub(super) static ROUTES: &[Route] = &[
         |a, c| Box::pin(verbs::command(a, c, Verb::Sockets)),
         Answers::Page(of::<SocketView>),
     ),
+    Route {
+        summary: "Calls of webhooks that were given up, the oldest first",
+        access: Access::Needs(Scope::Admin),
+        place: Place::Gateway,
+        query: Params::Listed(&[LIMIT, CURSOR, Param { name: "hook", help: "Only this hook's." }]),
+        ..get(
+            "/api/v1/hooks/dead-letters",
+            "deadLetters",
+            |a, c| Box::pin(hooks::dead_letters(a, c)),
+            Answers::Page(of::<DeadLetterView>),
+        )
+    },
+    Route {
+        summary: "Sends dead letters again: one by its id, those of one hook, or all",
+        method: Method::Post,
+        access: Access::Needs(Scope::Admin),
+        place: Place::Gateway,
+        body: Some(Payload::ReplayDeadLetters),
+        ..get(
+            "/api/v1/hooks/dead-letters/replay",
+            "replayDeadLetters",
+            |a, c| Box::pin(hooks::replay(a, c)),
+            Answers::Data(of::<ReplayView>),
+        )
+    },
     Route {
         place: Place::AdminListener,
         summary: "Everything that is counted, as Prometheus text",

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::process::{self, CpuMeter};
 use crate::base::CoreId;
-use crate::command::{Desk, Workers};
+use crate::command::{Desk, HookDesk, Workers};
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
 use crate::telemetry::{Counters, Histograms, Stage, Totals};
@@ -41,6 +41,8 @@ pub struct AdminSettings {
     pub epoch: Instant,
     /// The version that metrics and document name.
     pub version: &'static str,
+    /// The webhooks, if there are any to ask about.
+    pub hooks: Option<Arc<dyn HookDesk>>,
 }
 
 impl AdminSettings {
@@ -56,6 +58,7 @@ impl AdminSettings {
             request_timeout: Duration::from_millis(options.request_timeout_ms),
             epoch,
             version: env!("CARGO_PKG_VERSION"),
+            hooks: None,
         }
     }
 }

@@ -166,6 +166,9 @@ pub(super) async fn metrics(admin: Arc<Admin>, _call: Call) -> Result<Reply, Fai
         let healthy = u8::from(known.is_healthy());
         out.sample("corewire_core_healthy", &[("core", &core)], healthy);
     }
+    if let Some(hooks) = &admin.settings.hooks {
+        super::hooks::measure(&mut out, &hooks.health());
+    }
     let body = out.finish().into();
     Ok(Reply::Text { status: 200, media_type: telemetry::CONTENT_TYPE, body })
 }

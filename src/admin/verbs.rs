@@ -42,7 +42,7 @@ fn from_query(call: &Call, payload: Payload) -> Vec<u8> {
     serde_json::to_vec(&body).unwrap_or_default()
 }
 
-fn check_name(member: &str, name: &str) -> Result<(), Failure> {
+pub(super) fn check_name(member: &str, name: &str) -> Result<(), Failure> {
     let fault = if !(1..=NAME_BYTES_MAX).contains(&name.len()) {
         Fault::Length(NAME_BYTES_MAX)
     } else if name.chars().any(char::is_control) {

@@ -17,11 +17,15 @@
 //!
 //! Read first: `switchboard.rs` (how things get here), then `thread.rs`.
 
+mod binary;
+mod http;
 mod switchboard;
 mod thread;
+mod webhook;
 
 pub use switchboard::{Inlets, Switchboard, switchboard};
 pub use thread::{BridgeStart, BridgeThread, Standing, start};
+pub use webhook::Hooks;
 
 use std::sync::Arc;
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::http::Http;
+use super::webhook::{self, Caller, Hooks};
 use super::{Inlets, Logger};
 use crate::command::Workers;
 use crate::config::{Options, Tables};
@@ -24,6 +26,8 @@ pub struct BridgeStart {
     pub options: Options,
     /// What only the file says.
     pub tables: Tables,
+    /// Its webhooks.
+    pub hooks: Arc<Hooks>,
     /// The log.
     pub log: Logger,
 }
@@ -60,6 +64,22 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// Waits until the workers are gone.
+    pub(super) async fn closing(&self) {
+        let mut standing = self.standing.clone();
+        // A sender that is gone means the same.
+        let _gone = standing.wait_for(|standing| *standing == Standing::Closing).await;
+    }
+
+    /// The next thing that workers hand over; nothing more once they are gone, whoever still holds
+    /// their end of the queue.
+    pub(super) async fn next<T>(&self, queue: &mut mpsc::Receiver<T>) -> Option<T> {
+        tokio::select! {
+            taken = queue.recv() => taken,
+            () = self.closing() => None,
+        }
+    }
+
     /// Tells a core what became of an event; a core that is behind is tried again.
     pub(super) async fn settle(&self, ticket: Ticket, outcome: Outcome) {
         let errand = move |outcome: Outcome| {
@@ -95,7 +115,7 @@ const AGAIN: Duration = Duration::from_millis(2);
 pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     let (standing, heard) = watch::channel(Standing::Open);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let BridgeStart { inlets, workers, options, tables, log } = start;
+    let BridgeStart { inlets, workers, options, tables, hooks, log } = start;
     let common = Common {
         workers,
         options: Arc::new(options),
@@ -105,43 +125,70 @@ pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     };
     let thread = std::thread::Builder::new()
         .name(String::from("bridge"))
-        .spawn(move || runtime.block_on(live(common, inlets)))?;
+        .spawn(move || runtime.block_on(live(common, inlets, hooks)))?;
     Ok(BridgeThread { standing, thread })
 }
 
 /// Runs every bridge that is configured, until all have ended.
-async fn live(common: Common, inlets: Inlets) {
-    let Inlets { broker, hooks, admissions, broker_facts, hook_facts } = inlets;
-    drop((broker_facts, hook_facts));
+async fn live(common: Common, inlets: Inlets, hooks: Arc<Hooks>) {
+    let Inlets { broker, hooks: hook_events, admissions, broker_facts, hook_facts } = inlets;
+    drop(broker_facts);
     let mut bridges = JoinSet::new();
     bridges.spawn(without_broker(common.clone(), broker));
-    bridges.spawn(without_hooks(common.clone(), hooks));
-    bridges.spawn(without_provider(common, admissions));
+    if common.tables.hooks.is_empty() {
+        bridges.spawn(without_hooks(common.clone(), hook_events));
+        bridges.spawn(answer_admissions(common, None, admissions));
+    } else {
+        let caller = Caller::new(common.clone(), hooks, Http::new());
+        bridges.spawn(webhook::run(caller.clone(), hook_events, hook_facts));
+        bridges.spawn(answer_admissions(common, Some(caller), admissions));
+    }
     while bridges.join_next().await.is_some() {}
+}
+
+/// Asks whoever is configured whether clients may come in.
+async fn answer_admissions(
+    common: Common,
+    hooks: Option<Caller>,
+    mut requests: mpsc::Receiver<AdmissionRequest>,
+) {
+    // Bounded by whoever is asked; clients that still wait end with the workers.
+    let mut asking = JoinSet::new();
+    loop {
+        tokio::select! {
+            request = common.next(&mut requests) => match (request, &hooks) {
+                (Some(request), Some(hooks)) if hooks.judges(&request.namespace) => {
+                    drop(asking.spawn(hooks.clone().admit(request)));
+                }
+                (Some(request), _) => nobody_to_ask(&common, request).await,
+                (None, _) => return,
+            },
+            Some(_) = asking.join_next() => {}
+        }
+    }
 }
 
 /// Nobody is configured to take these; the checks of the configuration keep it from happening.
 async fn without_broker(common: Common, mut events: mpsc::Receiver<RoutedEvent>) {
-    while let Some(event) = events.recv().await {
+    while let Some(event) = common.next(&mut events).await {
         common.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable)).await;
     }
 }
 
 async fn without_hooks(common: Common, mut events: mpsc::Receiver<RoutedEvent>) {
-    while let Some(event) = events.recv().await {
+    while let Some(event) = common.next(&mut events).await {
         common.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable)).await;
     }
 }
 
-async fn without_provider(common: Common, mut requests: mpsc::Receiver<AdmissionRequest>) {
-    while let Some(request) = requests.recv().await {
-        let verdict = Verdict::Refuse {
-            message: String::from("nobody can be asked about clients"),
-            code: String::from("AUTH_UNAVAILABLE"),
-            retryable: true,
-        };
-        common.settle_admission(request.ticket, verdict).await;
-    }
+/// The checks of the configuration keep this from happening, too.
+async fn nobody_to_ask(common: &Common, request: AdmissionRequest) {
+    let verdict = Verdict::Refuse {
+        message: String::from("nobody can be asked about clients"),
+        code: String::from("AUTH_UNAVAILABLE"),
+        retryable: true,
+    };
+    common.settle_admission(request.ticket, verdict).await;
 }
 
 impl BridgeThread {

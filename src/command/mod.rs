@@ -17,6 +17,7 @@
 mod answer;
 mod batch;
 mod desk;
+mod hooks;
 mod idempotency;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ mod workers;
 
 pub use answer::{Answer, Failure};
 pub use desk::{Desk, Repeat};
+pub use hooks::{DeadLetterView, HookDesk, HookHealth, ReplayView, WEBHOOKS};
 pub use idempotency::{Begun, KEPT_MS, Ledger, LedgerLimits};
 pub use verb::{Facts, Verb};
 pub use views::{

@@ -2,7 +2,7 @@
 
 use super::options::{OPTIONS, Options, UnknownEvent, entry};
 use super::shapes::Kind;
-use super::tables::Tables;
+use super::tables::{Destination, Hook, HookEvent, Tables};
 use super::{ConfigError, quoted};
 use core::net::SocketAddr;
 
@@ -98,9 +98,12 @@ pub(super) fn check_rules(
     }
     let rules = tables.rules.iter().map(|rule| &rule.namespace).enumerate();
     let routes = tables.routes.iter().map(|route| &route.namespace).enumerate();
+    let hooks = tables.hooks.iter().enumerate();
+    let hooks = hooks.flat_map(|(at, hook)| hook.namespaces.iter().map(move |name| (at, name)));
     let events = tables.events.iter().map(|rule| &rule.namespace).enumerate();
     let named = rules.map(|row| ("rules", row)).chain(routes.map(|row| ("routes", row)));
     let named = named.chain(events.map(|row| ("events", row)));
+    let named = named.chain(hooks.map(|row| ("hooks", row)));
     for (table, (index, namespace)) in named {
         if namespace != "/" && !options.namespaces.contains(namespace) {
             return Err(ConfigError::refused(
@@ -110,11 +113,29 @@ pub(super) fn check_rules(
             ));
         }
     }
+    check_hooks(tables)
+}
+
+/// A route to a hook finds one that takes it.
+fn check_hooks(tables: &Tables) -> Result<(), ConfigError> {
+    for (index, route) in tables.routes.iter().enumerate() {
+        let Destination::Hook(name) = &route.to else { continue };
+        let takes =
+            |hook: &Hook| hook.name == *name && hook.hears(HookEvent::Event, &route.namespace);
+        if !tables.hooks.iter().any(takes) {
+            return Err(ConfigError::refused(
+                &format!("[[routes]] {}: to", index + 1),
+                &quoted(&format!("hook:{name}")),
+                "a row of [[hooks]] of that name, with \"event\" among its events, \
+                 that hears of the route's namespace",
+            ));
+        }
+    }
     Ok(())
 }
 
 /// What starts, but not as its operator may think.
-pub(super) fn warnings(options: &Options) -> Vec<String> {
+pub(super) fn warnings(options: &Options, tables: &Tables) -> Vec<String> {
     let any = options.cors_origin.iter().any(|origin| origin == "*");
     let mut lines = Vec::new();
     if options.cors_credentials && any {
@@ -123,6 +144,12 @@ pub(super) fn warnings(options: &Options) -> Vec<String> {
              name the origins"
                 .into(),
         );
+    }
+    for hook in tables.hooks.iter().filter(|hook| hook.is_exposed()) {
+        lines.push(format!(
+            "[[hooks]] {}: url is plain http: whoever is in that network can read what it is told",
+            quoted(&hook.name)
+        ));
     }
     lines
 }

@@ -43,7 +43,7 @@ pub fn load(
     checks::check_rules(&options, &tables, &|name| {
         written.get(name).cloned().unwrap_or_else(|| name.into())
     })?;
-    warnings.extend(checks::warnings(&options));
+    warnings.extend(checks::warnings(&options, &tables));
     tables.api_keys.extend(options.api_key.clone().map(ApiKey::of_option));
     let listen_is_default = !written.contains_key("listen");
     Ok(Loaded { options, tables, warnings, listen_is_default })

@@ -113,7 +113,6 @@ fn what_is_not_built_stops_the_start() {
     for (file, said) in [
         ("recovery = true", "recovery = true: connection state recovery %"),
         ("deflate = true", "deflate = true: WebSocket compression %"),
-        ("[[hooks]]\nurl = \"x\"", "[[hooks]]: sending webhooks %"),
     ] {
         let said = said.replace('%', "is not built yet; remove it to start");
         assert_eq!(line(from_file(file)), said);
@@ -123,6 +122,63 @@ fn what_is_not_built_stops_the_start() {
         "--recovery = true: connection state recovery is not built yet; remove it to start"
     );
     assert!(from_file("routes = []\nhooks = []\nrecovery = false").is_ok());
+}
+
+#[test]
+fn a_bad_hook() {
+    let row = |more: &str| {
+        let secret = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+        format!(
+            "[[hooks]]\nname = \"a\"\nurl = \"https://a.example\"\nevents = [\"event\"]\n\
+             secrets = [\"{secret}\"]\n{more}"
+        )
+    };
+    let hooks = |more: &str| from_file(&row(more)).expect("it is fine").tables.hooks;
+    assert_eq!(
+        (hooks("")[0].timeout_ms, hooks("headers = [\"X-A\"]")[0].headers[0].as_str()),
+        (5_000, "x-a")
+    );
+    for (file, said) in [
+        (
+            row("").replace("whsec_", "secret"),
+            "secrets = ***: allowed is one or two of whsec_ and 24 to 64 bytes in base64",
+        ),
+        (
+            row("").replace("https:", "http:"),
+            "url = \"http://a.example\": allowed is an https address, or an http address of this machine or a private network",
+        ),
+        (
+            row("").replace("event\"", "events\""),
+            "events = \"events\": allowed is a list of connect, event, connected, join, leave, disconnect",
+        ),
+        (row("timeout_ms = 1"), "timeout_ms = 1: allowed is 10 to 60000"),
+        (row("on_error = \"let\""), "on_error = \"let\": allowed is one of refuse, allow"),
+        (row("headers = [\"a b\"]"), "headers = [\"a b\"]: allowed is a list of names of headers"),
+        (
+            row("namespaces = [\"/x\"]"),
+            "namespace = \"/x\": allowed is / or one of the namespaces that the option namespaces lists",
+        ),
+    ] {
+        assert_eq!(line(from_file(&file)), format!("[[hooks]] 1: {said}"));
+    }
+    let twice = format!("{}{}", row(""), row(""));
+    let said = "[[hooks]] 2: name = \"a\": allowed is a name that no other hook has";
+    assert_eq!(line(from_file(&twice)), said);
+    let to = "[[routes]]\nevent = \"x\"\nto = \"hook:";
+    assert!(from_file(&format!("{}{to}a\"", row(""))).is_ok());
+    for wrong in [
+        format!("{}{to}b\"", row("")),
+        format!("{}{to}a\"", row("").replace("\"event\"", "\"join\"")),
+    ] {
+        let said = line(from_file(&wrong));
+        assert!(said.starts_with("[[routes]] 1: to = \"hook:"), "{said}");
+    }
+    for (url, warned) in
+        [("http://127.0.0.1:1", false), ("http://10.0.0.1", true), ("https://b.example", false)]
+    {
+        let loaded = from_file(&row("").replace("https://a.example", url)).expect("it is fine");
+        assert_eq!(loaded.warnings.len(), usize::from(warned), "{url}: {:?}", loaded.warnings);
+    }
 }
 
 #[test]

@@ -34,8 +34,8 @@ pub use options::{
 pub use render::{default_toml, help, reference_markdown};
 pub use shapes::{Kind, Secret};
 pub use tables::{
-    ApiKey, Destination, EventRule, MEMBERS_MAX, MemberKind, MemberRule, Route, RouteAck, Rule,
-    Scope, Tables, Verb, glob_match, is_reserved_room,
+    ApiKey, Destination, EventRule, Hook, HookEvent, MEMBERS_MAX, MemberKind, MemberRule, OnError,
+    Route, RouteAck, Rule, Scope, Tables, Verb, glob_match, is_reserved_room,
 };
 
 use std::fmt;

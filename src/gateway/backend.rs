@@ -45,6 +45,14 @@ pub struct Ticket {
     key: Key,
 }
 
+#[cfg(test)]
+impl Ticket {
+    /// A ticket of nobody's.
+    pub(crate) const fn for_test(core: CoreId, key: Key) -> Self {
+        Self { core, key }
+    }
+}
+
 /// Nobody can be asked now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Busy;
@@ -225,6 +233,9 @@ pub enum Verdict {
         /// Whether the same may succeed later.
         retryable: bool,
     },
+    /// Nobody could be asked, and the configuration says that it may then come in as whoever it
+    /// says it is.
+    Abstain,
 }
 
 /// Who was let in, and what comes with it.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::backend::{self, FactKind};
+use super::backend::{self, Admission, Busy, FactKind, Verdict};
 use super::error::VerbError;
 use super::identity::{Identity, identify, refusal, refusal_of};
 use super::local::Pending;
@@ -40,8 +40,18 @@ struct Call<'a> {
 
 /// Says what happens in a namespace.
 pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space: u16) {
-    let here = Rc::clone(gateway);
-    builder.gate(move |socket| let_in(&here, socket));
+    let is_judged =
+        gateway.settings.judged.iter().any(|name| name == gateway.settings.namespace(space));
+    if is_judged {
+        let here = Rc::clone(gateway);
+        builder.gate_async(move |socket| {
+            let here = Rc::clone(&here);
+            async move { let_in_if_admitted(&here, &socket).await }
+        });
+    } else {
+        let here = Rc::clone(gateway);
+        builder.gate(move |socket| let_in(&here, socket));
+    }
     let here = Rc::clone(gateway);
     builder.on_connect(move |socket| {
         let Some(who) = socket.data::<Identity>() else {
@@ -52,7 +62,11 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
             fair.came(&who.user);
         }
         presence::tell_up(&here, &io, space, &who);
-        membership::tell_own_rooms(&here, &io, space, &who);
+        if is_judged {
+            membership::tell_first_rooms(&here, space, &who, socket);
+        } else {
+            membership::tell_own_rooms(&here, &io, space, &who);
+        }
         backend::tell_fact(&here, &io, space, (&socket.id(), &who), FactKind::Connected);
     });
     let here = Rc::clone(gateway);
@@ -80,14 +94,46 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
 
 /// Rooms of its own are joined before the client hears that it is in.
 fn let_in(gateway: &Gateway, socket: &Socket) -> Result<(), Refusal> {
-    let who = identify(socket)?;
+    settle_in(gateway, socket, identify(socket)?, &[])
+}
+
+/// The same, once a back end has said who it is.
+async fn let_in_if_admitted(gateway: &Gateway, socket: &Socket) -> Result<(), Refusal> {
+    match backend::admission(gateway, socket).await {
+        Ok(Verdict::Admit(Admission { user, session, rooms })) => {
+            let who = Identity::new(user.into(), session.map(Arc::from));
+            settle_in(gateway, socket, Rc::new(who), &rooms)
+        }
+        Ok(Verdict::Refuse { message, code, retryable }) => {
+            Err(refused_by_back_end(&message, &code, retryable))
+        }
+        Ok(Verdict::Abstain) => let_in(gateway, socket),
+        Err(Busy) => {
+            Err(refused_by_back_end("too many wait to be let in", "HOOK_UNAVAILABLE", true))
+        }
+    }
+}
+
+fn refused_by_back_end(message: &str, code: &str, retryable: bool) -> Refusal {
+    let data = serde_json::json!({ "code": code, "retryable": retryable });
+    Refusal::new(message).with_data(&data)
+}
+
+fn settle_in(
+    gateway: &Gateway,
+    socket: &Socket,
+    who: Rc<Identity>,
+    rooms: &[String],
+) -> Result<(), Refusal> {
     if let Some(fair) = &gateway.settings.fair {
         fair.admit(&who.user, socket.io().held_us()).map_err(|error| {
             socket.io().count(|counters| counters.connects_limited += 1);
             refusal_of(&error)
         })?;
     }
-    if !membership::join_own_rooms(socket, &who) {
+    let joined =
+        membership::join_own_rooms(socket, &who) && rooms.iter().all(|room| socket.join(room));
+    if !joined {
         return Err(refusal("the user's rooms cannot be joined", "LIMIT_REACHED"));
     }
     socket.forget_auth();

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::backend::{self, FactKind};
 use super::error::{Done, VerbError};
 use super::events;
 use super::identity::Identity;
@@ -73,13 +74,26 @@ pub(super) fn join(gateway: &Gateway, io: &Io, pending: Pending) -> Result<(), V
         // The name was judged, so the socket has as many rooms as it may have.
         return Err(VerbError::LimitReached);
     };
+    if change == Change::Enter(1) {
+        tell_back_ends(gateway, io, &pending, FactKind::Joined(Arc::clone(&pending.room)));
+    }
     ask(gateway, io, pending, change);
     Ok(())
 }
 
+/// A client's own joins and leaves are facts at once: whatever follows, they keep their order.
+fn tell_back_ends(gateway: &Gateway, io: &Io, pending: &Pending, kind: FactKind) {
+    let from = (&*pending.socket.id(), &*pending.who);
+    backend::tell_fact(gateway, io, pending.space, from, kind);
+}
+
 /// A socket leaves a room because its client asked for it.
 pub(super) fn leave(gateway: &Gateway, io: &Io, pending: Pending) {
-    let change = if pending.socket.leave(&pending.room) { Change::Exit(1) } else { Change::Ask };
+    let left = pending.socket.leave(&pending.room);
+    if left {
+        tell_back_ends(gateway, io, &pending, FactKind::Left(Arc::clone(&pending.room)));
+    }
+    let change = if left { Change::Exit(1) } else { Change::Ask };
     ask(gateway, io, pending, change);
 }
 
@@ -103,6 +117,8 @@ fn settle(gateway: &Rc<Gateway>, io: &Io, key: Key, entered: Entered) {
     }
     if socket.leave(&room) {
         tell(gateway, io, space, (&room, &who.user), Change::Exit(1), None);
+        let from = (&*socket.id(), &*who);
+        backend::tell_fact(gateway, io, space, from, FactKind::Left(Arc::clone(&room)));
     }
     events::refuse(&socket, &who, ack, &VerbError::LimitReached);
 }
@@ -140,6 +156,14 @@ pub(super) fn join_own_rooms(socket: &Socket, who: &Identity) -> bool {
 pub(super) fn tell_own_rooms(gateway: &Gateway, io: &Io, space: u16, who: &Identity) {
     if let Some(room) = who.session_room() {
         tell(gateway, io, space, (&room.into(), &who.user), Change::Enter(1), None);
+    }
+}
+
+/// The same for a socket that may have come in with more rooms.
+pub(super) fn tell_first_rooms(gateway: &Gateway, space: u16, who: &Identity, socket: &Socket) {
+    let (io, id, user_room) = (socket.io(), socket.id(), who.user_room());
+    for room in socket.rooms().into_iter().filter(|room| *room != id && *room != user_room) {
+        tell(gateway, &io, space, (&room.into(), &who.user), Change::Enter(1), None);
     }
 }
 

@@ -43,7 +43,7 @@ use std::sync::Arc;
 
 use crate::api::{App, Io};
 use crate::base::{CoreId, Slab};
-use crate::config::{Options, Route, Rule, Tables, UnknownEvent};
+use crate::config::{HookEvent, Options, Route, Rule, Tables, UnknownEvent};
 
 pub use error::{Done, MemberError, VerbError};
 pub use schema::{Payload, request, validate};
@@ -71,6 +71,8 @@ pub struct GatewaySettings {
     pub routes: Vec<Route>,
     /// Who takes them; without it, nobody does.
     pub backends: Option<Arc<dyn backend::Backends>>,
+    /// Namespaces where a back end says who may come in, and whose sockets are whose.
+    pub judged: Vec<String>,
     /// Whether back ends want to hear of clients that come and go, join and leave.
     pub facts: bool,
     /// How much clients may do; nothing if it is not limited.
@@ -91,7 +93,6 @@ impl GatewaySettings {
         }
         let presence = if options.presence_events { &options.presence_rooms[..] } else { &[] };
         Self {
-            namespaces,
             rooms_open: options.rooms_open,
             rules: tables.rules.clone(),
             rooms_max: options.rooms_max,
@@ -99,6 +100,8 @@ impl GatewaySettings {
             presence_rooms: presence.to_vec(),
             routes: routes(options, tables),
             backends: None,
+            judged: judged(&namespaces, tables),
+            namespaces,
             facts: false,
             fair: None,
             hash_seed: 0,
@@ -108,6 +111,13 @@ impl GatewaySettings {
     fn namespace(&self, space: u16) -> &str {
         &self.namespaces[usize::from(space)]
     }
+}
+
+/// Namespaces that some hook says may be come into or not.
+fn judged(namespaces: &[String], tables: &Tables) -> Vec<String> {
+    let is_judged =
+        |name: &&String| tables.hooks.iter().any(|hook| hook.hears(HookEvent::Connect, name));
+    namespaces.iter().filter(is_judged).cloned().collect()
 }
 
 /// The routes in force: those for whatever is unknown only where that is wanted.

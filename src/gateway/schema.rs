@@ -128,11 +128,13 @@ pub enum Payload {
     RoomList,
     /// The command `sockets`.
     SocketList,
+    /// The body of `POST /api/v1/hooks/dead-letters/replay`.
+    ReplayDeadLetters,
 }
 
 impl Payload {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AiRequest,
         Self::AiResponse,
         Self::StatusUpdate,
@@ -150,6 +152,7 @@ impl Payload {
         Self::UsersQuery,
         Self::RoomList,
         Self::SocketList,
+        Self::ReplayDeadLetters,
     ];
 
     /// The members it may have. What else it holds passes through, unless it is strict.
@@ -173,6 +176,7 @@ impl Payload {
             Self::UsersQuery => commands::USERS_QUERY,
             Self::RoomList => commands::ROOM_LIST,
             Self::SocketList => commands::SOCKET_LIST,
+            Self::ReplayDeadLetters => commands::REPLAY_DEAD_LETTERS,
         }
     }
 
@@ -190,6 +194,7 @@ impl Payload {
                 | Self::UsersQuery
                 | Self::RoomList
                 | Self::SocketList
+                | Self::ReplayDeadLetters
         )
     }
 }

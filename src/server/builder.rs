@@ -7,7 +7,7 @@ use super::{StartError, cores};
 use crate::api::{App, Io};
 use crate::base::{Limits, SharedBuckets, SharedCounts};
 use crate::bridge;
-use crate::config::{Driver, Options, Tables, Transport};
+use crate::config::{Driver, Hook, Options, Tables, Transport};
 use crate::gateway::fair::{self, FairUse};
 use crate::http::{Cors, Origins};
 use crate::shard::{Assets, Endpoint, Service, Settings};
@@ -36,6 +36,7 @@ pub struct Server {
     pub(super) gateway: bool,
     /// What the workers hand to back ends, until the bridges take it.
     pub(super) inlets: Option<bridge::Inlets>,
+    pub(super) hooks: Arc<bridge::Hooks>,
     pub(super) ask_allow_request: bool,
     address_conns: Option<Arc<SharedCounts>>,
     address_handshakes: Option<Arc<SharedBuckets>>,
@@ -60,6 +61,7 @@ impl Server {
             endpoints: vec![socketio],
             gateway: false,
             inlets: None,
+            hooks: bridge::Hooks::new(&Tables::default()),
             ask_allow_request: false,
             assets: crate::assets::bundle(),
         }
@@ -71,12 +73,15 @@ impl Server {
         let mut settings = crate::gateway::GatewaySettings::from(&options, &tables);
         // Names of users and rooms come from clients: the maps need a seed nobody can guess.
         settings.hash_seed = getrandom::u64().unwrap_or(settings.hash_seed);
-        let (switchboard, inlets) = bridge::switchboard(&tables, [false, false]);
+        let hooks_are_told = tables.hooks.iter().any(Hook::is_told);
+        settings.facts = hooks_are_told;
+        let (switchboard, inlets) = bridge::switchboard(&tables, [false, hooks_are_told]);
+        let hooks = bridge::Hooks::new(&tables);
         settings.fair = FairUse::new(&options, &tables, settings.hash_seed).map(Arc::new);
         settings.backends = Some(Arc::new(switchboard));
         let settings = Arc::new(settings);
         let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));
-        Self { tables, gateway: true, inlets: Some(inlets), ..Self::new(options, build) }
+        Self { tables, gateway: true, inlets: Some(inlets), hooks, ..Self::new(options, build) }
     }
 
     /// API keys for the admin listener's REST.

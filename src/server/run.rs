@@ -73,6 +73,7 @@ pub(super) fn start(
         tables: server.tables.clone(),
         gateway: server.gateway,
         desk: Arc::clone(&desk),
+        hooks: Arc::clone(&server.hooks),
         epoch,
     })
     .map_err(resource("a thread for the admin core"))?;

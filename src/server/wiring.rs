@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use crate::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::base::CoreId;
 use crate::bridge;
-use crate::command::{Desk, Errand, Full, Workers};
+use crate::command::{Desk, Errand, Full, HookDesk, Workers};
 use crate::config::{Options, Tables};
 use crate::mesh::Outlet;
 use crate::worker::{AdminCall, Item};
@@ -29,6 +29,7 @@ pub(super) struct AdminStart {
     pub(super) tables: Tables,
     pub(super) gateway: bool,
     pub(super) desk: Arc<Desk>,
+    pub(super) hooks: Arc<bridge::Hooks>,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -71,6 +72,7 @@ pub(super) fn bridge(
         workers: Arc::clone(desk.workers()),
         options: server.options.clone(),
         tables: server.tables.clone(),
+        hooks: Arc::clone(&server.hooks),
         log: Arc::new(move |level, event, fields| log.line(level, event, fields)),
     })
 }
@@ -78,7 +80,8 @@ pub(super) fn bridge(
 /// Starts the thread.
 pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
     let routes = if start.gateway { GatewayRoutes::On } else { GatewayRoutes::Off };
-    let settings = AdminSettings::new(&start.options, &start.tables, routes, start.epoch.0);
+    let mut settings = AdminSettings::new(&start.options, &start.tables, routes, start.epoch.0);
+    settings.hooks = Some(Arc::clone(&start.hooks) as Arc<dyn HookDesk>);
     let admin = Admin::new(settings, Arc::clone(&start.desk));
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (closing, closed) = watch::channel(false);

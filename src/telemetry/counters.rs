@@ -111,6 +111,14 @@ table! {
     Counter overload_pauses: "Times reading from clients was stopped because a core was behind.";
     Counter rest_calls: "REST calls answered.";
     Counter rest_errors: "REST calls answered with a status of 400 or above.";
+    Counter hook_calls: "Calls made to webhooks, every attempt.";
+    Counter hook_failures: "Calls to webhooks without an answer, or with a status of failure.";
+    Counter hook_retries: "Calls to webhooks that were made again.";
+    Counter hook_skipped: "Calls to webhooks not made because their breaker was open.";
+    Counter hook_turned_away: "Clients and events not taken to a webhook because too many waited.";
+    Counter hook_dropped: "Facts lost because a webhook's queue was full.";
+    Counter hook_dead_letters: "Batches given up by webhooks after all their attempts.";
+    Counter hook_dead_dropped: "Dead letters lost because there were too many.";
     Counter ticks: "Rounds of the event loop.";
     Counter limits_hit: "Times a limit turned something away.";
     Counter log_suppressed: "Log lines left out by sampling.";
@@ -123,6 +131,8 @@ table! {
     Gauge acks_pending: "Questions to clients whose acknowledgement is awaited.";
     Gauge timers: "Deadlines in the timer queue.";
     Gauge namespaces: "Namespaces open on this core.";
+    Gauge hook_waiting: "Facts that wait for webhooks or are under way to them.";
+    Gauge hook_dead: "Dead letters kept.";
     Gauge async_handlers_running: "Asynchronous handlers running now.";
 }
 

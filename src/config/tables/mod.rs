@@ -1,6 +1,7 @@
-//! Lists of tables, which only the file can hold: API keys, rules, routes.
+//! Lists of tables, which only the file can hold: API keys, rules, routes, hooks.
 
 mod events;
+mod hooks;
 mod keys;
 mod routes;
 mod row;
@@ -11,6 +12,7 @@ use row::rows;
 use toml::Table;
 
 pub use events::{EventRule, MEMBERS_MAX, MemberKind, MemberRule};
+pub use hooks::{Hook, HookEvent, OnError};
 pub use keys::{ApiKey, Scope};
 pub use routes::{Destination, Route, RouteAck};
 pub(super) use row::written;
@@ -27,11 +29,11 @@ pub struct Tables {
     pub routes: Vec<Route>,
     /// What events of the operator's own must be like; the first that is about one counts.
     pub events: Vec<EventRule>,
+    /// HTTP servers that are asked and told.
+    pub hooks: Vec<Hook>,
 }
 
 const TABLES: [&str; 5] = ["api_keys", "rules", "routes", "events", "hooks"];
-/// Tables whose feature is missing, and its name.
-const NOT_BUILT: [(&str, &str); 1] = [("hooks", "sending webhooks")];
 
 /// Whether `key` of the file is one of the tables read here.
 pub(super) fn is_table(key: &str) -> bool {
@@ -44,12 +46,6 @@ pub(super) fn names() -> impl Iterator<Item = &'static str> {
 }
 
 pub(super) fn read(file: &Table) -> Result<Tables, ConfigError> {
-    for (name, feature) in NOT_BUILT {
-        if !rows(file, name)?.is_empty() {
-            let line = format!("[[{name}]]: {feature} is not built yet; remove it to start");
-            return Err(ConfigError::new(line));
-        }
-    }
     let mut tables = Tables::default();
     for row in rows(file, "api_keys")? {
         let key = ApiKey::read(&row)?;
@@ -69,6 +65,13 @@ pub(super) fn read(file: &Table) -> Result<Tables, ConfigError> {
     }
     for row in rows(file, "events")? {
         tables.events.push(EventRule::read(&row)?);
+    }
+    for row in rows(file, "hooks")? {
+        let hook = Hook::read(&row)?;
+        if tables.hooks.iter().any(|other| other.name == hook.name) {
+            return Err(row.refused("name", &quoted(&hook.name), "a name that no other hook has"));
+        }
+        tables.hooks.push(hook);
     }
     Ok(tables)
 }

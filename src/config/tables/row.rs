@@ -1,5 +1,6 @@
 //! One table of a list in the file, and how its members are read.
 
+use super::super::shapes::Secret;
 use super::super::{ConfigError, quoted};
 use std::ops::RangeInclusive;
 use toml::{Table, Value};
@@ -112,6 +113,22 @@ impl Row<'_> {
         let items = value.as_array().filter(|items| !items.is_empty()).ok_or_else(refused)?;
         let texts = items.iter().map(|item| item.as_str().filter(|text| accept(text)));
         texts.map(|text| text.map(str::to_owned).ok_or_else(refused)).collect()
+    }
+
+    /// Some keys, at least one, whose text is shown to nobody.
+    pub(super) fn secrets(
+        &self,
+        member: &str,
+        count_max: usize,
+        allowed: &str,
+        accept: fn(&str) -> bool,
+    ) -> Result<Vec<Secret>, ConfigError> {
+        let value = self.member(member, allowed)?;
+        let refused = || self.refused(member, "***", allowed);
+        let items = value.as_array().filter(|items| (1..=count_max).contains(&items.len()));
+        let texts = items.ok_or_else(refused)?.iter();
+        let texts = texts.map(|item| item.as_str().filter(|text| accept(text)));
+        texts.map(|text| text.map(Secret::new).ok_or_else(refused)).collect()
     }
 
     pub(super) fn words<T: Copy>(

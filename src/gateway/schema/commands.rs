@@ -82,3 +82,6 @@ pub(super) const SOCKET_LIST: &[Member] = &[
     may("namespace", Want::Name),
     may("userId", Want::Name),
 ];
+
+/// Which dead letters of webhooks are sent again.
+pub(super) const REPLAY_DEAD_LETTERS: &[Member] = &[may("hook", Want::Name), may("id", Want::Name)];

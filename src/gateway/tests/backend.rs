@@ -159,3 +159,42 @@ fn facts_are_numbered_with_the_events_of_their_socket() {
     assert_eq!(facts[0].client.socket_id.len(), 20);
     assert_eq!(facts[0].client, facts[1].client);
 }
+
+#[test]
+fn what_a_client_joins_and_leaves_by_itself_is_told_once_and_in_order() {
+    let shelf = Arc::new(Shelf::default());
+    let settings = GatewaySettings {
+        backends: Some(Arc::clone(&shelf) as Arc<dyn Backends>),
+        facts: true,
+        rooms_open: true,
+        rooms_max: 1,
+        ..GatewaySettings::default()
+    };
+    let mut cluster = Cluster::new(2, settings);
+    let client = cluster.user(0, "alice");
+    // Sent at once: the second one does not wait for the keeper's answer to the first.
+    for packet in ["join", "join", "leave", "leave"] {
+        cluster.whisper(client, &format!(r#"42["room:{packet}",{{"roomId":"r"}}]"#));
+    }
+    cluster.settle();
+    let told = |shelf: &Shelf| {
+        let facts = std::mem::take(&mut *shelf.facts.lock().expect("one thread"));
+        facts.into_iter().map(|fact| fact.kind).collect::<Vec<_>>()
+    };
+    let (joined, left) = (FactKind::Joined("r".into()), FactKind::Left("r".into()));
+    assert_eq!(told(&shelf), [FactKind::Connected, joined, left]);
+    let mut refused = 0;
+    for room in 0..9 {
+        let answer = cluster.ask(client, "room:join", &json!({"roomId": format!("{room}")}));
+        if answer["error"]["code"] != "LIMIT_REACHED" {
+            told(&shelf);
+            continue;
+        }
+        refused += 1;
+        let room: Arc<str> = room.to_string().into();
+        let both = [FactKind::Joined(Arc::clone(&room)), FactKind::Left(room)];
+        let seen = told(&shelf);
+        assert!(seen.is_empty() || seen == both, "taken back, or never said: {seen:?}");
+    }
+    assert!(refused > 0, "there are not so many rooms");
+}

@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 
 use serde_json::{Value, json};
 
@@ -39,15 +40,21 @@ impl Interest for Table {
     }
 }
 
-struct Clock(Rc<Cell<Micros>>);
+/// Futures that are not done yet.
+type Tasks = Rc<RefCell<Vec<LocalFuture>>>;
+
+struct Clock {
+    now_us: Rc<Cell<Micros>>,
+    tasks: Tasks,
+}
 
 impl Host for Clock {
     fn now_us(&self) -> Micros {
-        self.0.get()
+        self.now_us.get()
     }
 
-    fn spawn(&self, _: LocalFuture) {
-        panic!("the gateway has no futures");
+    fn spawn(&self, future: LocalFuture) {
+        self.tasks.borrow_mut().push(future);
     }
 
     fn flush_soon(&self) {}
@@ -61,6 +68,7 @@ impl Host for Clock {
 pub(super) struct Cluster {
     cores: Vec<Rc<Core>>,
     clock: Rc<Cell<Micros>>,
+    tasks: Tasks,
     /// What came out for each connection and was not read yet.
     outputs: BTreeMap<(usize, Key), Vec<u8>>,
     rng: Rng,
@@ -80,6 +88,7 @@ impl Cluster {
         let shard_settings = Rc::new(Settings { limits, ..Settings::default() });
         let settings = Arc::new(settings);
         let (interest, clock) = (Rc::new(Table::default()), Rc::new(Cell::new(0)));
+        let tasks = Tasks::default();
         let build = |core| {
             let mut rng = Rng::new(core as u64, 1);
             let interest: Rc<dyn Interest> = Rc::clone(&interest) as _;
@@ -95,12 +104,13 @@ impl Cluster {
                 }),
             };
             let shard = Shard::new(Rc::clone(&shard_settings), birth);
-            let core = Core::new(shard, Box::new(Clock(Rc::clone(&clock))));
+            let host = Clock { now_us: Rc::clone(&clock), tasks: Rc::clone(&tasks) };
+            let core = Core::new(shard, Box::new(host));
             core.install(&|io| app(io, Arc::clone(&settings)));
             core
         };
         let cores = (0..cores).map(build).collect();
-        Self { cores, clock, outputs: BTreeMap::new(), rng: Rng::new(5, 5) }
+        Self { cores, clock, tasks, outputs: BTreeMap::new(), rng: Rng::new(5, 5) }
     }
 
     pub(super) fn io(&self, core: usize) -> Io {
@@ -144,6 +154,7 @@ impl Cluster {
 
     /// Until nothing is left to do, in an order that is different each time.
     pub(super) fn settle(&mut self) {
+        self.poll();
         while self.cores.iter().any(|core| core.with(|shard| shard.has_output())) {
             let core = self.rng.below(self.cores.len());
             self.tick(core);
@@ -151,7 +162,16 @@ impl Cluster {
                 while core.with(Shard::take_log).is_some() {}
                 core.with(Shard::take_resumed);
             }
+            self.poll();
         }
+    }
+
+    /// Polls every future once; what it waits for tells nobody, so all are asked.
+    fn poll(&self) {
+        let mut context = Context::from_waker(Waker::noop());
+        let mut tasks = std::mem::take(&mut *self.tasks.borrow_mut());
+        tasks.retain_mut(|task| task.as_mut().poll(&mut context).is_pending());
+        self.tasks.borrow_mut().append(&mut tasks);
     }
 
     fn feed(&mut self, client: Client, bytes: &[u8]) {

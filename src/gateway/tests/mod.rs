@@ -1,3 +1,4 @@
+mod admission;
 mod backend;
 mod cluster;
 mod events;

@@ -30,6 +30,7 @@ fn good(payload: Payload) -> Value {
         Payload::UsersQuery => json!({"userIds": ["u", "v"], "namespace": "/"}),
         Payload::RoomList => json!({"limit": 10_000, "prefix": "a", "auto": false}),
         Payload::SocketList => json!({"cursor": "0.", "userId": "u"}),
+        Payload::ReplayDeadLetters => json!({"hook": "h", "id": "msg_1"}),
     }
 }
 

@@ -1,0 +1,190 @@
+//! What hooks are sent, and how their answers are read. The schemas in `command/hooks.rs` say the
+//! same to people.
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+use crate::base::rfc3339;
+use crate::bridge::binary;
+use crate::config::is_reserved_room;
+use crate::gateway::backend::{
+    Admission, AdmissionRequest, Client, Fact, FactKind, Outcome, RouteFailure, RoutedEvent,
+    Verdict,
+};
+use crate::gateway::schema::name_fault;
+use crate::socketio::escape_json;
+
+/// Rooms a client is put into as it comes in.
+const ROOMS_MAX: usize = 256;
+/// Bytes of a refusal's code.
+const CODE_BYTES_MAX: usize = 64;
+/// Bytes of what a refusal tells people.
+const MESSAGE_BYTES_MAX: usize = 1_024;
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ClientView<'a> {
+    user_id: &'a str,
+    session_id: Option<&'a str>,
+    socket_id: &'a str,
+    namespace: &'a str,
+}
+
+impl<'a> From<&'a Client> for ClientView<'a> {
+    fn from(client: &'a Client) -> Self {
+        Self {
+            user_id: &client.user,
+            session_id: client.session.as_deref(),
+            socket_id: &client.socket_id,
+            namespace: &client.namespace,
+        }
+    }
+}
+
+/// A JSON text of ours; what cannot be written cannot be built either.
+fn text_of(value: &impl Serialize) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+/// `"…"`.
+fn quoted(text: &str) -> String {
+    let mut out = Vec::with_capacity(text.len() + 2);
+    escape_json(&mut out, text);
+    String::from_utf8(out).unwrap_or_default()
+}
+
+/// The body that asks whether a client may come in. Of its headers a hook sees those it names.
+pub(super) fn connect(request: &AdmissionRequest, headers: &[String], at_unix_ms: u64) -> String {
+    let handshake = &request.handshake;
+    let pairs = |all: &mut dyn Iterator<Item = (String, String)>| {
+        let members = all.map(|(name, value)| format!("{}:{}", quoted(&name), quoted(&value)));
+        format!("{{{}}}", members.collect::<Vec<_>>().join(","))
+    };
+    let query = handshake.query();
+    let query = pairs(&mut query.iter().map(|(name, value)| (name.into(), value.into())));
+    let mut shown = handshake.headers();
+    shown.retain(|(name, _)| headers.contains(name));
+    format!(
+        r#"{{"type":"connect","at":{},"namespace":{},"auth":{},"query":{query},"headers":{},"address":{}}}"#,
+        quoted(&rfc3339(at_unix_ms)),
+        quoted(&request.namespace),
+        if request.auth.is_empty() { "null" } else { &request.auth },
+        pairs(&mut shown.into_iter()),
+        quoted(&handshake.address()),
+    )
+}
+
+/// The body that hands an event over. Nothing if its arguments are nested too deeply.
+pub(super) fn event(event: &RoutedEvent) -> Option<String> {
+    let args = binary::args_out(&event.args, &event.attachments)?;
+    let request = event.request_id.as_deref().map_or(String::from("null"), quoted);
+    Some(format!(
+        r#"{{"type":"event","at":{},"event":{},"args":[{args}],"client":{},"seq":{},"requestId":{request},"wantsAck":{}}}"#,
+        quoted(&rfc3339(event.at_unix_ms)),
+        quoted(&event.event),
+        text_of(&ClientView::from(&event.client)),
+        event.seq,
+        event.wants_ack,
+    ))
+}
+
+/// One fact, as it stands in a batch.
+pub(super) fn fact(fact: &Fact) -> String {
+    let (kind, more) = match &fact.kind {
+        FactKind::Connected => ("connected", String::new()),
+        FactKind::Disconnected(reason) => {
+            ("disconnect", format!(r#","reason":{}"#, quoted(reason)))
+        }
+        FactKind::Joined(room) => ("join", format!(r#","roomId":{}"#, quoted(room))),
+        FactKind::Left(room) => ("leave", format!(r#","roomId":{}"#, quoted(room))),
+    };
+    format!(
+        r#"{{"type":"{kind}","at":{},"client":{},"seq":{}{more}}}"#,
+        quoted(&rfc3339(fact.at_unix_ms)),
+        text_of(&ClientView::from(&fact.client)),
+        fact.seq,
+    )
+}
+
+/// The body of a batch.
+pub(super) fn batch(items: &[String]) -> String {
+    format!(r#"{{"type":"batch","events":[{}]}}"#, items.join(","))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct ConnectAnswer {
+    allow: bool,
+    user_id: Option<String>,
+    session_id: Option<String>,
+    rooms: Option<Vec<String>>,
+    code: Option<String>,
+    message: Option<String>,
+    retryable: Option<bool>,
+}
+
+/// Reads whether a client may come in. Nothing if this is no answer: then nobody comes in by it.
+pub(super) fn verdict(body: &[u8]) -> Option<Verdict> {
+    let answer: ConnectAnswer = serde_json::from_slice(body).ok()?;
+    if !answer.allow {
+        let code = answer.code.unwrap_or_else(|| String::from("FORBIDDEN"));
+        return Some(Verdict::Refuse {
+            message: shortened(answer.message.unwrap_or_else(|| String::from("refused"))),
+            code: is_code(&code).then_some(code)?,
+            retryable: answer.retryable.unwrap_or(false),
+        });
+    }
+    let user = answer.user_id.filter(|user| name_fault(user).is_none())?;
+    let session = answer.session_id;
+    let rooms = answer.rooms.unwrap_or_default();
+    let fits = |room: &String| name_fault(room).is_none() && !is_reserved_room(room);
+    let sound = session.as_deref().is_none_or(|session| name_fault(session).is_none());
+    (sound && rooms.len() <= ROOMS_MAX && rooms.iter().all(fits))
+        .then_some(Verdict::Admit(Admission { user, session, rooms }))
+}
+
+#[derive(Deserialize)]
+struct EventAnswer<'a> {
+    #[serde(borrow)]
+    ack: Option<&'a RawValue>,
+    error: Option<ErrorAnswer>,
+}
+
+#[derive(Deserialize)]
+struct ErrorAnswer {
+    code: String,
+    #[serde(default)]
+    message: String,
+    #[serde(default)]
+    retryable: bool,
+}
+
+/// Reads an answer that becomes the client's acknowledgement. Nothing is an acknowledgement
+/// without arguments.
+pub(super) fn reply(body: &[u8]) -> Outcome {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Outcome::Reply { args: String::new(), attachments: Vec::new() };
+    }
+    let failed = Outcome::Failed(RouteFailure::HookFailed);
+    match serde_json::from_slice(body) {
+        Ok(EventAnswer { ack: Some(ack), error: None }) => match binary::args_in(ack.get()) {
+            Some((args, attachments)) => Outcome::Reply { args, attachments },
+            None => failed,
+        },
+        Ok(EventAnswer { ack: None, error: Some(error) }) if is_code(&error.code) => {
+            let ErrorAnswer { code, message, retryable } = error;
+            Outcome::Failed(RouteFailure::Refused { code, message: shortened(message), retryable })
+        }
+        _ => failed,
+    }
+}
+
+fn is_code(code: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(fits)
+}
+
+fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+    text
+}
