@@ -18,8 +18,6 @@ mod answer;
 mod batch;
 mod desk;
 mod idempotency;
-#[cfg(test)]
-mod tests;
 mod verb;
 mod views;
 mod work;

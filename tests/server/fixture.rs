@@ -223,7 +223,7 @@ fn questions(root: &mut NamespaceBuilder) {
         let answers: Vec<Value> = found
             .acks
             .iter()
-            .map(|ack| serde_json::from_str(&ack.args).unwrap_or(Value::Null))
+            .map(|ack| serde_json::from_str(&ack.ack.args).unwrap_or(Value::Null))
             .collect();
         event.ack().send(&(found.count, answers, found.partial));
     });

@@ -83,7 +83,7 @@ impl Document {
             Some("number" | "integer") => schema
                 .get("minimum")
                 .cloned()
-                .map_or(json!(1), |min| json!(min.as_f64().unwrap() as u64)),
+                .map_or_else(|| json!(1), |min| json!(min.as_f64().unwrap() as u64)),
             Some("array") if all => json!([self.good(&schema["items"], all)]),
             Some("array") => json!([]),
             Some("object") => {
