@@ -78,7 +78,7 @@ fn written(answer: Answer) -> Response {
 
 impl Failure {
     pub(super) fn with_data(mut self, data: &impl Serialize) -> Self {
-        self.data = serde_json::to_value(data).ok();
+        self.data = serde_json::to_value(data).ok().map(Box::new);
         self
     }
 

@@ -75,9 +75,9 @@ pub struct Failure {
     /// For a person.
     pub message: String,
     /// For a program that wants to know exactly.
-    pub details: Option<Value>,
+    pub details: Option<Box<Value>>,
     /// What is known although the answer is an error; only health has this.
-    pub data: Option<Value>,
+    pub data: Option<Box<Value>>,
     /// Whether the same command may succeed later.
     pub retryable: bool,
     /// How long to wait before that, if it can be said.
@@ -107,7 +107,7 @@ impl Failure {
     }
 
     pub(crate) fn with_details(mut self, details: Value) -> Self {
-        self.details = Some(details);
+        self.details = Some(Box::new(details));
         self
     }
 
@@ -140,11 +140,11 @@ impl Failure {
             message: &self.message,
             error: Why {
                 code: &self.code,
-                details: self.details.as_ref(),
+                details: self.details.as_deref(),
                 retryable: self.retryable,
                 retry_after_ms: self.retry_after_ms,
             },
-            data: self.data.as_ref(),
+            data: self.data.as_deref(),
         };
         // Strings and values are always written; an empty body would be no lie.
         serde_json::to_vec(&shape).unwrap_or_default()

@@ -17,7 +17,9 @@ use crate::gateway::verbs::{Emission, Reached, emit_some};
 use crate::gateway::{RecipientsView, VerbError};
 
 /// Time for which a worker sends in one go.
-const SLICE_US: u64 = 100;
+const SLICE_US: u64 = 50;
+/// Events it sends in one go: each is a write to somebody else's connection, which is what costs.
+const SLICE_EVENTS: usize = 16;
 
 /// A command of a batch, by what is done with it.
 enum Step {
@@ -167,7 +169,8 @@ impl Desk {
                     // Whoever asked may have given up: that is theirs to know.
                     let _left = tell.send((from + at, result));
                 };
-                reply.send(emit_some(io, &emissions[from..], until_us, done));
+                let to = emissions.len().min(from + SLICE_EVENTS);
+                reply.send(emit_some(io, &emissions[from..to], until_us, done));
             });
             match slice.await {
                 Ok(sent) => from += sent,

@@ -247,6 +247,9 @@ impl Desk {
     }
 
     /// Asks a core for a verb and waits for what its `done` is told.
+    ///
+    /// # Errors
+    /// What `done` was told, or that the core did not answer.
     pub async fn of<T: Send + 'static>(
         &self,
         core: CoreId,

@@ -19,8 +19,6 @@ mod batch;
 mod desk;
 mod hooks;
 mod idempotency;
-#[cfg(test)]
-mod tests;
 mod verb;
 mod views;
 mod work;

@@ -156,6 +156,13 @@ impl Verb {
                 statuses: &[NO_NAMESPACE],
                 ..look("sockets", "/api/v1/sockets", Payload::SocketList)
             },
+            seed => seed.facts_of_seed(),
+        }
+    }
+
+    /// The writes under `/socket`, and nothing else.
+    const fn facts_of_seed(self) -> Facts {
+        match self {
             Self::RoomCreate => Facts {
                 summary: "Creates a room; one that exists stays as it is",
                 in_batch: false,
@@ -175,7 +182,7 @@ impl Verb {
                 summary: "Sends a notification to all sockets of a user",
                 ..write("notification", "/socket/notifications", Payload::Notification)
             },
-            Self::RoomMessage => Facts {
+            _ => Facts {
                 summary: "Sends an event to all sockets of a room",
                 ..write("room_message", "/socket/rooms/message", Payload::SendToRoom)
             },

@@ -232,7 +232,7 @@ pub(super) fn change(gateway: &Gateway, io: &Io, wish: Wish, done: Done<Changed>
             on(io, core, move |gateway, io| {
                 let sockets = io.select_here(gateway.settings.namespace(space), &target);
                 let part = change_here(&sockets, &room, joins);
-                on(io, keeper, move |gateway, io| part_done(gateway, io, key, part));
+                on(io, keeper, move |gateway, io| part_done(gateway, io, key, &part));
             });
         }
     });
@@ -262,7 +262,7 @@ fn change_here(sockets: &[Socket], room: &str, joins: bool) -> PartDone {
     part
 }
 
-fn part_done(gateway: &Gateway, io: &Io, key: Key, part: PartDone) {
+fn part_done(gateway: &Gateway, io: &Io, key: Key, part: &PartDone) {
     let mut jobs = gateway.jobs.borrow_mut();
     let Some(job) = jobs.get_mut(key) else { return };
     job.cores_left -= 1;

@@ -24,6 +24,8 @@ pub mod gateway {}
 
 #[doc = include_str!("webhooks.md")]
 pub mod webhooks {}
+#[doc = include_str!("verbs.md")]
+pub mod verbs {}
 
 #[doc = include_str!("failure.md")]
 pub mod failure {}

@@ -106,9 +106,7 @@ pub(super) fn start(
     drop(common);
     let rungs = await_workers(&reports, workers)?;
     admin.workers_run(rungs.iter().map(|one| (one.core, one.rung.name(), one.cpu)));
-    let notes = [notes(plan, &rungs), memory_notes(&server.settings().limits, workers, allowed)];
-    let notes = notes.concat();
-    log.notes(&notes);
+    let notes = all_notes(server, plan, &rungs, allowed, &log);
     Ok(Running {
         addresses,
         admin_address,
@@ -221,6 +219,20 @@ impl Common<'_> {
             left,
         }
     }
+}
+
+/// What the operator is to know of the start; it is logged.
+fn all_notes(
+    server: &Server,
+    plan: &Plan,
+    rungs: &[Standing],
+    allowed: u64,
+    log: &Log,
+) -> Vec<String> {
+    let memory = memory_notes(&server.settings().limits, rungs.len(), allowed);
+    let notes = [notes(plan, rungs), memory].concat();
+    log.notes(&notes);
+    notes
 }
 
 fn memory_notes(limits: &Limits, workers: usize, allowed: u64) -> Vec<String> {

@@ -99,7 +99,9 @@ impl World {
     pub(super) fn new(cores: usize, change: impl FnOnce(&mut AdminSettings)) -> Self {
         let epoch = Instant::now();
         let settings = Rc::new(Settings::default());
-        let gateway = Arc::new(GatewaySettings { rooms_open: true, ..Default::default() });
+        let namespaces = vec![String::from("/"), String::from("/n")];
+        let settings_of = GatewaySettings { rooms_open: true, namespaces, ..Default::default() };
+        let gateway = Arc::new(settings_of);
         let core = |index: usize| {
             let mut rng = Rng::new(7, index as u64);
             let shard = Shard::new(
@@ -141,7 +143,14 @@ impl World {
     /// Runs a future of the admin core while the workers work.
     pub(super) fn run<T>(&self, future: impl Future<Output = T>) -> T {
         let mut future = pin!(future);
+        let _entered = self.runtime.enter();
+        // Deadlines of the cores are looked at as often.
+        let mut tick = tokio::time::interval(std::time::Duration::from_millis(5));
         self.runtime.block_on(poll_fn(|context| {
+            if tick.poll_tick(context).is_ready() {
+                self.cores.iter().for_each(|core| core.with(Shard::handle_timeout));
+                context.waker().wake_by_ref();
+            }
             if let Poll::Ready(done) = future.as_mut().poll(context) {
                 return Poll::Ready(done);
             }
@@ -187,6 +196,13 @@ impl World {
 
     /// Connects a user by WebSocket and reads what it is greeted with.
     pub(super) fn connect(&self, core: usize, user: &str) -> Client {
+        let client = self.connect_as(core, &format!("40{{\"userId\":\"{user}\"}}"));
+        self.heard(client);
+        client
+    }
+
+    /// Connects by WebSocket with this CONNECT packet.
+    pub(super) fn connect_as(&self, core: usize, packet: &str) -> Client {
         let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 5_000));
         let key = self.cores[core].with(|shard| shard.open_conn(peer)).unwrap();
         let client = Client(core, key);
@@ -197,10 +213,21 @@ impl World {
             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
                 .to_vec(),
         );
-        self.say(client, &format!("40{{\"userId\":\"{user}\"}}"));
-        let greeting = self.heard(client);
-        assert!(greeting.iter().any(|text| text.starts_with("40{\"sid\"")), "{greeting:?}");
+        self.say(client, packet);
         client
+    }
+
+    /// Breaks a connection off.
+    pub(super) fn vanish(&self, Client(core, key): Client) {
+        self.cores[core].with(|shard| shard.handle_eof(key));
+        self.work();
+    }
+
+    /// Sends a binary message of at most 125 bytes.
+    pub(super) fn say_binary(&self, client: Client, data: &[u8]) {
+        let mut frame = vec![0x82, 0x80 | u8::try_from(data.len()).unwrap(), 0, 0, 0, 0];
+        frame.extend_from_slice(data);
+        self.feed(client, frame);
     }
 
     /// Sends a text message of at most 125 bytes.
@@ -239,14 +266,17 @@ impl World {
             _ => &out[..],
         };
         let mut texts = Vec::new();
-        while let [0x81, len, tail @ ..] = rest {
+        while let [kind @ (0x81 | 0x82), len, tail @ ..] = rest {
             let (len, tail) = match (len, tail) {
                 (126, [high, low, tail @ ..]) => {
                     (usize::from(u16::from_be_bytes([*high, *low])), tail)
                 }
                 (len, tail) => (usize::from(*len), tail),
             };
-            texts.push(String::from_utf8(tail[..len].to_vec()).unwrap());
+            texts.push(match kind {
+                0x81 => String::from_utf8(tail[..len].to_vec()).unwrap(),
+                _ => format!("{:?}", &tail[..len]),
+            });
             rest = &tail[len..];
         }
         assert!(rest.is_empty(), "{rest:?}");

@@ -1,5 +1,9 @@
 //! The admin core against real cores: request in, answer out.
 
+mod asks;
+mod batches;
+mod commands;
+mod document;
 mod fake;
 mod gates;
 mod gateway;
@@ -61,16 +65,18 @@ fn request(method: &str, path: &str, body: &str) -> Request<Body> {
 }
 
 fn send(world: &World, request: Request<Body>) -> Answer {
-    world.run(async {
-        let response = router(&world.admin).call(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Answer {
-            status: parts.status.as_u16(),
-            headers: parts.headers,
-            body: String::from_utf8(body).unwrap(),
-        }
-    })
+    world.run(answer(world, request))
+}
+
+async fn answer(world: &World, request: Request<Body>) -> Answer {
+    let response = router(&world.admin).call(request).await.unwrap();
+    let (parts, body) = response.into_parts();
+    let body = body.collect().await.unwrap().to_bytes().to_vec();
+    Answer {
+        status: parts.status.as_u16(),
+        headers: parts.headers,
+        body: String::from_utf8(body).unwrap(),
+    }
 }
 
 fn get(world: &World, path: &str) -> Answer {

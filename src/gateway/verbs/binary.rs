@@ -86,7 +86,7 @@ fn decode(text: &str) -> Option<Vec<u8>> {
         })
         .collect();
     let padded = text.len() - plain.len();
-    if padded > 2 || (padded > 0 && text.len() % 4 != 0) {
+    if padded > 2 || (padded > 0 && !text.len().is_multiple_of(4)) {
         return None;
     }
     URL_SAFE_NO_PAD.decode(plain).ok()
@@ -208,7 +208,7 @@ mod tests {
         ] {
             assert_eq!(take(args), Err(Fault::NotBinary), "{args}");
         }
-        let many = vec![r#"{"$b64":"QQ"}"#; 11].join(",");
+        let many = [r#"{"$b64":"QQ"}"#; 11].join(",");
         assert_eq!(take(&format!("[{many}]")), Err(Fault::TooMuchBinary(10)));
     }
 }

@@ -158,8 +158,11 @@ pub fn emit(io: &Io, emission: &Emission, done: Done<Reached>) {
         return done(Err(VerbError::NamespaceNotFound));
     };
     let now_ms = io.unix_ms();
-    let kept = |room: &&Box<str>| !room.starts_with("user:");
-    for room in emission.aim.target.rooms.iter().filter(kept) {
+    // A user's room has no keeper: its members are the user's sockets.
+    for room in &emission.aim.target.rooms {
+        if room.starts_with("user:") {
+            continue;
+        }
         gateway.local.borrow_mut().touch(space, room, now_ms);
     }
     let mut broadcast = io.of(&emission.aim.namespace).target(emission.aim.target.clone());
