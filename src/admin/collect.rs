@@ -95,7 +95,8 @@ impl Admin {
         let mut book = self.book();
         book.cpu.look(process::cpu_us);
         let hists = std::mem::take(&mut book.own_hists);
-        let counters = book.own.clone();
+        let mut counters = book.own.clone();
+        counters.merge(&self.settings.outside.counters());
         let empty = book.totals.absorb(CoreSnapshot {
             core: self.workers().cores(),
             label: "admin".to_owned(),

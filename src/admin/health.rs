@@ -1,5 +1,6 @@
 //! Whether the server is well: for balancers in a word, for operators in detail.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -11,6 +12,7 @@ use super::route::Call;
 use super::state::{Admin, Book, Phase, label};
 use crate::base::rfc3339;
 use crate::config::Scope;
+use crate::telemetry::Link;
 
 /// How the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -55,6 +57,9 @@ pub(super) struct Health {
     /// Every worker.
     #[schema(required = false)]
     workers: Vec<Worker>,
+    /// The links to brokers, by name.
+    #[schema(required = false, value_type = Object)]
+    bridges: BTreeMap<&'static str, Link>,
 }
 
 /// One worker, as it last told.
@@ -93,7 +98,8 @@ impl Admin {
             return Status::Unhealthy;
         }
         let strained = book.known.iter().any(|known| known.overloaded);
-        if healthy < book.known.len() || strained || self.phase() != Phase::Serving {
+        let missing = self.settings.outside.missing().is_some();
+        if healthy < book.known.len() || strained || missing || self.phase() != Phase::Serving {
             return Status::Degraded;
         }
         Status::Healthy
@@ -141,6 +147,7 @@ pub(super) async fn health(admin: Arc<Admin>, call: Call) -> Result<Reply, Failu
             active_connections: book.totals.counters_total().sessions,
             last_heartbeat: (book.heard_unix_ms > 0).then(|| rfc3339(book.heard_unix_ms)),
             workers: workers(&book),
+            bridges: admin.settings.outside.links(),
         }
     };
     tell(status, &health)
@@ -180,6 +187,9 @@ pub(super) async fn ready(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failu
     }
     if admin.book().known.iter().any(|known| known.overloaded) {
         return refuse("OVERLOADED", "A worker is behind");
+    }
+    if admin.settings.outside.missing().is_some() {
+        return refuse("BRIDGE_DOWN", "A link that is required is not up");
     }
     Reply::data("Ready", &Pulse { status })
 }

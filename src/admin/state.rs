@@ -11,7 +11,7 @@ use crate::base::CoreId;
 use crate::command::{Desk, Workers};
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
-use crate::telemetry::{Counters, Histograms, Stage, Totals};
+use crate::telemetry::{Counters, Histograms, Outside, Stage, Totals};
 
 /// Whether the routes of the gateway are served: users, rooms, notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct AdminSettings {
     pub epoch: Instant,
     /// The version that metrics and document name.
     pub version: &'static str,
+    /// What the bridges tell of themselves.
+    pub outside: Arc<Outside>,
 }
 
 impl AdminSettings {
@@ -56,6 +58,7 @@ impl AdminSettings {
             request_timeout: Duration::from_millis(options.request_timeout_ms),
             epoch,
             version: env!("CARGO_PKG_VERSION"),
+            outside: Arc::default(),
         }
     }
 }

@@ -17,6 +17,8 @@
 //!
 //! Read first: `switchboard.rs` (how things get here), then `thread.rs`.
 
+mod binary;
+mod rabbitmq;
 mod switchboard;
 mod thread;
 

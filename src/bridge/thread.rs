@@ -7,12 +7,13 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Inlets, Logger};
-use crate::command::Workers;
+use super::{Inlets, Logger, rabbitmq};
+use crate::command::{Desk, Workers};
 use crate::config::{Options, Tables};
 use crate::gateway::backend::{
-    self, AdmissionRequest, Outcome, RouteFailure, RoutedEvent, Ticket, Verdict,
+    self, AdmissionRequest, Fact, Outcome, RouteFailure, RoutedEvent, Ticket, Verdict,
 };
+use crate::telemetry::Outside;
 
 /// What the bridges are given.
 pub struct BridgeStart {
@@ -20,12 +21,16 @@ pub struct BridgeStart {
     pub inlets: Inlets,
     /// The way to the workers.
     pub workers: Arc<dyn Workers>,
+    /// Where what back ends ask for is done.
+    pub desk: Arc<Desk>,
     /// The configuration.
     pub options: Options,
     /// What only the file says.
     pub tables: Tables,
     /// The log.
     pub log: Logger,
+    /// Where bridges write down what they count, and how their links are.
+    pub outside: Arc<Outside>,
 }
 
 /// Where a process is, as bridges see it. It only goes forward.
@@ -53,9 +58,12 @@ pub(super) const CLOSING_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) workers: Arc<dyn Workers>,
+    pub(super) desk: Arc<Desk>,
     pub(super) options: Arc<Options>,
     pub(super) tables: Arc<Tables>,
     pub(super) log: Logger,
+    /// What bridges count, and how their links are.
+    pub(super) outside: Arc<Outside>,
     pub(super) standing: watch::Receiver<Standing>,
 }
 
@@ -95,12 +103,14 @@ const AGAIN: Duration = Duration::from_millis(2);
 pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     let (standing, heard) = watch::channel(Standing::Open);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let BridgeStart { inlets, workers, options, tables, log } = start;
+    let BridgeStart { inlets, workers, desk, options, tables, log, outside } = start;
     let common = Common {
         workers,
+        desk,
         options: Arc::new(options),
         tables: Arc::new(tables),
         log,
+        outside,
         standing: heard,
     };
     let thread = std::thread::Builder::new()
@@ -112,12 +122,23 @@ pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
 /// Runs every bridge that is configured, until all have ended.
 async fn live(common: Common, inlets: Inlets) {
     let Inlets { broker, hooks, admissions, broker_facts, hook_facts } = inlets;
-    drop((broker_facts, hook_facts));
+    drop(hook_facts);
     let mut bridges = JoinSet::new();
-    bridges.spawn(without_broker(common.clone(), broker));
+    bridges.spawn(broker_or_none(common.clone(), broker, broker_facts));
     bridges.spawn(without_hooks(common.clone(), hooks));
     bridges.spawn(without_provider(common, admissions));
     while bridges.join_next().await.is_some() {}
+}
+
+async fn broker_or_none(
+    common: Common,
+    events: mpsc::Receiver<RoutedEvent>,
+    facts: mpsc::Receiver<Fact>,
+) {
+    let work = rabbitmq::Work { events, facts };
+    if let Some(work) = rabbitmq::run(common.clone(), work).await {
+        without_broker(common, work.events).await;
+    }
 }
 
 /// Nobody is configured to take these; the checks of the configuration keep it from happening.

@@ -2,7 +2,7 @@
 
 use super::options::{OPTIONS, Options, UnknownEvent, entry};
 use super::shapes::Kind;
-use super::tables::Tables;
+use super::tables::{Destination, Tables};
 use super::{ConfigError, quoted};
 use core::net::SocketAddr;
 
@@ -60,6 +60,21 @@ const CHECKS: &[Check] = &[
         option: "outbox_soft_bytes",
         broken: |options, _| options.outbox_soft_bytes > options.outbox_bytes_max,
         says: "more than outbox_bytes_max; volatile messages are to be dropped before a client is",
+    },
+    Check {
+        option: "rabbitmq_url",
+        broken: |options, tables| {
+            let routed = tables.routes.iter().any(|route| route.to == Destination::Rabbitmq);
+            options.rabbitmq_url.is_none() && routed
+        },
+        says: "a row of [[routes]] has to = \"rabbitmq\"; set COREWIRE_RABBITMQ_URL, or remove it",
+    },
+    Check {
+        option: "rabbitmq_url",
+        broken: |options, _| {
+            options.rabbitmq_url.is_none() && (options.rabbitmq_required || options.rabbitmq_facts)
+        },
+        says: "rabbitmq_required and rabbitmq_facts need it; set COREWIRE_RABBITMQ_URL",
     },
     Check {
         option: "presence_events",

@@ -29,13 +29,14 @@ pub use checks::check;
 pub use flags::{Command, config_path, parse_command, take_format};
 pub use load::{Loaded, load};
 pub use options::{
-    Driver, Entry, LogFormat, LogLevel, OPTIONS, Options, Transport, UnknownEvent, entry,
+    Driver, Entry, LogFormat, LogLevel, OPTIONS, Options, RabbitDeclare, SpoolFull, Transport,
+    UnknownEvent, entry,
 };
 pub use render::{default_toml, help, reference_markdown};
 pub use shapes::{Kind, Secret};
 pub use tables::{
-    ApiKey, Destination, EventRule, MEMBERS_MAX, MemberKind, MemberRule, Route, RouteAck, Rule,
-    Scope, Tables, Verb, glob_match, is_reserved_room,
+    ApiKey, Destination, EventRule, KeyTemplate, MEMBERS_MAX, MemberKind, MemberRule, Route,
+    RouteAck, Rule, Scope, Slot, Tables, Verb, glob_match, is_reserved_room,
 };
 
 use std::fmt;

@@ -71,8 +71,10 @@ impl Server {
         let mut settings = crate::gateway::GatewaySettings::from(&options, &tables);
         // Names of users and rooms come from clients: the maps need a seed nobody can guess.
         settings.hash_seed = getrandom::u64().unwrap_or(settings.hash_seed);
-        let (switchboard, inlets) = bridge::switchboard(&tables, [false, false]);
         settings.fair = FairUse::new(&options, &tables, settings.hash_seed).map(Arc::new);
+        settings.facts = options.rabbitmq_facts;
+        let wants_facts = [options.rabbitmq_facts, false];
+        let (switchboard, inlets) = bridge::switchboard(&tables, wants_facts);
         settings.backends = Some(Arc::new(switchboard));
         let settings = Arc::new(settings);
         let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));

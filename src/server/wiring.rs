@@ -12,6 +12,7 @@ use crate::bridge;
 use crate::command::{Desk, Errand, Full, Workers};
 use crate::config::{Options, Tables};
 use crate::mesh::Outlet;
+use crate::telemetry::Outside;
 use crate::worker::{AdminCall, Item};
 
 /// REST requests of the public listener that may wait for the admin core.
@@ -29,6 +30,7 @@ pub(super) struct AdminStart {
     pub(super) tables: Tables,
     pub(super) gateway: bool,
     pub(super) desk: Arc<Desk>,
+    pub(super) outside: Arc<Outside>,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -64,14 +66,17 @@ pub(super) fn bridge(
     inlets: bridge::Inlets,
     desk: &Arc<Desk>,
     log: &super::log::Log,
+    outside: Arc<Outside>,
 ) -> std::io::Result<bridge::BridgeThread> {
     let log = log.clone();
     bridge::start(bridge::BridgeStart {
         inlets,
         workers: Arc::clone(desk.workers()),
+        desk: Arc::clone(desk),
         options: server.options.clone(),
         tables: server.tables.clone(),
         log: Arc::new(move |level, event, fields| log.line(level, event, fields)),
+        outside,
     })
 }
 
@@ -79,6 +84,7 @@ pub(super) fn bridge(
 pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
     let routes = if start.gateway { GatewayRoutes::On } else { GatewayRoutes::Off };
     let settings = AdminSettings::new(&start.options, &start.tables, routes, start.epoch.0);
+    let settings = AdminSettings { outside: Arc::clone(&start.outside), ..settings };
     let admin = Admin::new(settings, Arc::clone(&start.desk));
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (closing, closed) = watch::channel(false);

@@ -111,6 +111,23 @@ table! {
     Counter overload_pauses: "Times reading from clients was stopped because a core was behind.";
     Counter rest_calls: "REST calls answered.";
     Counter rest_errors: "REST calls answered with a status of 400 or above.";
+    Counter amqp_published: "Messages that the broker has confirmed.";
+    Counter amqp_unroutable: "Events for which the broker knows no queue.";
+    Counter amqp_nacked: "Messages that the broker has refused.";
+    Counter amqp_unconfirmed: "Events whose confirm did not come in time.";
+    Counter amqp_republished: "Messages sent again because a connection was lost before a confirm.";
+    Counter amqp_spooled: "Messages that had to wait for the broker.";
+    Counter amqp_spool_refused: "Events refused because the spool was full or off.";
+    Counter amqp_spool_dropped: "Messages dropped from the spool: no room, or not to be read.";
+    Counter amqp_spool_expired: "Messages of the spool that nobody wanted any more.";
+    Counter amqp_connects: "Connections to the broker that were made.";
+    Counter amqp_commands: "Commands received from the broker.";
+    Counter amqp_duplicates: "Commands that had been carried out before.";
+    Counter amqp_expired: "Commands that came after their deadline.";
+    Counter amqp_dead_lettered: "Commands given to the dead letters, with a reason.";
+    Counter amqp_retried: "Commands put off because a core was behind.";
+    Counter amqp_replies: "Answers of back ends received.";
+    Counter amqp_python: "Messages of python-socketio managers received.";
     Counter ticks: "Rounds of the event loop.";
     Counter limits_hit: "Times a limit turned something away.";
     Counter log_suppressed: "Log lines left out by sampling.";
@@ -122,6 +139,11 @@ table! {
     Gauge outbox_bytes: "Bytes queued for clients and not written yet.";
     Gauge acks_pending: "Questions to clients whose acknowledgement is awaited.";
     Gauge timers: "Deadlines in the timer queue.";
+    Gauge amqp_spool_messages: "Messages that wait for the broker.";
+    Gauge amqp_spool_bytes: "Bytes of the messages that wait for the broker.";
+    Gauge amqp_spool_age_ms: "Age of the oldest message that waits for the broker.";
+    Gauge amqp_in_flight: "Messages published and not confirmed yet.";
+    Gauge amqp_commands_held: "Commands received and not acknowledged yet.";
     Gauge namespaces: "Namespaces open on this core.";
     Gauge async_handlers_running: "Asynchronous handlers running now.";
 }

@@ -1,6 +1,7 @@
 //! Lists of tables, which only the file can hold: API keys, rules, routes.
 
 mod events;
+mod key;
 mod keys;
 mod routes;
 mod row;
@@ -11,6 +12,7 @@ use row::rows;
 use toml::Table;
 
 pub use events::{EventRule, MEMBERS_MAX, MemberKind, MemberRule};
+pub use key::{KeyTemplate, Slot};
 pub use keys::{ApiKey, Scope};
 pub use routes::{Destination, Route, RouteAck};
 pub(super) use row::written;
