@@ -144,12 +144,6 @@ impl<T> Book<T> {
         late
     }
 
-    /// How long the oldest message without a word has waited.
-    pub(super) fn age_ms(&self, now_ms: u64) -> u64 {
-        let oldest = self.lines.iter().flatten().find(|line| line.word.is_none());
-        oldest.map_or(0, |line| now_ms.saturating_sub(line.sent_ms))
-    }
-
     /// Gives all that have no fate back, in their order: the channel is gone. What was returned
     /// is known to have no queue.
     pub(super) fn give_up(&mut self) -> Vec<(T, Option<Fate>)> {
@@ -240,8 +234,7 @@ mod tests {
         assert_eq!(book.late(4_999, 5_000).len(), 0);
         assert_eq!(book.late(5_000, 5_000), [&mut "a"]);
         assert_eq!(book.late(5_099, 5_000).len(), 0);
-        assert_eq!(book.age_ms(5_099), 5_099);
         book.confirmed(0, Word::Ack, None);
-        assert_eq!((book.settle(), book.age_ms(5_099)), (vec![("a", Fate::Taken)], 4_999));
+        assert_eq!(book.settle(), [("a", Fate::Taken)]);
     }
 }

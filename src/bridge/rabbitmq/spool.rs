@@ -72,10 +72,6 @@ impl<T> Spool<T> {
         self.entries.len()
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -235,7 +231,7 @@ mod tests {
         spool.pop();
         assert!(spool.holds(7));
         spool.pop();
-        assert!(!spool.holds(7) && spool.is_empty());
+        assert!(!spool.holds(7) && spool.len() == 0);
     }
 
     #[test]
