@@ -22,6 +22,7 @@ mod rabbitmq;
 mod switchboard;
 mod thread;
 
+pub use rabbitmq::rabbitmq_policies;
 pub use switchboard::{Inlets, Switchboard, switchboard};
 pub use thread::{BridgeStart, BridgeThread, Standing, start};
 

@@ -22,6 +22,9 @@ pub mod protocol {}
 #[doc = include_str!("gateway.md")]
 pub mod gateway {}
 
+#[doc = include_str!("rabbitmq.md")]
+pub mod rabbitmq {}
+
 #[doc = include_str!("failure.md")]
 pub mod failure {}
 

@@ -2,19 +2,23 @@
 // amqplib on the other, around a broker of our own.
 
 import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
 import { randomUUID } from "node:crypto";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
 import { after, afterEach, before, describe, test } from "node:test";
 import { Broker } from "./broker.mjs";
 import {
-  ask, Client, collect, eventually, next, rest, startServer, succeeded, terminate, within,
+  ask, BINARIES, Client, collect, eventually, next, rest, startServer, succeeded, terminate, within,
 } from "./lib.mjs";
 
 const limit = { timeout: 60_000 };
 const long = { timeout: 120_000 };
 const folder = mkdtempSync(join(tmpdir(), "corewire-rabbitmq-"));
+/** The environment of the Python tests lies beside what is built. */
+const PYTHON = join(dirname(BINARIES.corewire), "../client-venv/bin/python");
 let broker;
 let prefixes = 0;
 const servers = new Set();
@@ -372,6 +376,23 @@ describe("a gateway and a back end", () => {
     assert.equal(await server.metric("amqp_expired_total"), 1);
   });
 
+  test("the policies that are printed can be applied", limit, async () => {
+    const run = promisify(execFile);
+    const args = ["rabbitmq-policy", "--rabbitmq-prefix", server.prefix];
+    const { stdout } = await run(BINARIES.corewire, args, { env: { PATH: process.env.PATH } });
+    const [upTo42] = stdout.split("# RabbitMQ from 4.3");
+    const lines = upTo42.split("\n").filter((line) => line.startsWith("rabbitmqctl "));
+    assert.equal(lines.length, 3);
+    for (const line of lines) {
+      const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain);
+      assert.match(await broker.ctl(...words.slice(1)), /Setting policy/);
+    }
+    // What matches no binding ends with the dead letters; an exchange of events has no such way
+    // out, or nothing would ever be unroutable.
+    const answer = await command(backend, server.prefix, "emit", { event: "x", to: { all: true } });
+    assert.equal(answer.success, true);
+  });
+
   test("facts are published in each client's order", limit, async () => {
     const facts = await consume(backend.channel, await worker(backend.channel, server.prefix, "#"));
     const socket = await server.user("fay", "s9");
@@ -400,6 +421,24 @@ describe("a gateway and a back end", () => {
     backend.channel.publish("socketio", "", Buffer.from(JSON.stringify(message)));
     assert.deepEqual(await heard, [{ a: 1 }]);
     assert.deepEqual(seen, []);
+  });
+
+  test("python-socketio's own write-only manager emits through us", limit, async (t) => {
+    if (!existsSync(PYTHON)) return t.skip("tests/run setup makes the Python environment");
+    const socket = await server.user("ada");
+    const heard = collect(socket, "kombu", 2);
+    const program = `
+import socketio, sys
+manager = socketio.KombuManager(sys.argv[1], write_only=True)
+manager.emit("kombu", {"a": [1, None]}, room="user:ada")
+manager.emit("kombu", ("two", b"\\x00\\xff"), room="user:ada")
+`;
+    await promisify(execFile)(PYTHON, ["-c", program, `${broker.url}//`]);
+    const [[object], [text, bytes]] = await heard;
+    assert.deepEqual(object, { a: [1, null] });
+    assert.equal(text, "two");
+    assert.deepEqual([...bytes], [0, 255]);
+    return undefined;
   });
 
   test("a queue that is deleted is made again", limit, async () => {
