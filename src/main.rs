@@ -38,6 +38,9 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
             drop(loaded);
         }
         Command::DefaultConfig => print!("{}", config::default_toml()),
+        Command::RabbitmqPolicy => {
+            print!("{}", corewire::bridge::rabbitmq_policies(&load(&args)?.options));
+        }
         Command::ConfigReference => print!("{}", config::reference_markdown()),
         Command::Version => println!("corewire {}", env!("CARGO_PKG_VERSION")),
         Command::Help => print!("{}", config::help("corewire", &Options::gateway())),

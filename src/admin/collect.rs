@@ -99,6 +99,7 @@ impl Admin {
         if let Some(hooks) = &self.settings.hooks {
             hooks.count(&mut counters);
         }
+        counters.merge(&self.settings.outside.counters());
         let empty = book.totals.absorb(CoreSnapshot {
             core: self.workers().cores(),
             label: "admin".to_owned(),

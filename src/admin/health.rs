@@ -1,5 +1,6 @@
 //! Whether the server is well: for balancers in a word, for operators in detail.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -12,6 +13,7 @@ use super::state::{Admin, Book, Phase, label};
 use crate::base::rfc3339;
 use crate::command::HookHealth;
 use crate::config::Scope;
+use crate::telemetry::Link;
 
 /// How the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -59,6 +61,9 @@ pub(super) struct Health {
     /// Every webhook.
     #[schema(required = false)]
     hooks: Vec<HookHealth>,
+    /// The links to brokers, by name.
+    #[schema(required = false, value_type = Object)]
+    bridges: BTreeMap<&'static str, Link>,
 }
 
 /// One worker, as it last told.
@@ -97,7 +102,8 @@ impl Admin {
             return Status::Unhealthy;
         }
         let strained = book.known.iter().any(|known| known.overloaded);
-        if healthy < book.known.len() || strained || self.phase() != Phase::Serving {
+        let missing = self.settings.outside.missing().is_some();
+        if healthy < book.known.len() || strained || missing || self.phase() != Phase::Serving {
             return Status::Degraded;
         }
         Status::Healthy
@@ -146,6 +152,7 @@ pub(super) async fn health(admin: Arc<Admin>, call: Call) -> Result<Reply, Failu
             last_heartbeat: (book.heard_unix_ms > 0).then(|| rfc3339(book.heard_unix_ms)),
             workers: workers(&book),
             hooks: admin.settings.hooks.as_ref().map_or_else(Vec::new, |hooks| hooks.health()),
+            bridges: admin.settings.outside.links(),
         }
     };
     tell(status, &health)
@@ -185,6 +192,9 @@ pub(super) async fn ready(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failu
     }
     if admin.book().known.iter().any(|known| known.overloaded) {
         return refuse("OVERLOADED", "A worker is behind");
+    }
+    if admin.settings.outside.missing().is_some() {
+        return refuse("BRIDGE_DOWN", "A link that is required is not up");
     }
     Reply::data("Ready", &Pulse { status })
 }

@@ -11,7 +11,7 @@ use crate::base::CoreId;
 use crate::command::{Desk, HookDesk, Workers};
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
-use crate::telemetry::{Counters, Histograms, Stage, Totals};
+use crate::telemetry::{Counters, Histograms, Outside, Stage, Totals};
 
 /// Whether the routes of the gateway are served: users, rooms, notifications.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct AdminSettings {
     pub version: &'static str,
     /// The webhooks, if there are any to ask about.
     pub hooks: Option<Arc<dyn HookDesk>>,
+    /// What the bridges tell of themselves.
+    pub outside: Arc<Outside>,
 }
 
 impl AdminSettings {
@@ -59,6 +61,7 @@ impl AdminSettings {
             epoch,
             version: env!("CARGO_PKG_VERSION"),
             hooks: None,
+            outside: Arc::default(),
         }
     }
 }

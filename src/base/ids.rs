@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Which core owns something; also its index in the mesh.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CoreId(pub u8);
 
 impl CoreId {

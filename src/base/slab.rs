@@ -1,7 +1,7 @@
 //! Slots with generations: a stale key finds nothing.
 
 /// Names one entry of a [`Slab`], for as long as that entry lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
     slot: u32,
     generation: u32,

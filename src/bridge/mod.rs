@@ -19,10 +19,12 @@
 
 mod binary;
 mod http;
+mod rabbitmq;
 mod switchboard;
 mod thread;
 mod webhook;
 
+pub use rabbitmq::rabbitmq_policies;
 pub use switchboard::{Inlets, Switchboard, switchboard};
 pub use thread::{BridgeStart, BridgeThread, Standing, start};
 pub use webhook::Hooks;

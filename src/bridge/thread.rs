@@ -9,12 +9,13 @@ use tokio::task::JoinSet;
 
 use super::http::Http;
 use super::webhook::{self, Caller, Hooks};
-use super::{Inlets, Logger};
-use crate::command::Workers;
+use super::{Inlets, Logger, rabbitmq};
+use crate::command::{Desk, Workers};
 use crate::config::{Options, Tables};
 use crate::gateway::backend::{
-    self, AdmissionRequest, Outcome, RouteFailure, RoutedEvent, Ticket, Verdict,
+    self, AdmissionRequest, Fact, Outcome, RouteFailure, RoutedEvent, Ticket, Verdict,
 };
+use crate::telemetry::Outside;
 
 /// What the bridges are given.
 pub struct BridgeStart {
@@ -22,6 +23,8 @@ pub struct BridgeStart {
     pub inlets: Inlets,
     /// The way to the workers.
     pub workers: Arc<dyn Workers>,
+    /// Where what back ends ask for is done.
+    pub desk: Arc<Desk>,
     /// The configuration.
     pub options: Options,
     /// What only the file says.
@@ -30,6 +33,8 @@ pub struct BridgeStart {
     pub hooks: Arc<Hooks>,
     /// The log.
     pub log: Logger,
+    /// Where bridges write down what they count, and how their links are.
+    pub outside: Arc<Outside>,
 }
 
 /// Where a process is, as bridges see it. It only goes forward.
@@ -57,9 +62,12 @@ pub(super) const CLOSING_MAX: Duration = Duration::from_secs(5);
 #[derive(Clone)]
 pub(super) struct Common {
     pub(super) workers: Arc<dyn Workers>,
+    pub(super) desk: Arc<Desk>,
     pub(super) options: Arc<Options>,
     pub(super) tables: Arc<Tables>,
     pub(super) log: Logger,
+    /// What bridges count, and how their links are.
+    pub(super) outside: Arc<Outside>,
     pub(super) standing: watch::Receiver<Standing>,
 }
 
@@ -115,12 +123,14 @@ const AGAIN: Duration = Duration::from_millis(2);
 pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     let (standing, heard) = watch::channel(Standing::Open);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let BridgeStart { inlets, workers, options, tables, hooks, log } = start;
+    let BridgeStart { inlets, workers, desk, options, tables, hooks, log, outside } = start;
     let common = Common {
         workers,
+        desk,
         options: Arc::new(options),
         tables: Arc::new(tables),
         log,
+        outside,
         standing: heard,
     };
     let thread = std::thread::Builder::new()
@@ -132,9 +142,8 @@ pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
 /// Runs every bridge that is configured, until all have ended.
 async fn live(common: Common, inlets: Inlets, hooks: Arc<Hooks>) {
     let Inlets { broker, hooks: hook_events, admissions, broker_facts, hook_facts } = inlets;
-    drop(broker_facts);
     let mut bridges = JoinSet::new();
-    bridges.spawn(without_broker(common.clone(), broker));
+    bridges.spawn(broker_or_none(common.clone(), broker, broker_facts));
     if common.tables.hooks.is_empty() {
         bridges.spawn(without_hooks(common.clone(), hook_events));
         bridges.spawn(answer_admissions(common, None, admissions));
@@ -165,6 +174,18 @@ async fn answer_admissions(
             },
             Some(_) = asking.join_next() => {}
         }
+    }
+}
+
+/// Hands events and facts to the broker, if there is one.
+async fn broker_or_none(
+    common: Common,
+    events: mpsc::Receiver<RoutedEvent>,
+    facts: mpsc::Receiver<Fact>,
+) {
+    let work = rabbitmq::Work { events, facts };
+    if let Some(work) = rabbitmq::run(common.clone(), work).await {
+        without_broker(common, work.events).await;
     }
 }
 

@@ -62,6 +62,21 @@ const CHECKS: &[Check] = &[
         says: "more than outbox_bytes_max; volatile messages are to be dropped before a client is",
     },
     Check {
+        option: "rabbitmq_url",
+        broken: |options, tables| {
+            let routed = tables.routes.iter().any(|route| route.to == Destination::Rabbitmq);
+            options.rabbitmq_url.is_none() && routed
+        },
+        says: "a row of [[routes]] has to = \"rabbitmq\"; set COREWIRE_RABBITMQ_URL, or remove it",
+    },
+    Check {
+        option: "rabbitmq_url",
+        broken: |options, _| {
+            options.rabbitmq_url.is_none() && (options.rabbitmq_required || options.rabbitmq_facts)
+        },
+        says: "rabbitmq_required and rabbitmq_facts need it; set COREWIRE_RABBITMQ_URL",
+    },
+    Check {
         option: "presence_events",
         broken: |options, _| options.presence_events && options.presence_rooms.is_empty(),
         says: "presence_rooms is empty, so nobody would hear of it; name a room there",

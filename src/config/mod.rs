@@ -29,13 +29,15 @@ pub use checks::check;
 pub use flags::{Command, config_path, parse_command, take_format};
 pub use load::{Loaded, load};
 pub use options::{
-    Driver, Entry, LogFormat, LogLevel, OPTIONS, Options, Transport, UnknownEvent, entry,
+    Driver, Entry, LogFormat, LogLevel, OPTIONS, Options, RabbitDeclare, SpoolFull, Transport,
+    UnknownEvent, entry,
 };
 pub use render::{default_toml, help, reference_markdown};
 pub use shapes::{Kind, Secret};
 pub use tables::{
-    ApiKey, Destination, EventRule, Hook, HookEvent, MEMBERS_MAX, MemberKind, MemberRule, OnError,
-    Route, RouteAck, Rule, Scope, Tables, Verb, glob_match, is_reserved_room,
+    ApiKey, Destination, EventRule, Hook, HookEvent, KeyTemplate, MEMBERS_MAX, MemberKind,
+    MemberRule, OnError, Route, RouteAck, Rule, Scope, Slot, Tables, Verb, glob_match,
+    is_reserved_room,
 };
 
 use std::fmt;

@@ -147,6 +147,30 @@ words! {
     }
 }
 
+words! {
+    /// What is done about exchanges and queues at the broker.
+    RabbitDeclare {
+        /// They are made where they are missing.
+        Active = "active",
+        /// They are looked for, and missing ones are an error.
+        Passive = "passive",
+        /// Nothing: whoever runs the broker has seen to it.
+        None = "none",
+    }
+}
+
+words! {
+    /// What becomes of an event for which the spool has no room.
+    SpoolFull {
+        /// It is refused, and its client told so.
+        Reject = "reject",
+        /// The oldest make room.
+        DropOldest = "drop_oldest",
+        /// It is thrown away.
+        DropNewest = "drop_newest",
+    }
+}
+
 macro_rules! options {
     ($( $section:literal { $(
         $(#[doc = $help:literal])+
@@ -320,6 +344,50 @@ options! {
         api_key: Option<Secret> = None, secret();
         /// Origins whose pages may call REST. Empty sends no CORS headers.
         admin_cors_origin: Vec<String> = vec![], texts(shapes::origin, ORIGINS);
+    }
+    "RabbitMQ" {
+        /// The broker, such as amqps://user:password@host:5671/vhost; empty path and %2f are two
+        /// different vhosts. Without it there is no broker. Prefer the variable: arguments can be
+        /// seen by every user of the machine.
+        rabbitmq_url: Option<Secret> = None, shapes::amqp_url();
+        /// What is done about exchanges and queues: made, looked for, or left alone.
+        rabbitmq_declare: RabbitDeclare = RabbitDeclare::Active, choice();
+        /// Whether the server is ready only while the broker is reached.
+        rabbitmq_required: bool = false, yes_no();
+        /// How names at the broker begin: `sio.commands`, `sio.events`.
+        rabbitmq_prefix: String = "sio".into(),
+            text(shapes::broker_name, "1 to 64 letters, digits, dots, - and _");
+        /// Name of this process at the broker; every process needs its own. Empty means the
+        /// machine's name and a random word.
+        rabbitmq_node: String = String::new(),
+            text(shapes::broker_name_or_none, "empty, or 1 to 64 letters, digits, dots, - and _");
+        /// Whether commands are taken from the command queue.
+        rabbitmq_commands: bool = true, yes_no();
+        /// Whether a command must have a message_id, by which a repeated one is known.
+        rabbitmq_require_message_id: bool = true, yes_no();
+        /// Whether clients that come and go, join and leave are published.
+        rabbitmq_facts: bool = false, yes_no();
+        /// Fanout exchange of python-socketio managers that are understood too, usually
+        /// socketio. Empty means none.
+        rabbitmq_python_channel: String = String::new(),
+            text(shapes::broker_name_or_none, "empty, or 1 to 64 letters, digits, dots, - and _");
+        /// Commands fetched ahead.
+        rabbitmq_prefetch: u16 = 256, number(1..=2_000);
+        /// Commands fetched ahead while a core is behind.
+        rabbitmq_prefetch_low: u16 = 32, number(1..=2_000);
+        /// How long the broker may take to confirm before the client hears that its event is
+        /// queued or unconfirmed.
+        rabbitmq_confirm_timeout_ms: u64 = 5_000, number(100..=600_000);
+        /// Most events that wait in memory for a broker that is away. 0 switches the spool off.
+        rabbitmq_spool_messages_max: usize = 10_000, number(0..=10_000_000);
+        /// Most bytes of them.
+        rabbitmq_spool_bytes_max: usize = 16_777_216, number(65_536..=GIB);
+        /// Folder where they wait instead, and outlive the process. Empty means memory.
+        rabbitmq_spool_file: String = String::new(), text(shapes::any_path, "empty, or a folder");
+        /// Most bytes of that folder.
+        rabbitmq_spool_file_bytes_max: usize = 268_435_456, number(1_048_576..=64 * GIB);
+        /// What becomes of an event when the spool is full.
+        rabbitmq_spool_full: SpoolFull = SpoolFull::Reject, choice();
     }
     "Limits" {
         /// Most connections of one worker.

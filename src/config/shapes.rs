@@ -203,6 +203,38 @@ pub(super) fn secret() -> Shape<Option<Secret>> {
     }
 }
 
+/// Where a message broker is, with a password in it.
+pub(super) fn amqp_url() -> Shape<Option<Secret>> {
+    let fits = |url: &&str| {
+        let rest = url.strip_prefix("amqp://").or_else(|| url.strip_prefix("amqps://"));
+        url.len() <= 2_048
+            && url.bytes().all(|byte| byte.is_ascii_graphic())
+            && rest.is_some_and(|rest| !rest.is_empty())
+    };
+    Shape {
+        kind: Kind::Secret,
+        allowed: "an address that starts with amqp:// or amqps://".into(),
+        read: Box::new(move |items| Some(Some(Secret::new(one(items).filter(fits)?)))),
+        write: |value| value.iter().map(|_| "***".into()).collect(),
+    }
+}
+
+/// A name at the broker, or the start of one.
+pub(super) fn broker_name(text: &str) -> Option<String> {
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b".-_".contains(&byte);
+    ((1..=64).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.into())
+}
+
+/// The same, or nothing.
+pub(super) fn broker_name_or_none(text: &str) -> Option<String> {
+    if text.is_empty() { Some(String::new()) } else { broker_name(text) }
+}
+
+/// A path of the file system, or nothing.
+pub(super) fn any_path(text: &str) -> Option<String> {
+    (text.len() <= 4_096 && !text.contains('\0')).then(|| text.into())
+}
+
 /// What [`is_key`] accepts.
 pub(super) const KEY_ALLOWED: &str = "8 to 256 visible ASCII characters";
 

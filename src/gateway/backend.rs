@@ -38,7 +38,7 @@ pub trait Backends: Debug + Send + Sync {
 }
 
 /// A place in a core where an answer is waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Ticket {
     /// The core that waits.
     pub core: CoreId,

@@ -26,6 +26,8 @@ pub mod gateway {}
 pub mod webhooks {}
 #[doc = include_str!("verbs.md")]
 pub mod verbs {}
+#[doc = include_str!("rabbitmq.md")]
+pub mod rabbitmq {}
 
 #[doc = include_str!("failure.md")]
 pub mod failure {}

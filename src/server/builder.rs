@@ -74,10 +74,11 @@ impl Server {
         // Names of users and rooms come from clients: the maps need a seed nobody can guess.
         settings.hash_seed = getrandom::u64().unwrap_or(settings.hash_seed);
         let hooks_are_told = tables.hooks.iter().any(Hook::is_told);
-        settings.facts = hooks_are_told;
-        let (switchboard, inlets) = bridge::switchboard(&tables, [false, hooks_are_told]);
+        let wants_facts = [options.rabbitmq_facts, hooks_are_told];
+        settings.facts = wants_facts.contains(&true);
         let hooks = bridge::Hooks::new(&tables);
         settings.fair = FairUse::new(&options, &tables, settings.hash_seed).map(Arc::new);
+        let (switchboard, inlets) = bridge::switchboard(&tables, wants_facts);
         settings.backends = Some(Arc::new(switchboard));
         let settings = Arc::new(settings);
         let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));

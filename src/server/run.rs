@@ -15,6 +15,7 @@ use crate::bridge::{self, BridgeThread};
 use crate::command::Desk;
 use crate::config::LogLevel;
 use crate::mesh::{InterestTable, inbox};
+use crate::telemetry::Outside;
 use crate::worker::{Item, Orders, Standing, WorkerStart};
 
 /// A server that runs.
@@ -66,6 +67,7 @@ pub(super) fn start(
     let last = closing.last().copied().unwrap_or_default();
     let listener_fds = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
     let desk = wiring::desk(&outlets, getrandom::u64().unwrap_or(epoch.1));
+    let outside = Arc::new(Outside::default());
     let admin = wiring::start(AdminStart {
         listener: admin_listener,
         outlets: outlets.clone(),
@@ -74,11 +76,12 @@ pub(super) fn start(
         gateway: server.gateway,
         desk: Arc::clone(&desk),
         hooks: Arc::clone(&server.hooks),
+        outside: Arc::clone(&outside),
         epoch,
     })
     .map_err(resource("a thread for the admin core"))?;
 
-    let bridge = bridge(server, inlets, &desk, &log)?;
+    let bridge = bridge(server, inlets, &desk, &log, outside)?;
 
     let (started, reports) = mpsc::channel();
     let left: Vec<_> = (0..workers).map(|_| Arc::new(AtomicUsize::new(0))).collect();
@@ -129,8 +132,9 @@ fn bridge(
     inlets: Option<bridge::Inlets>,
     desk: &Arc<Desk>,
     log: &Log,
+    outside: Arc<Outside>,
 ) -> Result<Option<BridgeThread>, StartError> {
-    let started = inlets.map(|inlets| wiring::bridge(server, inlets, desk, log));
+    let started = inlets.map(|inlets| wiring::bridge(server, inlets, desk, log, outside));
     started.transpose().map_err(resource("a thread for the bridges"))
 }
 

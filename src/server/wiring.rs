@@ -12,6 +12,7 @@ use crate::bridge;
 use crate::command::{Desk, Errand, Full, HookDesk, Workers};
 use crate::config::{Options, Tables};
 use crate::mesh::Outlet;
+use crate::telemetry::Outside;
 use crate::worker::{AdminCall, Item};
 
 /// REST requests of the public listener that may wait for the admin core.
@@ -30,6 +31,7 @@ pub(super) struct AdminStart {
     pub(super) gateway: bool,
     pub(super) desk: Arc<Desk>,
     pub(super) hooks: Arc<bridge::Hooks>,
+    pub(super) outside: Arc<Outside>,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -65,15 +67,18 @@ pub(super) fn bridge(
     inlets: bridge::Inlets,
     desk: &Arc<Desk>,
     log: &super::log::Log,
+    outside: Arc<Outside>,
 ) -> std::io::Result<bridge::BridgeThread> {
     let log = log.clone();
     bridge::start(bridge::BridgeStart {
         inlets,
         workers: Arc::clone(desk.workers()),
+        desk: Arc::clone(desk),
         options: server.options.clone(),
         tables: server.tables.clone(),
         hooks: Arc::clone(&server.hooks),
         log: Arc::new(move |level, event, fields| log.line(level, event, fields)),
+        outside,
     })
 }
 
@@ -82,6 +87,7 @@ pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
     let routes = if start.gateway { GatewayRoutes::On } else { GatewayRoutes::Off };
     let mut settings = AdminSettings::new(&start.options, &start.tables, routes, start.epoch.0);
     settings.hooks = Some(Arc::clone(&start.hooks) as Arc<dyn HookDesk>);
+    let settings = AdminSettings { outside: Arc::clone(&start.outside), ..settings };
     let admin = Admin::new(settings, Arc::clone(&start.desk));
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (closing, closed) = watch::channel(false);

@@ -2,6 +2,7 @@
 
 mod events;
 mod hooks;
+mod key;
 mod keys;
 mod routes;
 mod row;
@@ -13,6 +14,7 @@ use toml::Table;
 
 pub use events::{EventRule, MEMBERS_MAX, MemberKind, MemberRule};
 pub use hooks::{Hook, HookEvent, OnError};
+pub use key::{KeyTemplate, Slot};
 pub use keys::{ApiKey, Scope};
 pub use routes::{Destination, Route, RouteAck};
 pub(super) use row::written;

@@ -2,6 +2,7 @@
 
 use super::super::ConfigError;
 use super::super::shapes::{self, is_name};
+use super::key::KeyTemplate;
 use super::row::Row;
 use super::rules::glob_match;
 
@@ -18,6 +19,12 @@ pub struct Route {
     pub ack: RouteAck,
     /// How long the back end may take before the client hears `TIMEOUT`.
     pub timeout_ms: u64,
+    /// RabbitMQ: the exchange, if it is not the one of client events.
+    pub exchange: Option<String>,
+    /// RabbitMQ: the routing key.
+    pub key: KeyTemplate,
+    /// RabbitMQ: how long an event is worth something.
+    pub expiration_ms: Option<u64>,
 }
 
 /// Who takes routed events.
@@ -45,13 +52,25 @@ const ACKS: &[(&str, RouteAck)] = &[
     ("reply", RouteAck::Reply),
     ("immediate", RouteAck::Immediate),
 ];
+const KEYS: &[&str] =
+    &["namespace", "event", "to", "ack", "timeout_ms", "exchange", "routing_key", "expiration_ms"];
+const KEY: &str = "1 to 255 visible ASCII characters with places such as {event}, {ns}, {user}, \
+                   {session} and {args.0.toolId}";
 /// Time a back end has, unless said otherwise.
 const TIMEOUT_MS: u64 = 30_000;
 const DESTINATIONS: &str = "rabbitmq, or hook: with the name of a row of [[hooks]]";
 
 impl Route {
     pub(super) fn read(row: &Row<'_>) -> Result<Self, ConfigError> {
-        row.only(&["namespace", "event", "to", "ack", "timeout_ms"])?;
+        row.only(KEYS)?;
+        let key =
+            row.text_or("routing_key", "{event}", KEY, |text| KeyTemplate::parse(text).is_some())?;
+        let key = KeyTemplate::parse(&key).ok_or_else(|| row.refused("routing_key", &key, KEY))?;
+        let has = |member: &str| row.members.contains_key(member);
+        let exchange = "1 to 255 visible ASCII characters";
+        let is_exchange = |text: &str| {
+            (1..=255).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
+        };
         let is_namespace = |text: &str| shapes::namespace(text).is_some();
         let to = row.text("to", DESTINATIONS, |text| destination(text).is_some())?;
         Ok(Self {
@@ -60,6 +79,15 @@ impl Route {
             to: destination(&to).unwrap_or(Destination::Rabbitmq),
             ack: row.word_or("ack", RouteAck::Confirm, ACKS)?,
             timeout_ms: row.number_or("timeout_ms", TIMEOUT_MS, 100..=600_000)?,
+            exchange: match has("exchange") {
+                true => Some(row.text("exchange", exchange, is_exchange)?),
+                false => None,
+            },
+            key,
+            expiration_ms: match has("expiration_ms") {
+                true => Some(row.number_or("expiration_ms", 0, 100..=604_800_000)?),
+                false => None,
+            },
         })
     }
 

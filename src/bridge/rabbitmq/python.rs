@@ -1,0 +1,127 @@
+//! Messages of python-socketio managers on their fanout exchange.
+//!
+//! Since its version 5.14 they are JSON. Older ones are pickled, which runs whatever it holds:
+//! those are dropped.
+
+use serde_json::{Map, Value, json};
+
+use super::command::Order;
+use crate::command::Verb;
+
+/// What a manager asks for; nothing if it is none of our business, or no JSON.
+pub(super) fn read(body: &[u8]) -> Option<Order> {
+    let message: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
+    let namespace = text("namespace").unwrap_or_else(|| String::from("/"));
+    let sid = || Some(json!({ "sockets": [text("sid")?], "namespace": namespace }));
+    let order = |verb: Verb, body: Value| Some(Order { verb, body: body.to_string().into() });
+    match text("method")?.as_str() {
+        "emit" => order(Verb::Emit, emit(&message, &text("event")?, &namespace)?),
+        "disconnect" => order(Verb::Disconnect, json!({ "to": sid()?, "mode": "terminal" })),
+        "enter_room" => order(Verb::Join, json!({ "to": sid()?, "rooms": [text("room")?] })),
+        "leave_room" => order(Verb::Leave, json!({ "to": sid()?, "rooms": [text("room")?] })),
+        "close_room" => {
+            let room = text("room")?;
+            let to = json!({ "rooms": [room], "namespace": namespace });
+            order(Verb::Leave, json!({ "to": to, "rooms": [room] }))
+        }
+        // Acknowledgements are for the manager that asked.
+        _ => None,
+    }
+}
+
+fn emit(message: &Map<String, Value>, event: &str, namespace: &str) -> Option<Value> {
+    let binary = message.get("binary").is_some_and(|value| value == &Value::Bool(true));
+    let data = message.get("data").cloned().unwrap_or(Value::Null);
+    // Its versions disagree: one value, or the list of arguments.
+    let mut args = match data {
+        Value::Array(args) => args,
+        Value::Null => Vec::new(),
+        one => vec![one],
+    };
+    if binary {
+        args = bytes(args)?;
+    }
+    let list = |name: &str| match message.get(name) {
+        Some(Value::String(one)) => Some(vec![json!(one)]),
+        Some(Value::Array(many)) => Some(many.clone()),
+        _ => None,
+    };
+    let mut to = match list("room") {
+        Some(rooms) => json!({ "rooms": rooms }),
+        None => json!({ "all": true }),
+    };
+    to["namespace"] = json!(namespace);
+    if let Some(sids) = list("skip_sid") {
+        to["except"] = json!({ "sockets": sids });
+    }
+    Some(json!({ "event": event, "args": args, "to": to }))
+}
+
+/// The arguments with their bytes: the list of them, placeholders inside, and then base64 each.
+fn bytes(data: Vec<Value>) -> Option<Vec<Value>> {
+    let mut data = data.into_iter();
+    let args = data.next()?;
+    let attachments: Vec<Value> = data.collect();
+    match filled(args, &attachments)? {
+        Value::Array(args) => Some(args),
+        one => Some(vec![one]),
+    }
+}
+
+fn filled(value: Value, attachments: &[Value]) -> Option<Value> {
+    match value {
+        Value::Object(members) if members.get("_placeholder") == Some(&Value::Bool(true)) => {
+            let number = usize::try_from(members.get("num")?.as_u64()?).ok()?;
+            Some(json!({ "$b64": attachments.get(number)?.as_str()? }))
+        }
+        Value::Object(members) => {
+            let filled = |(name, value)| Some((name, filled(value, attachments)?));
+            members.into_iter().map(filled).collect::<Option<Map<_, _>>>().map(Value::Object)
+        }
+        Value::Array(items) => {
+            let items = items.into_iter().map(|item| filled(item, attachments));
+            items.collect::<Option<Vec<_>>>().map(Value::Array)
+        }
+        plain => Some(plain),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(message: Value) -> Option<(Verb, Value)> {
+        let order = read(message.to_string().as_bytes())?;
+        Some((order.verb, serde_json::from_slice(&order.body).expect("JSON")))
+    }
+
+    #[test]
+    fn what_its_versions_write_is_understood() {
+        let emit = json!({"method": "emit", "event": "news", "data": [{"a": 1}], "binary": false,
+            "namespace": "/", "room": "team", "skip_sid": "s1", "callback": null, "host_id": "h"});
+        let to = json!({"rooms": ["team"], "namespace": "/", "except": {"sockets": ["s1"]}});
+        let expected = json!({"event": "news", "args": [{"a": 1}], "to": to});
+        assert_eq!(order(emit.clone()), Some((Verb::Emit, expected)));
+        let mut bare = emit.clone();
+        (bare["data"], bare["room"], bare["skip_sid"]) = (json!("x"), Value::Null, Value::Null);
+        let expected =
+            json!({"event": "news", "args": ["x"], "to": {"all": true, "namespace": "/"}});
+        assert_eq!(order(bare), Some((Verb::Emit, expected)));
+        let mut binary = emit;
+        binary["binary"] = json!(true);
+        binary["data"] = json!([[{"b": {"_placeholder": true, "num": 0}}], "AQI="]);
+        let (_, body) = order(binary).expect("a command");
+        assert_eq!(body["args"], json!([{"b": {"$b64": "AQI="}}]));
+    }
+
+    #[test]
+    fn other_methods_are_verbs_or_nothing() {
+        let enter = json!({"method": "enter_room", "sid": "s", "room": "r", "namespace": "/"});
+        let expected = json!({"to": {"sockets": ["s"], "namespace": "/"}, "rooms": ["r"]});
+        assert_eq!(order(enter), Some((Verb::Join, expected)));
+        assert_eq!(order(json!({"method": "callback", "id": 1})), None);
+        assert_eq!(order(json!({"method": "leave_room", "sid": "s"})), None);
+        assert_eq!(read(b"\x80\x04\x95\x10\x00"), None, "a pickle");
+    }
+}

@@ -1,0 +1,115 @@
+//! Who gets an answer: what was published and may be answered, by its message id.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use crate::base::Map;
+use crate::gateway::backend::Ticket;
+
+/// Events whose answers are known to belong to somebody; the oldest are forgotten.
+const WAITERS_MAX: usize = 65_536;
+/// How long an answer may take to find its user.
+const KEPT_MS: u64 = 600_000;
+
+/// Who sent an event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Waiter {
+    pub(super) user: Arc<str>,
+    pub(super) namespace: Arc<str>,
+    /// The event was an `ai_request`.
+    pub(super) is_ai_request: bool,
+    /// The acknowledgement that the answer is to become, and until when.
+    pub(super) ticket: Option<(Ticket, u64)>,
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Replies {
+    waiters: Map<String, Waiter>,
+    /// Ids by the time they came.
+    order: VecDeque<(u64, String)>,
+}
+
+impl Default for Replies {
+    fn default() -> Self {
+        Self { waiters: super::ids::map(), order: VecDeque::new() }
+    }
+}
+
+impl Replies {
+    /// An event was published by this id.
+    pub(super) fn expect(&mut self, id: &str, waiter: Waiter, now_ms: u64) {
+        self.waiters.insert(id.to_owned(), waiter);
+        self.order.push_back((now_ms, id.to_owned()));
+        while self.order.len() > WAITERS_MAX
+            || self.order.front().is_some_and(|(at, _)| now_ms >= at + KEPT_MS)
+        {
+            if let Some((_, id)) = self.order.pop_front() {
+                self.waiters.remove(&id);
+            }
+        }
+    }
+
+    /// Whoever waits for the answer with this id. A second answer finds the user too, but no
+    /// acknowledgement.
+    pub(super) fn answered(&mut self, id: &str) -> Option<Waiter> {
+        let waiter = self.waiters.get_mut(id)?;
+        let found = waiter.clone();
+        waiter.ticket = None;
+        Some(found)
+    }
+
+    /// The event did not get to anybody.
+    pub(super) fn forget(&mut self, id: &str) -> Option<Waiter> {
+        self.waiters.remove(id)
+    }
+
+    /// Acknowledgements that have waited long enough.
+    pub(super) fn late(&mut self, now_ms: u64) -> Vec<Ticket> {
+        let mut late = Vec::new();
+        for waiter in self.waiters.values_mut() {
+            if let Some((ticket, due_ms)) = waiter.ticket
+                && due_ms <= now_ms
+            {
+                waiter.ticket = None;
+                late.push(ticket);
+            }
+        }
+        late
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn waiter(due_ms: u64) -> Waiter {
+        let ticket = Some((Ticket::default(), due_ms));
+        Waiter { user: "u".into(), namespace: "/".into(), is_ai_request: true, ticket }
+    }
+
+    #[test]
+    fn the_first_answer_is_the_acknowledgement_and_a_second_finds_the_user() {
+        let mut replies = Replies::default();
+        replies.expect("a", waiter(100), 0);
+        assert!(replies.answered("a").is_some_and(|found| found.ticket.is_some()));
+        assert!(replies.answered("a").is_some_and(|found| found.ticket.is_none()));
+        assert_eq!(replies.late(100), []);
+        assert_eq!(replies.answered("b"), None);
+    }
+
+    #[test]
+    fn the_late_are_told_once_and_their_user_stays_known_for_a_while() {
+        let mut replies = Replies::default();
+        replies.expect("a", waiter(100), 0);
+        assert_eq!((replies.late(99).len(), replies.late(100).len()), (0, 1));
+        assert_eq!(replies.late(200).len(), 0);
+        assert!(replies.answered("a").is_some());
+        replies.expect("b", waiter(1), KEPT_MS);
+        assert_eq!(replies.answered("a"), None);
+        for number in 0..WAITERS_MAX {
+            replies.expect(&number.to_string(), waiter(1), KEPT_MS);
+        }
+        assert_eq!((replies.answered("b"), replies.waiters.len()), (None, WAITERS_MAX));
+    }
+}

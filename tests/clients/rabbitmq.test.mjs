@@ -1,0 +1,752 @@
+// RabbitMQ, both ways: the built gateway, the official client on one side, and a back end with
+// amqplib on the other, around a broker of our own.
+
+import assert from "node:assert/strict";
+import { execFile } from "node:child_process";
+import { randomUUID } from "node:crypto";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { promisify } from "node:util";
+import { after, afterEach, before, describe, test } from "node:test";
+import { Broker } from "./broker.mjs";
+import {
+  ask, BINARIES, Client, collect, eventually, next, rest, startServer, succeeded, terminate, within,
+} from "./lib.mjs";
+
+const limit = { timeout: 60_000 };
+const long = { timeout: 120_000 };
+const folder = mkdtempSync(join(tmpdir(), "corewire-rabbitmq-"));
+/** The environment of the Python tests lies beside what is built. */
+const PYTHON = join(dirname(BINARIES.corewire), "../client-venv/bin/python");
+let broker;
+let prefixes = 0;
+const servers = new Set();
+
+before(async () => {
+  broker = await Broker.start();
+}, long);
+after(async () => {
+  for (const server of servers) {
+    server.client.closeAll();
+    server.child.kill("SIGKILL");
+  }
+  await broker?.stop();
+  rmSync(folder, { recursive: true, force: true });
+}, long);
+
+const ROUTES = `
+[[routes]]
+event = "ai_request"
+to = "rabbitmq"
+routing_key = "ai.request.{args.0.toolId}"
+
+[[routes]]
+event = "compute"
+to = "rabbitmq"
+ack = "reply"
+timeout_ms = 3000
+
+[[routes]]
+event = "nobody"
+to = "rabbitmq"
+`;
+
+/** A gateway with names of its own at the broker, so that tests do not meet. */
+async function gateway(flags = [], { prefix = `t${(prefixes += 1)}`, url = broker.url } = {}) {
+  const file = join(folder, `${prefix}.toml`);
+  writeFileSync(file, ROUTES);
+  const server = await startServer(
+    "corewire",
+    ["--config", file, "--rabbitmq-prefix", prefix, "--cors-origin", "*", ...flags],
+    { COREWIRE_RABBITMQ_URL: url },
+  );
+  servers.add(server);
+  server.prefix = prefix;
+  server.client = new Client("sio4", server.url);
+  server.user = (userId, sessionId) =>
+    server.client.connect("/", { auth: { userId, sessionId }, transports: ["websocket"] });
+  server.links = async () => {
+    const { bridges } = succeeded(await rest(server.admin, "GET", "/socket/health"));
+    return {
+      publisher: bridges["rabbitmq publisher"],
+      consumer: bridges["rabbitmq consumer"],
+    };
+  };
+  server.linked = (state) =>
+    eventually(`both links are ${state}`, async () => {
+      const { publisher, consumer } = await server.links();
+      return publisher.state === state && consumer.state === state;
+    }, 20_000);
+  server.metric = async (name) => {
+    const { text } = await rest(server.admin, "GET", "/metrics");
+    const lines = text.split("\n").filter((line) => new RegExp(`^corewire_${name}[ {]`).test(line));
+    return lines.reduce((sum, line) => sum + Number(line.split(" ").at(-1)), 0);
+  };
+  return server;
+}
+
+/** A queue of a back end, bound to events of a gateway. */
+async function worker(channel, prefix, key, options = { exclusive: true }) {
+  const { queue } = await channel.assertQueue("", options);
+  await channel.bindQueue(queue, `${prefix}.events`, key);
+  return queue;
+}
+
+/** Messages of a queue as they come. */
+async function consume(channel, queue, options = { noAck: true }) {
+  const got = [];
+  const waiting = [];
+  await channel.consume(queue, (message) => {
+    got.push(message);
+    waiting.splice(0).forEach((wake) => wake());
+  }, options);
+  got.next = async () => {
+    while (!got.length) await within(new Promise((done) => waiting.push(done)), "a message");
+    return got.shift();
+  };
+  got.until = async (count, ms = 20_000) => {
+    const end = Date.now() + ms;
+    while (got.length < count && Date.now() < end) {
+      await within(new Promise((done) => waiting.push(done)), `${count} messages`, ms)
+        .catch((error) => { throw new Error(`${error.message} (${got.length} came)`); });
+    }
+    return got;
+  };
+  return got;
+}
+
+const request = (requestId, toolId = "tool1", sessionId = "s1") =>
+  ({ toolId, message: "Hello!", requestId, sessionId });
+
+/** Sends a command and gives its answer. */
+async function command(backend, prefix, type, body, options = {}) {
+  const { queue } = await backend.channel.assertQueue("", { exclusive: true });
+  const answers = await consume(backend.channel, queue);
+  const content = Buffer.isBuffer(body) ? body : Buffer.from(JSON.stringify(body));
+  backend.channel.publish(`${prefix}.commands`, type ?? "x", content, {
+    type, messageId: randomUUID(), replyTo: queue, correlationId: "c1", persistent: true, ...options,
+  });
+  const answer = await answers.next();
+  assert.equal(answer.properties.correlationId, options.correlationId ?? "c1");
+  return JSON.parse(answer.content);
+}
+
+describe("a gateway and a back end", () => {
+  let server;
+  let backend;
+  before(async () => {
+    server = await gateway(["--rabbitmq-facts", "--rabbitmq-python-channel", "socketio"]);
+    backend = await broker.client();
+    await server.linked("up");
+  }, limit);
+  afterEach(() => server.client.closeAll());
+  after(async () => {
+    await backend.close();
+    await server.stop();
+  });
+
+  test("an ai_request is confirmed, and its answer reaches the user", limit, async () => {
+    const queue = await worker(backend.channel, server.prefix, "ai.request.*");
+    const requests = await consume(backend.channel, queue);
+    const [asking, other] = await Promise.all([server.user("ada", "s1"), server.user("ada", "s1")]);
+    const [answer] = await ask(asking, "ai_request", request("r1", "to.ol#"));
+    assert.equal(answer.success, true);
+    assert.equal(answer.status, "accepted");
+    assert.equal(answer.requestId, "r1");
+    const { fields, properties, content } = await requests.next();
+    assert.equal(fields.routingKey, "ai.request.to_ol_");
+    assert.equal(properties.messageId, answer.messageId);
+    assert.equal(properties.correlationId, answer.messageId);
+    assert.equal(properties.type, "ai_request");
+    assert.equal(properties.deliveryMode, 2);
+    assert.equal(properties.contentType, "application/json");
+    assert.equal(properties.headers["x-sio-user"], "ada");
+    assert.equal(properties.headers["x-sio-session"], "s1");
+    assert.equal(properties.headers["x-sio-sid"], asking.id);
+    assert.equal(properties.headers["x-sio-request-id"], "r1");
+    const body = JSON.parse(content);
+    assert.deepEqual(body.args, [{ ...request("r1", "to.ol#"), userId: "ada" }]);
+    assert.deepEqual(body.client, {
+      userId: "ada", sessionId: "s1", socketId: asking.id, namespace: "/",
+    });
+
+    const both = Promise.all([next(asking, "ai_response"), next(other, "ai_response")]);
+    const reply = { requestId: "r1", response: "Hi.", success: true, duration: 5, toolId: "tool1" };
+    backend.channel.sendToQueue(properties.replyTo, Buffer.from(JSON.stringify(reply)), {
+      correlationId: properties.correlationId,
+    });
+    for (const [payload] of await both) assert.deepEqual(payload, { ...reply, userId: "ada" });
+  });
+
+  test("an emit command reaches clients, and its sender hears of it", limit, async () => {
+    const socket = await server.user("ada");
+    const heard = next(socket, "news");
+    const answer = await command(backend, server.prefix, "emit", {
+      event: "news", args: [1, { two: 2 }], to: { users: ["ada"] },
+    });
+    assert.equal(answer.success, true);
+    assert.equal(answer.data.matched, 1);
+    assert.deepEqual(await heard, [1, { two: 2 }]);
+  });
+
+  test("an answer becomes the acknowledgement where the route says so", limit, async () => {
+    const queue = await worker(backend.channel, server.prefix, "compute");
+    const jobs = await consume(backend.channel, queue);
+    const socket = await server.user("ada");
+    const answer = (job, body, headers) =>
+      backend.channel.sendToQueue(job.properties.replyTo, Buffer.from(JSON.stringify(body)), {
+        correlationId: job.properties.correlationId, headers,
+      });
+    const first = ask(socket, "compute", 20, 22);
+    const job = await jobs.next();
+    assert.deepEqual(JSON.parse(job.content).args, [20, 22]);
+    answer(job, { sum: 42, blob: { $b64: "AP8=" } });
+    const [result] = await first;
+    assert.equal(result.sum, 42);
+    assert.deepEqual([...result.blob], [0, 255]);
+
+    const second = ask(socket, "compute", Buffer.from([1, 2, 3]));
+    const binary = await jobs.next();
+    assert.deepEqual(JSON.parse(binary.content).args, [{ $b64: "AQID" }]);
+    answer(binary, {}, { "x-sio-error-code": "NO_MODEL", "x-sio-error-message": "none is loaded" });
+    const [refused] = await second;
+    assert.equal(refused.success, false);
+    assert.equal(refused.error.code, "NO_MODEL");
+
+    const [late] = await ask(socket, "compute", 1);
+    assert.deepEqual([late.success, late.error.code, late.error.retryable], [false, "TIMEOUT", true]);
+  });
+
+  test("what no queue takes, and what the broker refuses, is said", limit, async () => {
+    const socket = await server.user("ada", "s1");
+    const [nobody] = await ask(socket, "nobody", {});
+    assert.equal(nobody.success, false);
+    assert.deepEqual([nobody.error.code, nobody.error.retryable], ["UNROUTABLE", false]);
+    await worker(backend.channel, server.prefix, "ai.request.full", {
+      exclusive: true, arguments: { "x-max-length": 1, "x-overflow": "reject-publish" },
+    });
+    const answers = [];
+    for (const id of ["1", "2", "3"]) {
+      answers.push((await ask(socket, "ai_request", request(id, "full")))[0]);
+    }
+    assert.equal(answers[0].status, "accepted");
+    assert.deepEqual([answers[2].error.code, answers[2].error.retryable], ["BROKER_NACK", true]);
+  });
+
+  test("many at once keep their own answers, routable or not", limit, async () => {
+    const queue = await worker(backend.channel, server.prefix, "ai.request.mixed");
+    const requests = await consume(backend.channel, queue);
+    const socket = await server.user("ada", "s1");
+    const asked = [];
+    for (let n = 0; n < 500; n += 1) {
+      asked.push(n % 3 ? ask(socket, "ai_request", request(String(n), "mixed")) : ask(socket, "nobody", n));
+    }
+    const answers = (await Promise.all(asked)).map(([answer]) => answer);
+    answers.forEach((answer, n) => {
+      if (n % 3) assert.equal(answer.status, "accepted", `${n}: ${JSON.stringify(answer)}`);
+      else assert.equal(answer.error?.code, "UNROUTABLE", `${n}: ${JSON.stringify(answer)}`);
+    });
+    const expected = answers.flatMap((answer) => answer.messageId ?? []);
+    await requests.until(expected.length);
+    assert.deepEqual(requests.map(({ properties }) => properties.messageId), expected, "in order");
+  });
+
+  test("a command that comes twice is done once and answered twice", limit, async () => {
+    const socket = await server.user("ada");
+    const options = { messageId: randomUUID() };
+    const body = { event: "once", args: [1], to: { users: ["ada"] } };
+    const seen = [];
+    socket.on("once", (...args) => seen.push(args));
+    const first = await command(backend, server.prefix, "emit", body, options);
+    const again = await command(backend, server.prefix, "emit", body, options);
+    assert.deepEqual(again, first);
+    await command(backend, server.prefix, "emit", { ...body, event: "end" });
+    assert.deepEqual(seen, [[1]]);
+    assert.ok((await server.metric("amqp_duplicates_total")) >= 1);
+  });
+
+  test("commands of one sender keep their order", limit, async () => {
+    const socket = await server.user("ada");
+    const heard = collect(socket, "count", 1000);
+    for (let n = 0; n < 1000; n += 1) {
+      const body = JSON.stringify({ event: "count", args: [n], to: { users: ["ada"] } });
+      backend.channel.publish(`${server.prefix}.commands`, "x", Buffer.from(body), {
+        type: "emit", messageId: randomUUID(),
+      });
+    }
+    assert.deepEqual((await heard).map(([n]) => n), Array.from({ length: 1000 }, (_, n) => n));
+  });
+
+  test("other verbs, by routing key too", limit, async () => {
+    const socket = await server.user("eve");
+    const joined = await command(backend, server.prefix, "join", {
+      to: { users: ["eve"] }, rooms: ["team"],
+    });
+    assert.equal(joined.data.matched, 1);
+    const heard = next(socket, "hi");
+    const emitted = { event: "hi", args: [], to: { rooms: ["team"] } };
+    const { queue } = await backend.channel.assertQueue("", { exclusive: true });
+    const answers = await consume(backend.channel, queue);
+    backend.channel.publish(`${server.prefix}.commands`, "emit.anything", Buffer.from(JSON.stringify(emitted)), {
+      messageId: randomUUID(), replyTo: queue,
+    });
+    assert.equal(JSON.parse((await answers.next()).content).success, true);
+    await heard;
+    socket.on("question", (n, reply) => reply(n + 1));
+    const asked = await command(backend, server.prefix, "ask", {
+      event: "question", args: [41], to: { users: ["eve"] }, quorum: "all",
+    });
+    assert.match(JSON.stringify(asked.data), /42/);
+    const gone = next(socket, "disconnect");
+    await command(backend, server.prefix, "disconnect", { to: { users: ["eve"] }, mode: "terminal" });
+    assert.deepEqual(await gone, ["io server disconnect", undefined].slice(0, (await gone).length));
+  });
+
+  test("a ready payload is sent as it is", limit, async () => {
+    const socket = await server.user("ada");
+    const heard = collect(socket, "ready", 2);
+    const headers = { "x-sio-event": "ready", "x-sio-users": "ada" };
+    await command(backend, server.prefix, undefined, { any: "thing" }, { headers });
+    await command(backend, server.prefix, undefined, Buffer.from([7, 8]), {
+      headers, contentType: "application/octet-stream",
+    });
+    const [[object], [bytes]] = await heard;
+    assert.deepEqual(object, { any: "thing" });
+    assert.deepEqual([...bytes], [7, 8]);
+  });
+
+  test("status_update and notification find session and user", limit, async () => {
+    const socket = await server.user("ada", "s7");
+    const both = Promise.all([next(socket, "status_update"), next(socket, "notification")]);
+    const status = { sessionId: "s7", userId: "ada", status: "processing", progress: 50 };
+    const notice = { userId: "ada", type: "info", title: "T", message: "M" };
+    await command(backend, server.prefix, "status_update", status);
+    await command(backend, server.prefix, "notification", notice);
+    assert.deepEqual(await both, [[status], [notice]]);
+  });
+
+  test("poison goes to the dead letters, with the reason", limit, async () => {
+    const dead = await backend.connection.createChannel();
+    await dead.prefetch(100);
+    const letters = await consume(dead, `${server.prefix}.dead.q`, {
+      noAck: false, arguments: { "x-stream-offset": "next" },
+    });
+    const poison = [
+      ["emit", "{", {}, "INVALID_JSON"],
+      ["emit", "{}", {}, "VALIDATION_FAILED"],
+      ["emit", '{"event":"connect","to":{"all":true}}', {}, "VALIDATION_FAILED"],
+      ["explode", "{}", {}, "UNKNOWN_VERB"],
+      ["emit", "{}", { messageId: undefined }, "MESSAGE_ID_REQUIRED"],
+      ["emit", "x", { contentType: "application/msgpack" }, "UNSUPPORTED_MEDIA_TYPE"],
+      ["status_update", '{"sessionId":"s","status":"odd"}', {}, "VALIDATION_FAILED"],
+      ["emit", '{"event":"e","to":{"all":true,"namespace":"/none"}}', {}, "NAMESPACE_NOT_FOUND"],
+    ];
+    for (const [type, body, options, code] of poison) {
+      const answer = await command(backend, server.prefix, type, Buffer.from(body), {
+        headers: { mine: type }, ...options,
+      });
+      assert.equal(answer.success, false, body);
+      assert.equal(answer.error.code, code, body);
+    }
+    await letters.until(poison.length);
+    const codes = letters.map(({ properties: { headers } }) => headers["x-sio-error-code"]);
+    assert.deepEqual(codes.sort(), poison.map(([, , , code]) => code).sort());
+    for (const { properties, content } of letters) {
+      assert.ok(properties.headers["x-sio-error-message"].length > 3);
+      const same = ([type, body]) => type === properties.headers.mine && body === String(content);
+      assert.ok(poison.some(same), String(content));
+    }
+    await dead.close();
+    const { messageCount } = await backend.channel.checkQueue(`${server.prefix}.commands.q`);
+    assert.equal(messageCount, 0);
+  });
+
+  test("a command that comes too late is not done", limit, async () => {
+    const socket = await server.user("ada");
+    const seen = [];
+    socket.on("late", () => seen.push(1));
+    const body = Buffer.from(JSON.stringify({ event: "late", to: { users: ["ada"] } }));
+    backend.channel.publish(`${server.prefix}.commands`, "x", body, {
+      type: "emit", messageId: randomUUID(), expiration: "60000",
+      timestamp: Math.floor(Date.now() / 1000) - 61,
+    });
+    await command(backend, server.prefix, "emit", { event: "end", to: { users: ["ada"] } });
+    assert.deepEqual(seen, []);
+    assert.equal(await server.metric("amqp_expired_total"), 1);
+  });
+
+  test("the policies that are printed can be applied", limit, async () => {
+    const run = promisify(execFile);
+    const args = ["rabbitmq-policy", "--rabbitmq-prefix", server.prefix];
+    const { stdout } = await run(BINARIES.corewire, args, { env: { PATH: process.env.PATH } });
+    const [upTo42] = stdout.split("# RabbitMQ from 4.3");
+    const lines = upTo42.split("\n").filter((line) => line.startsWith("rabbitmqctl "));
+    assert.equal(lines.length, 3);
+    for (const line of lines) {
+      const words = [...line.matchAll(/'([^']*)'|(\S+)/g)].map(([, quoted, plain]) => quoted ?? plain);
+      assert.match(await broker.ctl(...words.slice(1)), /Setting policy/);
+    }
+    // What matches no binding ends with the dead letters; an exchange of events has no such way
+    // out, or nothing would ever be unroutable.
+    const answer = await command(backend, server.prefix, "emit", { event: "x", to: { all: true } });
+    assert.equal(answer.success, true);
+  });
+
+  test("facts are published in each client's order", limit, async () => {
+    const facts = await consume(backend.channel, await worker(backend.channel, server.prefix, "#"));
+    const socket = await server.user("fay", "s9");
+    const connected = await facts.next();
+    assert.equal(connected.fields.routingKey, "client.connected");
+    socket.disconnect();
+    const gone = await facts.next();
+    assert.equal(gone.fields.routingKey, "client.disconnected");
+    const body = JSON.parse(gone.content);
+    assert.equal(body.client.userId, "fay");
+    assert.equal(body.reason, "client namespace disconnect");
+    assert.deepEqual([JSON.parse(connected.content).seq, body.seq], [1, 2]);
+  });
+
+  test("a python-socketio manager's messages are understood", limit, async () => {
+    const socket = await server.user("ada");
+    const spared = await server.user("ada");
+    const seen = [];
+    spared.on("py", () => seen.push(1));
+    const heard = next(socket, "py");
+    const message = {
+      method: "emit", event: "py", data: [{ a: 1 }], binary: false, namespace: "/",
+      room: "user:ada", skip_sid: spared.id, callback: null, host_id: "0".repeat(32),
+    };
+    backend.channel.publish("socketio", "", Buffer.from([0x80, 0x04, 0x95]));
+    backend.channel.publish("socketio", "", Buffer.from(JSON.stringify(message)));
+    assert.deepEqual(await heard, [{ a: 1 }]);
+    assert.deepEqual(seen, []);
+  });
+
+  test("python-socketio's own write-only manager emits through us", limit, async (t) => {
+    if (!existsSync(PYTHON)) return t.skip("tests/run setup makes the Python environment");
+    const socket = await server.user("ada");
+    const heard = collect(socket, "kombu", 2);
+    const program = `
+import socketio, sys
+manager = socketio.KombuManager(sys.argv[1], write_only=True)
+manager.emit("kombu", {"a": [1, None]}, room="user:ada")
+manager.emit("kombu", ("two", b"\\x00\\xff"), room="user:ada")
+`;
+    await promisify(execFile)(PYTHON, ["-c", program, `${broker.url}//`]);
+    const [[object], [text, bytes]] = await heard;
+    assert.deepEqual(object, { a: [1, null] });
+    assert.equal(text, "two");
+    assert.deepEqual([...bytes], [0, 255]);
+    return undefined;
+  });
+
+  test("a queue that is deleted is made again", limit, async () => {
+    const socket = await server.user("ada");
+    await backend.channel.deleteQueue(`${server.prefix}.commands.q`);
+    await eventually("the queue is there again", async () => {
+      const probe = await backend.connection.createChannel();
+      probe.on("error", () => {});
+      const { consumerCount } = await probe.checkQueue(`${server.prefix}.commands.q`);
+      await probe.close();
+      return consumerCount === 1;
+    });
+    const heard = next(socket, "again");
+    await command(backend, server.prefix, "emit", { event: "again", to: { users: ["ada"] } });
+    await heard;
+    assert.deepEqual(server.log.filter((line) => /error/.test(line)), []);
+  });
+});
+
+describe("what is configured wrongly", () => {
+  const misconfigured = async (server, why) => {
+    await eventually("it is said", async () => {
+      const { publisher, consumer } = await server.links();
+      return publisher.state === "misconfigured" && consumer.state === "misconfigured";
+    });
+    const lines = server.log.filter((line) => /given up/.test(line));
+    assert.equal(lines.length, 2, server.log.join("\n"));
+    for (const line of lines) assert.match(line, why);
+    const { status, body } = await rest(server.admin, "GET", "/readyz");
+    assert.deepEqual([status, body.error.code], [503, "BRIDGE_DOWN"]);
+    const socket = await server.user("ada", "s1");
+    const [answer] = await ask(socket, "ai_request", request("1"));
+    assert.equal(answer.error.code, "BROKER_UNAVAILABLE");
+    assert.ok(answer.error.retryAfterMs > 0);
+    server.client.closeAll();
+    await server.stop();
+  };
+
+  test("a topology that is missing where it is only looked for", limit, async () => {
+    const server = await gateway(["--rabbitmq-declare", "passive", "--rabbitmq-required"]);
+    await misconfigured(server, /NOT_FOUND/);
+  });
+
+  test("a queue that has other arguments", limit, async () => {
+    const { channel, close } = await broker.client();
+    await channel.assertQueue("odd.commands.q", { durable: true });
+    await close();
+    const server = await gateway(["--rabbitmq-required"], { prefix: "odd" });
+    await misconfigured(server, /PRECONDITION_FAILED/);
+  });
+
+  test("a password that is wrong, which is never shown", limit, async () => {
+    const url = broker.url.replace("guest:guest", "guest:hush-hush");
+    const server = await gateway(["--rabbitmq-required"], { url });
+    await misconfigured(server, /ACCESS_REFUSED/);
+    assert.ok(!server.log.join("\n").includes("hush-hush"));
+  });
+
+  test("a route without a broker stops the start with one line", limit, async () => {
+    const file = join(folder, "none.toml");
+    writeFileSync(file, ROUTES);
+    await assert.rejects(startServer("corewire", ["--config", file]), /COREWIRE_RABBITMQ_URL/);
+  });
+});
+
+/** A durable queue for a gateway's ai_requests, which outlives the broker. */
+async function durable(prefix) {
+  const backend = await broker.client();
+  const queue = `${prefix}.work`;
+  await backend.channel.assertQueue(queue, {
+    durable: true, arguments: { "x-queue-type": "quorum" },
+  });
+  await backend.channel.bindQueue(queue, `${prefix}.events`, "ai.request.#");
+  await backend.close();
+  return queue;
+}
+
+/** All that a queue holds by now. */
+async function drained(queue) {
+  const backend = await broker.client();
+  const got = [];
+  for (;;) {
+    const message = await backend.channel.get(queue, { noAck: true });
+    if (!message) break;
+    got.push(message);
+  }
+  await backend.close();
+  return got;
+}
+
+describe("a broker that fails", { concurrency: false }, () => {
+  test("killed and started again under load: no accepted request is lost", long, async () => {
+    const server = await gateway();
+    await server.linked("up");
+    const queue = await durable(server.prefix);
+    const sockets = await Promise.all(
+      Array.from({ length: 4 }, (_, n) => server.user(`user${n}`, `s${n}`)),
+    );
+    const answers = [];
+    const failures = [];
+    let going = true;
+    const load = sockets.map(async (socket, who) => {
+      for (let n = 0; going; n += 1) {
+        const batch = Array.from({ length: 5 }, (_, k) => {
+          return ask(socket, "ai_request", request(`${who}-${n}-${k}`, "load", `s${who}`));
+        });
+        for (const [answer] of await Promise.all(batch)) {
+          (answer.success ? answers : failures).push(answer);
+        }
+      }
+    });
+    const accepted = (count) =>
+      eventually(`${count} more requests`, async () => answers.length >= count, 20_000);
+    await accepted(300);
+    await broker.kill();
+    await server.linked("down");
+    const before = answers.length;
+    await eventually("requests are queued", async () => {
+      return answers.slice(before).filter(({ status }) => status === "queued").length > 100;
+    });
+    const { status } = await rest(server.admin, "GET", "/readyz");
+    assert.equal(status, 200, "a broker that is not required does not make it unready");
+    await broker.up();
+    await server.linked("up");
+    await accepted(answers.length + 300);
+    going = false;
+    await Promise.all(load);
+    assert.deepEqual(failures, []);
+    await eventually("the spool is empty", async () => {
+      const waiting = await server.metric("amqp_spool_messages");
+      return waiting + (await server.metric("amqp_in_flight")) === 0;
+    }, 30_000);
+    const got = await drained(queue);
+    const ids = got.map(({ properties }) => properties.messageId);
+    const unique = new Set(ids);
+    for (const { messageId } of answers) assert.ok(unique.has(messageId), `${messageId} is lost`);
+    assert.equal(unique.size, answers.length);
+    // What was under way may have arrived before the broker died; it says so itself.
+    const twice = got.filter(({ properties }, at) => ids.indexOf(properties.messageId) !== at);
+    for (const { properties } of twice) assert.equal(properties.headers["x-sio-republish"], 1);
+    const order = new Map();
+    for (const { properties } of got) {
+      if (properties.headers["x-sio-republish"]) continue;
+      const { "x-sio-sid": sid, "x-sio-seq": seq } = properties.headers;
+      assert.ok((order.get(sid) ?? 0) < seq, `${sid}: ${seq} after ${order.get(sid)}`);
+      order.set(sid, seq);
+    }
+    console.log(`# ${answers.length} taken, ${twice.length} delivered twice, marked as such`);
+    server.client.closeAll();
+    await server.stop();
+  });
+
+  test("killed with commands under way: each is done once", long, async () => {
+    const server = await gateway();
+    await server.linked("up");
+    const socket = await server.user("ada");
+    const seen = new Map();
+    socket.on("n", (n) => seen.set(n, (seen.get(n) ?? 0) + 1));
+    const confirmed = new Set();
+    let sent = 0;
+    const publish = async (backend, count) => {
+      const all = Array.from({ length: count }, async () => {
+        const n = (sent += 1);
+        const body = JSON.stringify({ event: "n", args: [n], to: { users: ["ada"] } });
+        const options = { type: "emit", messageId: `n${n}`, persistent: true };
+        await new Promise((done) => {
+          backend.channel.publish(`${server.prefix}.commands`, "x", Buffer.from(body), options, (error) => {
+            if (!error) confirmed.add(n);
+            done();
+          });
+        });
+      });
+      await Promise.race([Promise.all(all), new Promise((done) => backend.connection.once("close", done))]);
+    };
+    const backend = await broker.client();
+    const first = publish(backend, 3000);
+    await eventually("some are done", async () => seen.size > 200);
+    await broker.kill();
+    await first;
+    await broker.up();
+    await server.linked("up");
+    const again = await broker.client();
+    await publish(again, 200);
+    await again.close();
+    await eventually("all that were confirmed are done", async () => {
+      return [...confirmed].every((n) => seen.has(n));
+    }, 20_000);
+    assert.deepEqual([...seen].filter(([, times]) => times > 1), []);
+    console.log(`# ${confirmed.size} confirmed, ${seen.size} done, none twice`);
+    server.client.closeAll();
+    await server.stop();
+  });
+
+  test("a memory alarm blocks the publisher, and nothing else", long, async () => {
+    const server = await gateway();
+    await server.linked("up");
+    const queue = await durable(server.prefix);
+    const socket = await server.user("ada", "s1");
+    await broker.ctl("set_vm_memory_high_watermark", "absolute", "1KB");
+    const first = ask(socket, "ai_request", request("1"));
+    await eventually("it is blocked", async () => {
+      return (await server.links()).publisher.state === "blocked";
+    });
+    const [second] = await ask(socket, "ai_request", request("2"));
+    assert.equal(second.status, "queued");
+    assert.equal((await first)[0].status, "queued");
+    const [pong] = await Promise.all([next(socket, "pong"), socket.emit("ping")]);
+    assert.ok(pong[0].timestamp > 0);
+    assert.equal((await server.links()).consumer.state, "up");
+    await broker.ctl("set_vm_memory_high_watermark", "0.4");
+    await server.linked("up");
+    await eventually("both arrive", async () => (await server.metric("amqp_published_total")) === 2);
+    const ids = (await drained(queue)).map(({ properties }) => properties.headers["x-sio-request-id"]);
+    assert.deepEqual(ids, ["1", "2"]);
+    server.client.closeAll();
+    await server.stop();
+  });
+
+  test("a full spool refuses at once, and says when to come again", long, async () => {
+    const server = await gateway(["--rabbitmq-spool-messages-max", "2", "--rabbitmq-required"]);
+    await server.linked("up");
+    const queue = await durable(server.prefix);
+    const socket = await server.user("ada", "s1");
+    await broker.kill();
+    await server.linked("down");
+    assert.equal((await rest(server.admin, "GET", "/readyz")).status, 503);
+    const answers = [];
+    for (const id of ["1", "2", "3"]) {
+      answers.push((await ask(socket, "ai_request", request(id)))[0]);
+    }
+    assert.deepEqual(answers.map(({ status }) => status), ["queued", "queued", undefined]);
+    assert.equal(answers[2].error.code, "BROKER_UNAVAILABLE");
+    assert.ok(answers[2].error.retryable && answers[2].error.retryAfterMs > 0);
+    await broker.up();
+    await server.linked("up");
+    await eventually("both arrive", async () => (await server.metric("amqp_published_total")) === 2);
+    assert.equal((await drained(queue)).length, 2);
+    assert.equal((await rest(server.admin, "GET", "/readyz")).status, 200);
+    server.client.closeAll();
+    await server.stop();
+  });
+
+  test("a spool in a folder outlives a server that is killed", long, async () => {
+    const spool = ["--rabbitmq-spool-file", join(folder, "spool")];
+    const server = await gateway(spool);
+    await server.linked("up");
+    const queue = await durable(server.prefix);
+    const socket = await server.user("ada", "s1");
+    await broker.kill();
+    await server.linked("down");
+    const queued = [];
+    for (const id of ["1", "2", "3"]) {
+      queued.push((await ask(socket, "ai_request", request(id)))[0].messageId);
+    }
+    server.client.closeAll();
+    await server.stop();
+    await broker.up();
+    const heir = await gateway(spool, { prefix: server.prefix });
+    await eventually("all arrive", async () => (await heir.metric("amqp_published_total")) === 3);
+    const ids = (await drained(queue)).map(({ properties }) => properties.messageId);
+    assert.deepEqual(ids, queued);
+    await heir.stop();
+  });
+
+  test("a broker that says nothing: queued, and late no worker", long, async () => {
+    const server = await gateway(["--rabbitmq-confirm-timeout", "300"]);
+    await server.linked("up");
+    const queue = await durable(server.prefix);
+    const socket = await server.user("ada", "s1");
+    broker.freeze(true);
+    const [answer] = await ask(socket, "ai_request", request("1"));
+    broker.freeze(false);
+    assert.equal(answer.status, "queued");
+    await eventually("it arrives", async () => (await server.metric("amqp_published_total")) === 1);
+    assert.equal((await drained(queue)).length, 1);
+    server.client.closeAll();
+    await server.stop();
+  });
+
+  test("a server that drains finishes what it holds and leaves the rest", long, async () => {
+    const server = await gateway();
+    await server.linked("up");
+    const heir = await gateway([], { prefix: server.prefix });
+    await heir.linked("up");
+    const seen = new Map();
+    for (const one of [server, heir]) {
+      const socket = await one.user("ada");
+      socket.on("n", (n) => seen.set(n, (seen.get(n) ?? 0) + 1));
+    }
+    const backend = await broker.client();
+    for (let n = 0; n < 2000; n += 1) {
+      const body = JSON.stringify({ event: "n", args: [n], to: { users: ["ada"] } });
+      const options = { type: "emit", messageId: `d${n}` };
+      backend.channel.publish(`${server.prefix}.commands`, "x", Buffer.from(body), options);
+      if (n === 500) server.child.kill("SIGTERM");
+    }
+    await backend.channel.waitForConfirms();
+    await eventually("nothing is left", async () => {
+      const { messageCount } = await backend.channel.checkQueue(`${server.prefix}.commands.q`);
+      return messageCount === 0 && (await heir.metric("amqp_commands_held")) === 0;
+    }, 20_000);
+    await within(server.exited, "the drained server to end", 20_000);
+    const { text } = await rest(heir.admin, "GET", "/metrics");
+    assert.match(text, /corewire_amqp_commands_total/);
+    assert.deepEqual([...seen].filter(([, times]) => times > 1), []);
+    await backend.close();
+    heir.client.closeAll();
+    server.client.closeAll();
+    await heir.stop();
+  });
+});
