@@ -17,6 +17,7 @@
 //!
 //! Read first: `switchboard.rs` (how things get here), then `thread.rs`.
 
+mod http;
 mod switchboard;
 mod thread;
 
