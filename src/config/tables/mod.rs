@@ -1,6 +1,7 @@
 //! Lists of tables, which only the file can hold: API keys, rules, routes.
 
 mod events;
+mod jwt_keys;
 mod keys;
 mod routes;
 mod row;
@@ -11,6 +12,7 @@ use row::rows;
 use toml::Table;
 
 pub use events::{EventRule, MEMBERS_MAX, MemberKind, MemberRule};
+pub use jwt_keys::{JwtAlg, JwtFamily, JwtKey, JwtMaterial};
 pub use keys::{ApiKey, Scope};
 pub use routes::{Destination, Route, RouteAck};
 pub(super) use row::written;
@@ -27,9 +29,12 @@ pub struct Tables {
     pub routes: Vec<Route>,
     /// What events of the operator's own must be like; the first that is about one counts.
     pub events: Vec<EventRule>,
+    /// Keys that tokens are signed with. [`load()`](super::load()) adds the one of the option
+    /// `jwt_secret`.
+    pub jwt_keys: Vec<JwtKey>,
 }
 
-const TABLES: [&str; 5] = ["api_keys", "rules", "routes", "events", "hooks"];
+const TABLES: [&str; 6] = ["api_keys", "rules", "routes", "events", "hooks", "jwt_keys"];
 /// Tables whose feature is missing, and its name.
 const NOT_BUILT: [(&str, &str); 1] = [("hooks", "sending webhooks")];
 
@@ -69,6 +74,15 @@ pub(super) fn read(file: &Table) -> Result<Tables, ConfigError> {
     }
     for row in rows(file, "events")? {
         tables.events.push(EventRule::read(&row)?);
+    }
+    for row in rows(file, "jwt_keys")? {
+        let key = JwtKey::read(&row)?;
+        let known = |other: &JwtKey| other.kid.is_some() && other.kid == key.kid;
+        if tables.jwt_keys.iter().any(known) {
+            let kid = quoted(key.kid.as_deref().unwrap_or_default());
+            return Err(row.refused("kid", &kid, "a name that no other key has"));
+        }
+        tables.jwt_keys.push(key);
     }
     Ok(tables)
 }
