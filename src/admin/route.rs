@@ -19,7 +19,7 @@ use super::stats::{self, Latency, Stats};
 use super::verbs;
 use crate::command::{AskedView, BatchView, ChangedView, DisconnectedView, EmittedView, Verb};
 use crate::config::Scope;
-use crate::gateway::verbs::ASK_TIMEOUT_MAX_MS;
+use crate::gateway::verbs::{ASK_TIMEOUT_MAX_MS, RevokedView};
 use crate::gateway::{
     ConnectedView, MembershipView, Payload, RecipientsView, RoomView, SocketView, UserView,
 };
@@ -369,6 +369,14 @@ pub(super) static ROUTES: &[Route] = &[
         |a, c| Box::pin(verbs::command(a, c, Verb::Sockets)),
         Answers::Page(of::<SocketView>),
     ),
+    Route {
+        id: "revokeTokens",
+        ..command(
+            Verb::Revoke,
+            |a, c| Box::pin(verbs::command(a, c, Verb::Revoke)),
+            Answers::Data(of::<RevokedView>),
+        )
+    },
     Route {
         place: Place::AdminListener,
         summary: "Everything that is counted, as Prometheus text",

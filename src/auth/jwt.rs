@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use super::claims::Claims;
 use super::error::TokenError;
 use super::key::KeySet;
-use crate::config::{JwtAlg, JwtFamily};
+use crate::config::{JwtAlg, JwtFamily, Options};
 
 /// Bytes of the longest token.
 pub const TOKEN_BYTES_MAX: usize = 8_192;
@@ -111,9 +111,25 @@ pub fn verify(
     Ok(claims)
 }
 
+/// The claims of a token as they stand there, for people. Nothing of them is proven.
+#[must_use]
+pub fn payload(token: &str) -> Option<Vec<u8>> {
+    decode(token.split('.').nth(1)?).ok()
+}
+
 fn decode(part: &str) -> Result<Vec<u8>, TokenError> {
     // Rule: RFC 7515 section 2: base64url, and nothing behind it.
     URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenError::Malformed)
+}
+
+impl From<&Options> for TokenRules {
+    fn from(options: &Options) -> Self {
+        let mut issuer = options.jwt_issuer.clone();
+        if issuer.is_empty() && !options.oidc_issuer.is_empty() {
+            issuer.push(options.oidc_issuer.clone());
+        }
+        Self { audience: options.jwt_audience.clone(), issuer, leeway_ms: options.jwt_leeway_ms }
+    }
 }
 
 impl TokenRules {

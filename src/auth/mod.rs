@@ -33,7 +33,7 @@ pub use der::pem;
 pub use error::TokenError;
 pub use grants::{Deed, Grants};
 pub use jwks::{JWKS_BYTES_MAX, jwks};
-pub use jwt::{Header, TOKEN_BYTES_MAX, TokenRules, header, verify};
+pub use jwt::{Header, TOKEN_BYTES_MAX, TokenRules, header, payload, verify};
 pub use key::{Key, KeyFault, KeySet};
 pub use provider::{ANSWER_BYTES_MAX, Discovered, Introspected, discovery, introspection};
 pub use revoked::{RevocationsFull, Revoke, Revoked};

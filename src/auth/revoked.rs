@@ -2,8 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use super::claims::Claims;
-
 /// What is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Revoke {
@@ -125,14 +123,20 @@ impl Revoked {
 
     /// Whether a token has been taken back.
     #[must_use]
-    pub fn holds(&self, claims: &Claims, now_unix_ms: u64) -> bool {
+    pub fn holds(
+        &self,
+        user: &str,
+        token_id: Option<&str>,
+        issued_unix_ms: Option<u64>,
+        now_unix_ms: u64,
+    ) -> bool {
         if self.is_empty() {
             return false;
         }
-        let by_id = claims.token_id.as_deref().and_then(|id| self.tokens.get(id));
-        let by_user = self.users.get(claims.user.as_str()).into_iter().chain(&self.everybody);
+        let by_id = token_id.and_then(|id| self.tokens.get(id));
+        let by_user = self.users.get(user).into_iter().chain(&self.everybody);
         by_id.is_some_and(|until| now_unix_ms < *until)
-            || by_user.into_iter().any(|one| one.takes(claims.issued_unix_ms, now_unix_ms))
+            || by_user.into_iter().any(|one| one.takes(issued_unix_ms, now_unix_ms))
     }
 
     /// Forgets what is over.

@@ -6,7 +6,7 @@
 //! nothing else.
 //!
 //! Owns: the queues from the workers, connections to brokers, webhooks and identity providers.
-//! Imports: `command` (what back ends ask for), `gateway::backend` (what goes to them), `api`,
+//! Imports: `auth`, `command` (what back ends ask for), `gateway::backend` (what goes to them), `api`,
 //! `config`, `telemetry`, `base`; tokio.
 //!
 //! Holds at all times:
@@ -18,6 +18,7 @@
 //! Read first: `switchboard.rs` (how things get here), then `thread.rs`.
 
 mod http;
+mod identity;
 mod switchboard;
 mod thread;
 

@@ -7,12 +7,14 @@ use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use super::{Inlets, Logger};
+use super::{Inlets, Logger, identity};
+use crate::auth::KeySet;
 use crate::command::Workers;
 use crate::config::{Options, Tables};
 use crate::gateway::backend::{
     self, AdmissionRequest, Outcome, RouteFailure, RoutedEvent, Ticket, Verdict,
 };
+use crate::gateway::{TokenVerdict, settle_token};
 
 /// What the bridges are given.
 pub struct BridgeStart {
@@ -24,6 +26,8 @@ pub struct BridgeStart {
     pub options: Options,
     /// What only the file says.
     pub tables: Tables,
+    /// Keys of the configuration that tokens may be signed with.
+    pub token_keys: KeySet,
     /// The log.
     pub log: Logger,
 }
@@ -72,6 +76,25 @@ impl Common {
         }
     }
 
+    /// Waits until the workers are gone.
+    pub(super) async fn closing(&self) {
+        let mut standing = self.standing.clone();
+        // A sender that is gone means the same.
+        let _gone = standing.wait_for(|standing| *standing == Standing::Closing).await;
+    }
+
+    /// Tells a core what a token says.
+    pub(super) async fn settle_token(&self, ticket: Ticket, verdict: TokenVerdict) {
+        let errand = move |verdict: TokenVerdict| {
+            let errand: crate::command::Errand =
+                Box::new(move |io: &crate::api::Io| settle_token(io, ticket, verdict));
+            errand
+        };
+        while self.workers.send(ticket.core, errand(verdict.clone())).is_err() {
+            tokio::time::sleep(AGAIN).await;
+        }
+    }
+
     /// Tells a core whether a client may come in.
     pub(super) async fn settle_admission(&self, ticket: Ticket, verdict: Verdict) {
         let errand = move |verdict: Verdict| {
@@ -95,7 +118,7 @@ const AGAIN: Duration = Duration::from_millis(2);
 pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     let (standing, heard) = watch::channel(Standing::Open);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let BridgeStart { inlets, workers, options, tables, log } = start;
+    let BridgeStart { inlets, workers, options, tables, token_keys, log } = start;
     let common = Common {
         workers,
         options: Arc::new(options),
@@ -105,15 +128,16 @@ pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     };
     let thread = std::thread::Builder::new()
         .name(String::from("bridge"))
-        .spawn(move || runtime.block_on(live(common, inlets)))?;
+        .spawn(move || runtime.block_on(live(common, inlets, token_keys)))?;
     Ok(BridgeThread { standing, thread })
 }
 
 /// Runs every bridge that is configured, until all have ended.
-async fn live(common: Common, inlets: Inlets) {
-    let Inlets { broker, hooks, admissions, broker_facts, hook_facts } = inlets;
+async fn live(common: Common, inlets: Inlets, token_keys: KeySet) {
+    let Inlets { broker, hooks, admissions, tokens, broker_facts, hook_facts } = inlets;
     drop((broker_facts, hook_facts));
     let mut bridges = JoinSet::new();
+    bridges.spawn(identity::run(common.clone(), token_keys, tokens));
     bridges.spawn(without_broker(common.clone(), broker));
     bridges.spawn(without_hooks(common.clone(), hooks));
     bridges.spawn(without_provider(common, admissions));

@@ -303,7 +303,7 @@ fn commands_stand_first() {
     assert_eq!(
         parse(&["start"]).unwrap_err().line,
         "\"start\": no such command; allowed are serve, check-config, doctor, \
-         default-config, config-reference, version, help"
+         default-config, config-reference, token, version, help"
     );
 }
 

@@ -33,6 +33,16 @@ pub trait Backends: Debug + Send + Sync {
     /// Nobody can be asked now.
     fn admit(&self, request: AdmissionRequest) -> Result<(), Busy>;
 
+    /// Verifies a token that is too dear, or too far away, for a worker. What it says is told to
+    /// [`settle_token`](super::settle_token).
+    ///
+    /// # Errors
+    /// Nobody can be asked now.
+    fn verify(&self, request: super::TokenRequest) -> Result<(), Busy> {
+        drop(request);
+        Err(Busy)
+    }
+
     /// Takes note of something that happened. What cannot be kept is counted by the taker.
     fn tell(&self, fact: Fact);
 }
@@ -42,7 +52,7 @@ pub trait Backends: Debug + Send + Sync {
 pub struct Ticket {
     /// The core that waits.
     pub core: CoreId,
-    key: Key,
+    pub(super) key: Key,
 }
 
 /// Nobody can be asked now.
@@ -278,7 +288,7 @@ pub(super) struct Awaited {
 }
 
 /// Events of one core whose outcome may be waited for; more are refused.
-const AWAITED_MAX: usize = 65_536;
+pub(super) const AWAITED_MAX: usize = 65_536;
 /// How much longer than its route says a client waits for a bridge that is silent.
 const GRACE_MS: u64 = 2_000;
 

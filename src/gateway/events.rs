@@ -10,6 +10,7 @@ use super::error::VerbError;
 use super::identity::{Identity, identify, refusal, refusal_of};
 use super::local::Pending;
 use super::schema::{self, Fields, Payload};
+use super::tokens::{self, TokenGate};
 use super::{Gateway, membership, presence, rules};
 use crate::api::{Ack, Event, NamespaceBuilder, Refusal, Socket};
 use crate::base::rfc3339;
@@ -20,13 +21,14 @@ use crate::socketio::escape_json;
 type Handler = fn(&Call<'_>) -> Result<(), VerbError>;
 
 /// The events of the gateway. Presence, notifications and answers only ever go out.
-const HANDLERS: [(&str, Handler); 6] = [
+const HANDLERS: [(&str, Handler); 7] = [
     ("ai_request", ai_request),
     ("status_update", status_update),
     ("ping", ping),
     ("room:join", room_join),
     ("room:leave", room_leave),
     ("room:message", room_message),
+    ("auth_refresh", auth_refresh),
 ];
 
 /// One event of one client.
@@ -41,7 +43,13 @@ struct Call<'a> {
 /// Says what happens in a namespace.
 pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space: u16) {
     let here = Rc::clone(gateway);
-    builder.gate(move |socket| let_in(&here, socket));
+    match gateway.settings.tokens.clone() {
+        Some(gate) => drop(builder.gate_async(move |socket| {
+            let (here, gate) = (Rc::clone(&here), Arc::clone(&gate));
+            async move { let_in_by_token(&here, &gate, &socket, space).await }
+        })),
+        None => drop(builder.gate(move |socket| let_in(&here, socket, identify(socket)?, &[]))),
+    }
     let here = Rc::clone(gateway);
     builder.on_connect(move |socket| {
         let Some(who) = socket.data::<Identity>() else {
@@ -52,7 +60,12 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
             fair.came(&who.user);
         }
         presence::tell_up(&here, &io, space, &who);
-        membership::tell_own_rooms(&here, &io, space, &who);
+        if here.settings.tokens.is_some() {
+            tokens::note_end(&here, socket.key(), &who);
+            membership::tell_first_rooms(&here, space, &who, socket);
+        } else {
+            membership::tell_own_rooms(&here, &io, space, &who);
+        }
         backend::tell_fact(&here, &io, space, (&socket.id(), &who), FactKind::Connected);
     });
     let here = Rc::clone(gateway);
@@ -63,6 +76,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         if let Some(fair) = &here.settings.fair {
             fair.went(&who.user);
         }
+        tokens::forget_end(&here, gone.key(), &who);
         membership::tell_gone(&here, space, &who, gone);
         presence::tell_down(&here, gone.io(), space, &who, gone.reason());
         let kind = FactKind::Disconnected(gone.reason());
@@ -79,20 +93,45 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
 }
 
 /// Rooms of its own are joined before the client hears that it is in.
-fn let_in(gateway: &Gateway, socket: &Socket) -> Result<(), Refusal> {
-    let who = identify(socket)?;
+fn let_in(
+    gateway: &Gateway,
+    socket: &Socket,
+    who: Rc<Identity>,
+    rooms: &[String],
+) -> Result<(), Refusal> {
     if let Some(fair) = &gateway.settings.fair {
         fair.admit(&who.user, socket.io().held_us()).map_err(|error| {
             socket.io().count(|counters| counters.connects_limited += 1);
             refusal_of(&error)
         })?;
     }
-    if !membership::join_own_rooms(socket, &who) {
+    let joined =
+        membership::join_own_rooms(socket, &who) && rooms.iter().all(|room| socket.join(room));
+    if !joined {
         return Err(refusal("the user's rooms cannot be joined", "LIMIT_REACHED"));
     }
     socket.forget_auth();
     socket.set_data(who);
     Ok(())
+}
+
+/// The same for a socket that must bring a token.
+async fn let_in_by_token(
+    gateway: &Gateway,
+    gate: &TokenGate,
+    socket: &Socket,
+    space: u16,
+) -> Result<(), Refusal> {
+    match tokens::identify(gateway, gate, socket, space).await {
+        Ok((who, rooms)) => {
+            socket.io().count(|counters| counters.tokens_taken += 1);
+            let_in(gateway, socket, who, &rooms)
+        }
+        Err(error) => {
+            socket.io().count(|counters| counters.tokens_refused += 1);
+            Err(refusal_of(&VerbError::Token(error)))
+        }
+    }
 }
 
 fn run(gateway: &Rc<Gateway>, space: u16, event: &Event<'_>, handler: Handler) {
@@ -225,7 +264,9 @@ impl<'a> Call<'a> {
     }
 
     fn permits(&self, room: &str, verb: Verb) -> bool {
+        let closed = || rules::is_closed_room(self.gateway.settings.namespace(self.space), room);
         self.gateway.settings.permits(self.space, &self.who.user, room, verb)
+            || self.who.bearer().is_some_and(|bearer| bearer.permits(room, verb) && !closed())
     }
 
     fn touch(&self, room: &str) {
@@ -313,5 +354,13 @@ fn room_message(call: &Call<'_>) -> Result<(), VerbError> {
     call.relay(&room, &event, fields.raw("data").unwrap_or("null"));
     call.touch(&room);
     call.relayed(None);
+    Ok(())
+}
+
+/// A new token for a connection that stays; without tokens it is an event like any other.
+fn auth_refresh(call: &Call<'_>) -> Result<(), VerbError> {
+    let Some(gate) = &call.gateway.settings.tokens else { return other(call) };
+    let (event, from) = (call.event, (call.socket, &call.who));
+    tokens::refresh(call.gateway, gate, call.space, from, event.raw_args(), event.ack());
     Ok(())
 }

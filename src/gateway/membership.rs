@@ -143,6 +143,31 @@ pub(super) fn tell_own_rooms(gateway: &Gateway, io: &Io, space: u16, who: &Ident
     }
 }
 
+/// The same for a socket that may have come in with more rooms.
+pub(super) fn tell_first_rooms(gateway: &Gateway, space: u16, who: &Identity, socket: &Socket) {
+    let (io, id, user_room) = (socket.io(), socket.id(), who.user_room());
+    for room in socket.rooms().into_iter().filter(|room| *room != id && *room != user_room) {
+        tell(gateway, &io, space, (&room.into(), &who.user), Change::Enter(1), None);
+    }
+}
+
+/// Puts a socket into a room, or takes it out, for another reason than its client's wish.
+pub(super) fn put(
+    gateway: &Gateway,
+    space: u16,
+    (socket, who): (&Socket, &Identity),
+    room: &str,
+    joins: bool,
+) {
+    let (changed, change) = match joins {
+        true => (!socket.is_in(room) && socket.join(room), Change::Enter(1)),
+        false => (socket.leave(room), Change::Exit(1)),
+    };
+    if changed {
+        tell(gateway, &socket.io(), space, (&room.into(), &who.user), change, None);
+    }
+}
+
 /// Tells the keepers of all rooms that a socket was in when it went, each once.
 pub(super) fn tell_gone(gateway: &Gateway, space: u16, who: &Identity, gone: &Disconnected) {
     let mut by_keeper: BTreeMap<CoreId, Vec<Box<str>>> = BTreeMap::new();

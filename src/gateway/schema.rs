@@ -128,11 +128,13 @@ pub enum Payload {
     RoomList,
     /// The command `sockets`.
     SocketList,
+    /// The command `auth/revoke`.
+    Revoke,
 }
 
 impl Payload {
     /// All of them.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::AiRequest,
         Self::AiResponse,
         Self::StatusUpdate,
@@ -150,6 +152,7 @@ impl Payload {
         Self::UsersQuery,
         Self::RoomList,
         Self::SocketList,
+        Self::Revoke,
     ];
 
     /// The members it may have. What else it holds passes through, unless it is strict.
@@ -173,6 +176,7 @@ impl Payload {
             Self::UsersQuery => commands::USERS_QUERY,
             Self::RoomList => commands::ROOM_LIST,
             Self::SocketList => commands::SOCKET_LIST,
+            Self::Revoke => commands::REVOKE,
         }
     }
 
@@ -190,6 +194,7 @@ impl Payload {
                 | Self::UsersQuery
                 | Self::RoomList
                 | Self::SocketList
+                | Self::Revoke
         )
     }
 }
@@ -261,6 +266,8 @@ pub enum Fault {
     AutomaticRoom,
     /// Not a cursor that a page ended with.
     Cursor,
+    /// Two of which one is meant at a time.
+    NotBoth,
     /// The shape has no such member.
     Unknown,
     /// Not a whole number between the two.
@@ -299,6 +306,7 @@ impl fmt::Display for Fault {
             Self::ReservedEvent => out.write_str("must not be a reserved event name"),
             Self::AutomaticRoom => out.write_str("must not start with user: or session:"),
             Self::Cursor => out.write_str("must be the nextCursor of an earlier page"),
+            Self::NotBoth => out.write_str("must not stand beside another that says which"),
             Self::Unknown => out.write_str("is not known here"),
             Self::NotCount(min, max) => write!(out, "must be a whole number from {min} to {max}"),
             Self::NotQuorum(max) => write!(out, "must be any, majority, all or 1 to {max}"),

@@ -65,12 +65,15 @@ pub(super) fn bridge(
     desk: &Arc<Desk>,
     log: &super::log::Log,
 ) -> std::io::Result<bridge::BridgeThread> {
+    // Whoever starts a server has looked whether they can be read.
+    let token_keys = server.token_keys.as_ref().cloned().unwrap_or_default();
     let log = log.clone();
     bridge::start(bridge::BridgeStart {
         inlets,
         workers: Arc::clone(desk.workers()),
         options: server.options.clone(),
         tables: server.tables.clone(),
+        token_keys,
         log: Arc::new(move |level, event, fields| log.line(level, event, fields)),
     })
 }

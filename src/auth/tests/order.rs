@@ -219,12 +219,6 @@ fn answers_of_providers() {
 
 #[test]
 fn what_is_taken_back_stays_so_until_its_time_is_over() {
-    let claims = |user: &str, id: &str, issued| Claims {
-        user: user.into(),
-        token_id: Some(id.into()),
-        issued_unix_ms: issued,
-        ..Claims::default()
-    };
     let mut revoked = Revoked::new(3);
     revoked.add(&Revoke::Token("t1".into()), 100, 0).unwrap();
     revoked.add(&Revoke::User("ann".into(), Some(50)), 100, 0).unwrap();
@@ -237,15 +231,15 @@ fn what_is_taken_back_stays_so_until_its_time_is_over() {
         ("ann", "t3", None, true),
         ("bob", "t4", Some(1_000), true),
     ] {
-        assert_eq!(revoked.holds(&claims(user, id, issued), 99), held, "{user} {id} {issued:?}");
-        assert!(!revoked.holds(&claims(user, id, issued), 100), "{user} {id}");
+        assert_eq!(revoked.holds(user, Some(id), issued, 99), held, "{user} {id} {issued:?}");
+        assert!(!revoked.holds(user, Some(id), issued, 100), "{user} {id}");
     }
     assert_eq!(revoked.add(&Revoke::Token("t9".into()), 100, 1), Err(RevocationsFull));
     revoked.add(&Revoke::User("ann".into(), Some(70)), 90, 1).unwrap();
-    assert!(revoked.holds(&claims("ann", "t3", Some(69)), 99), "the wider of two holds");
+    assert!(revoked.holds("ann", Some("t3"), Some(69), 99), "the wider of two holds");
     revoked.add(&Revoke::Token("t9".into()), 200, 101).unwrap();
     assert_eq!(revoked.len(), 1, "what is over makes room");
     revoked.add(&Revoke::Before(70), 200, 101).unwrap();
-    assert!(revoked.holds(&claims("eve", "x", Some(69)), 150));
-    assert!(!revoked.holds(&claims("eve", "x", Some(70)), 150));
+    assert!(revoked.holds("eve", Some("x"), Some(69), 150));
+    assert!(!revoked.holds("eve", Some("x"), Some(70), 150));
 }
