@@ -22,6 +22,9 @@ pub mod protocol {}
 #[doc = include_str!("gateway.md")]
 pub mod gateway {}
 
+#[doc = include_str!("tokens.md")]
+pub mod tokens {}
+
 #[doc = include_str!("failure.md")]
 pub mod failure {}
 
