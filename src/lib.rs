@@ -49,6 +49,7 @@
 //! | [`telemetry`], [`config`] | numbers, options |
 //! | [`shard`] | one core's brain: bytes in, bytes out |
 //! | [`api`] | what an application is written against |
+//! | [`auth`] | tokens, keys, what they permit |
 //! | [`gateway`] | the product, an application on `api` |
 //! | [`assets`] | the browser client, embedded |
 //! | [`doctor`] | what an operator should change on a machine |
@@ -66,6 +67,7 @@
 pub mod admin;
 pub mod api;
 pub mod assets;
+pub mod auth;
 pub mod base;
 #[cfg(feature = "runtime")]
 pub mod bridge;

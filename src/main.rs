@@ -2,6 +2,8 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 #![expect(clippy::disallowed_methods, reason = "the environment is read here and handed in")]
 
+mod token;
+
 use std::io::Write as _;
 use std::process::ExitCode;
 
@@ -32,8 +34,10 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
     match command {
         Command::Serve => serve(&args)?,
         Command::Doctor => return doctor(&args),
+        Command::Token => return token::run(&args, load),
         Command::CheckConfig => {
             let loaded = load(&args)?;
+            corewire::server::token_keys(&loaded.tables)?;
             println!("the configuration is fine");
             drop(loaded);
         }
@@ -69,7 +73,7 @@ fn load(args: &[String]) -> Result<Loaded, StartError> {
     };
     let file = path.as_deref().zip(text.as_deref());
     let loaded = config::load(Options::gateway(), file, std::env::vars(), args)?;
-    for warning in &loaded.warnings {
+    for warning in loaded.warnings.iter().chain(&config::token_warnings(&loaded.options)) {
         eprintln!("corewire: warning: {warning}");
     }
     Ok(loaded)

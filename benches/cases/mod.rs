@@ -17,6 +17,7 @@ mod mesh;
 mod node;
 mod product;
 mod rooms;
+mod tokens;
 mod whole;
 
 use std::cell::Cell;
@@ -76,7 +77,8 @@ impl Case {
 
 /// Every case, in the order in which they are printed.
 pub(crate) fn all() -> Vec<Case> {
-    let files = [codecs::cases, rooms::cases, whole::cases, product::cases, mesh::cases];
+    let files =
+        [codecs::cases, rooms::cases, whole::cases, product::cases, mesh::cases, tokens::cases];
     files.iter().flat_map(|cases| cases()).collect()
 }
 

@@ -23,7 +23,7 @@ use crate::command::{
     Verb,
 };
 use crate::config::Scope;
-use crate::gateway::verbs::ASK_TIMEOUT_MAX_MS;
+use crate::gateway::verbs::{ASK_TIMEOUT_MAX_MS, RevokedView};
 use crate::gateway::{
     ConnectedView, MembershipView, Payload, RecipientsView, RoomView, SocketView, UserView,
 };
@@ -396,6 +396,14 @@ pub(super) static ROUTES: &[Route] = &[
             "replayDeadLetters",
             |a, c| Box::pin(hooks::replay(a, c)),
             Answers::Data(of::<ReplayView>),
+        )
+    },
+    Route {
+        id: "revokeTokens",
+        ..command(
+            Verb::Revoke,
+            |a, c| Box::pin(verbs::command(a, c, Verb::Revoke)),
+            Answers::Data(of::<RevokedView>),
         )
     },
     Route {

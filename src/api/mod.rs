@@ -34,6 +34,6 @@ pub use promise::{Promise, Resolver, promise};
 pub use socket::{AckError, Disconnected, Socket};
 
 pub use crate::shard::{
-    AckArgs, AckOutcome, Answered, Gathered, Handshake, Namer, Quorum, SocketInfo, Target, Terms,
-    Verb as TargetVerb,
+    AckArgs, AckOutcome, Answered, Ending, Gathered, Handshake, Namer, Quorum, SocketInfo, Target,
+    Terms, Verb as TargetVerb,
 };

@@ -223,6 +223,17 @@ impl Socket {
         self.core.with(|shard| shard.close_transport(self.key));
     }
 
+    /// The same for a reason that is counted and logged by its name.
+    pub fn close_as(&self, ending: Ending) {
+        self.core.with(|shard| shard.close_as(self.key, ending));
+    }
+
+    /// Writes to the log, sampled, that something this socket asked for was refused for the sake of
+    /// security. `message` must hold nothing secret.
+    pub fn log_refused(&self, message: &str) {
+        self.core.with(|shard| shard.log_refused(self.key, message));
+    }
+
     /// Runs a future for this socket. It counts against the socket's limit of async handlers.
     pub fn spawn(&self, future: LocalFuture) {
         let session = self.core.with(|shard| shard.begin_task(self.key));

@@ -6,7 +6,7 @@
 //! nothing else.
 //!
 //! Owns: the queues from the workers, connections to brokers, webhooks and identity providers.
-//! Imports: `command` (what back ends ask for), `gateway::backend` (what goes to them), `api`,
+//! Imports: `auth`, `command` (what back ends ask for), `gateway::backend` (what goes to them), `api`,
 //! `config`, `telemetry`, `base`; tokio.
 //!
 //! Holds at all times:
@@ -19,6 +19,7 @@
 
 mod binary;
 mod http;
+mod identity;
 mod rabbitmq;
 mod switchboard;
 mod thread;

@@ -3,6 +3,7 @@
 use tokio::sync::mpsc;
 
 use crate::config::{Destination, Route, Tables};
+use crate::gateway::TokenRequest;
 use crate::gateway::backend::{AdmissionRequest, Backends, Busy, Fact, RouteFailure, RoutedEvent};
 
 /// Events that may wait for one back end to take them over.
@@ -21,6 +22,7 @@ pub struct Switchboard {
     broker: mpsc::Sender<RoutedEvent>,
     hooks: mpsc::Sender<RoutedEvent>,
     admissions: mpsc::Sender<AdmissionRequest>,
+    tokens: mpsc::Sender<TokenRequest>,
     facts: Vec<mpsc::Sender<Fact>>,
 }
 
@@ -33,6 +35,8 @@ pub struct Inlets {
     pub hooks: mpsc::Receiver<RoutedEvent>,
     /// Clients that want in.
     pub admissions: mpsc::Receiver<AdmissionRequest>,
+    /// Tokens to verify.
+    pub tokens: mpsc::Receiver<TokenRequest>,
     /// Facts for the broker.
     pub broker_facts: mpsc::Receiver<Fact>,
     /// Facts for webhooks.
@@ -46,6 +50,7 @@ pub fn switchboard(tables: &Tables, facts: [bool; 2]) -> (Switchboard, Inlets) {
     let (broker, broker_in) = mpsc::channel(EVENTS_WAITING_MAX);
     let (hooks, hooks_in) = mpsc::channel(EVENTS_WAITING_MAX);
     let (admissions, admissions_in) = mpsc::channel(ADMISSIONS_WAITING_MAX);
+    let (tokens, tokens_in) = mpsc::channel(ADMISSIONS_WAITING_MAX);
     let (broker_facts, broker_facts_in) = mpsc::channel(FACTS_WAITING_MAX);
     let (hook_facts, hook_facts_in) = mpsc::channel(FACTS_WAITING_MAX);
     let wanted = [broker_facts, hook_facts].into_iter().zip(facts);
@@ -54,12 +59,14 @@ pub fn switchboard(tables: &Tables, facts: [bool; 2]) -> (Switchboard, Inlets) {
         broker,
         hooks,
         admissions,
+        tokens,
         facts: wanted.filter_map(|(queue, wanted)| wanted.then_some(queue)).collect(),
     };
     let inlets = Inlets {
         broker: broker_in,
         hooks: hooks_in,
         admissions: admissions_in,
+        tokens: tokens_in,
         broker_facts: broker_facts_in,
         hook_facts: hook_facts_in,
     };
@@ -84,6 +91,10 @@ impl Backends for Switchboard {
 
     fn admit(&self, request: AdmissionRequest) -> Result<(), Busy> {
         self.admissions.try_send(request).map_err(|_| Busy)
+    }
+
+    fn verify(&self, request: TokenRequest) -> Result<(), Busy> {
+        self.tokens.try_send(request).map_err(|_| Busy)
     }
 
     fn tell(&self, fact: Fact) {

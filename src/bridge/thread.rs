@@ -9,12 +9,16 @@ use tokio::task::JoinSet;
 
 use super::http::Http;
 use super::webhook::{self, Caller, Hooks};
-use super::{Inlets, Logger, rabbitmq};
-use crate::command::{Desk, Workers};
+use super::{Inlets, Logger, identity, rabbitmq};
+use crate::api::Io;
+use crate::auth::KeySet;
+use crate::base::CoreId;
+use crate::command::{Desk, Errand, Workers};
 use crate::config::{Options, Tables};
 use crate::gateway::backend::{
     self, AdmissionRequest, Fact, Outcome, RouteFailure, RoutedEvent, Ticket, Verdict,
 };
+use crate::gateway::{TokenVerdict, settle_token};
 use crate::telemetry::Outside;
 
 /// What the bridges are given.
@@ -31,6 +35,8 @@ pub struct BridgeStart {
     pub tables: Tables,
     /// Its webhooks.
     pub hooks: Arc<Hooks>,
+    /// Keys of the configuration that tokens may be signed with.
+    pub token_keys: KeySet,
     /// The log.
     pub log: Logger,
     /// Where bridges write down what they count, and how their links are.
@@ -88,26 +94,38 @@ impl Common {
         }
     }
 
-    /// Tells a core what became of an event; a core that is behind is tried again.
+    /// Tells a core what became of an event.
     pub(super) async fn settle(&self, ticket: Ticket, outcome: Outcome) {
-        let errand = move |outcome: Outcome| {
-            let errand: crate::command::Errand =
-                Box::new(move |io: &crate::api::Io| backend::settle(io, ticket, outcome));
-            errand
-        };
-        while self.workers.send(ticket.core, errand(outcome.clone())).is_err() {
-            tokio::time::sleep(AGAIN).await;
-        }
+        self.tell(ticket.core, outcome, move |io, outcome| backend::settle(io, ticket, outcome))
+            .await;
+    }
+
+    /// Tells a core what a token says.
+    pub(super) async fn settle_token(&self, ticket: Ticket, verdict: TokenVerdict) {
+        self.tell(ticket.core, verdict, move |io, verdict| settle_token(io, ticket, verdict)).await;
     }
 
     /// Tells a core whether a client may come in.
     pub(super) async fn settle_admission(&self, ticket: Ticket, verdict: Verdict) {
-        let errand = move |verdict: Verdict| {
-            let errand: crate::command::Errand =
-                Box::new(move |io: &crate::api::Io| backend::settle_admission(io, ticket, verdict));
-            errand
-        };
-        while self.workers.send(ticket.core, errand(verdict.clone())).is_err() {
+        let settle = move |io: &Io, verdict| backend::settle_admission(io, ticket, verdict);
+        self.tell(ticket.core, verdict, settle).await;
+    }
+
+    /// A core that is behind is tried again, as long as there are cores.
+    async fn tell<T: Clone + Send + 'static>(
+        &self,
+        core: CoreId,
+        what: T,
+        settle: impl FnOnce(&Io, T) + Clone + Send + 'static,
+    ) {
+        loop {
+            let (what, settle) = (what.clone(), settle.clone());
+            let errand: Errand = Box::new(move |io| settle(io, what));
+            if self.workers.send(core, errand).is_ok()
+                || *self.standing.borrow() == Standing::Closing
+            {
+                return;
+            }
             tokio::time::sleep(AGAIN).await;
         }
     }
@@ -123,7 +141,8 @@ const AGAIN: Duration = Duration::from_millis(2);
 pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     let (standing, heard) = watch::channel(Standing::Open);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let BridgeStart { inlets, workers, desk, options, tables, hooks, log, outside } = start;
+    let BridgeStart { inlets, workers, desk, options, tables, token_keys, hooks, log, outside } =
+        start;
     let common = Common {
         workers,
         desk,
@@ -135,14 +154,16 @@ pub fn start(start: BridgeStart) -> std::io::Result<BridgeThread> {
     };
     let thread = std::thread::Builder::new()
         .name(String::from("bridge"))
-        .spawn(move || runtime.block_on(live(common, inlets, hooks)))?;
+        .spawn(move || runtime.block_on(live(common, inlets, token_keys, hooks)))?;
     Ok(BridgeThread { standing, thread })
 }
 
 /// Runs every bridge that is configured, until all have ended.
-async fn live(common: Common, inlets: Inlets, hooks: Arc<Hooks>) {
-    let Inlets { broker, hooks: hook_events, admissions, broker_facts, hook_facts } = inlets;
+async fn live(common: Common, inlets: Inlets, token_keys: KeySet, hooks: Arc<Hooks>) {
+    let Inlets { broker, hooks: hook_events, admissions, tokens, broker_facts, hook_facts } =
+        inlets;
     let mut bridges = JoinSet::new();
+    bridges.spawn(identity::run(common.clone(), token_keys, tokens));
     bridges.spawn(broker_or_none(common.clone(), broker, broker_facts));
     if common.tables.hooks.is_empty() {
         bridges.spawn(without_hooks(common.clone(), hook_events));

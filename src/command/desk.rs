@@ -155,6 +155,10 @@ impl Desk {
                 let found = self.of(first, verb).await?;
                 Ok(Answer::page("Sockets", &found.data, found.next_cursor.as_deref()))
             }
+            Work::Revoke(revocation) => {
+                let verb = move |io: &Io, done: Done<_>| verbs::revoke(io, revocation, done);
+                Ok(Answer::data("Revoked", &self.of(CoreId(0), verb).await?))
+            }
             Work::CreateRoom(room) => {
                 let home = home_of_room(&room.room_id, cores);
                 let verb = move |io: &Io, done: Done<_>| verbs::create_room(io, room, done);

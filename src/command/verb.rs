@@ -24,6 +24,8 @@ pub enum Verb {
     Rooms,
     /// Lists sockets.
     Sockets,
+    /// Takes tokens back.
+    Revoke,
     /// Makes a room.
     RoomCreate,
     /// Puts a user into a room.
@@ -82,7 +84,7 @@ const NO_NAMESPACE: (u16, &str) = (404, "`NAMESPACE_NOT_FOUND`: it is not served
 
 impl Verb {
     /// All of them.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Emit,
         Self::Batch,
         Self::Ask,
@@ -92,6 +94,7 @@ impl Verb {
         Self::UsersQuery,
         Self::Rooms,
         Self::Sockets,
+        Self::Revoke,
         Self::RoomCreate,
         Self::RoomJoin,
         Self::RoomLeave,
@@ -155,6 +158,14 @@ impl Verb {
                 summary: "Sockets, of any namespace, by user or by prefix of users' names",
                 statuses: &[NO_NAMESPACE],
                 ..look("sockets", "/api/v1/sockets", Payload::SocketList)
+            },
+            Self::Revoke => Facts {
+                summary: "Takes tokens back, by id, user or time of issue, and closes their sockets",
+                scope: Scope::Admin,
+                // Who may send commands in a batch need not be permitted this.
+                in_batch: false,
+                statuses: &[(429, "`LIMIT_REACHED`: as many are revoked as may be.")],
+                ..write("auth/revoke", "/api/v1/auth/revoke", Payload::Revoke)
             },
             seed => seed.facts_of_seed(),
         }

@@ -10,7 +10,8 @@ use super::verb::Verb;
 use crate::gateway::schema::Fault;
 use crate::gateway::verbs::{
     Aim, AskRequest, CreateRoom, DisconnectRequest, Dismissal, Emission, EmitRequest, Filter,
-    Membership, Notification, PAGE_DEFAULT, Page, Question, RoomMessage, RoomsRequest,
+    Membership, Notification, PAGE_DEFAULT, Page, Question, Revocation, RevokeRequest, RoomMessage,
+    RoomsRequest,
 };
 use crate::gateway::{Payload, VerbError, validate};
 
@@ -32,6 +33,7 @@ pub(super) enum Work {
     },
     Rooms(Page, Filter),
     Sockets(Page, Filter),
+    Revoke(Revocation),
     CreateRoom(CreateRoom),
     ChangeUser(Membership, bool),
 }
@@ -149,6 +151,7 @@ fn one(verb: Verb, value: &Value, body: &[u8], cores: usize) -> Result<Work, Fai
                 Work::Sockets(page, filter)
             }
         }
+        Verb::Revoke => Work::Revoke(read::<RevokeRequest>(payload, value, body)?.revocation()?),
         Verb::RoomCreate => Work::CreateRoom(read(payload, value, body)?),
         Verb::RoomJoin => Work::ChangeUser(read(payload, value, body)?, true),
         Verb::RoomLeave => Work::ChangeUser(read(payload, value, body)?, false),

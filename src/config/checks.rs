@@ -1,6 +1,6 @@
 //! Rules between options, and options whose feature is missing: the second, short table.
 
-use super::options::{OPTIONS, Options, UnknownEvent, entry};
+use super::options::{AuthMode, OPTIONS, Options, UnknownEvent, entry};
 use super::shapes::Kind;
 use super::tables::{Destination, Hook, HookEvent, Tables};
 use super::{ConfigError, quoted};
@@ -83,6 +83,86 @@ const CHECKS: &[Check] = &[
     },
 ];
 
+/// Rules about tokens.
+const TOKEN_CHECKS: &[Check] = &[
+    Check {
+        option: "auth_mode",
+        broken: |options, tables| {
+            let asks = |hook: &Hook| hook.events.contains(&HookEvent::Connect);
+            options.auth_mode == AuthMode::Webhook && !tables.hooks.iter().any(asks)
+        },
+        says: "no row of [[hooks]] has the event connect; add one",
+    },
+    Check {
+        option: "auth_mode",
+        broken: |options, tables| {
+            let keyed = options.jwt_secret.is_some() || !tables.jwt_keys.is_empty();
+            let fetched = !options.jwks_url.is_empty() || !options.oidc_issuer.is_empty();
+            options.auth_mode == AuthMode::Jwt && !keyed && !fetched
+        },
+        says: "no key is known to verify tokens with; set jwt_secret, jwks_url or oidc_issuer, \
+               or add [[jwt_keys]]",
+    },
+    Check {
+        option: "auth_mode",
+        broken: |options, _| {
+            let known = !options.introspection_url.is_empty() || !options.oidc_issuer.is_empty();
+            options.auth_mode == AuthMode::Introspection && !known
+        },
+        says: "nobody is known to ask about tokens; set introspection_url or oidc_issuer",
+    },
+    Check {
+        option: "jwks_url",
+        broken: |options, _| !options.jwks_url.is_empty() && !options.oidc_issuer.is_empty(),
+        says: "oidc_issuer says where its keys are; set one of the two",
+    },
+    Check {
+        option: "jwt_secret",
+        broken: |options, _| {
+            options.jwt_secret.as_ref().is_some_and(|secret| secret.expose().len() < 32)
+        },
+        says: "shorter than HS256 demands; allowed are 32 to 256 visible ASCII characters",
+    },
+    Check {
+        option: "introspection_client_secret",
+        broken: |options, _| {
+            options.introspection_client_secret.is_some()
+                && options.introspection_client_id.is_empty()
+        },
+        says: "introspection_client_id is missing, whose secret it is",
+    },
+];
+
+/// What may be less safe than it looks: lines for the operator of a gateway.
+#[must_use]
+pub fn token_warnings(options: &Options) -> Vec<String> {
+    let mut lines = Vec::new();
+    let is_public = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
+    match options.auth_mode {
+        AuthMode::Trusted if options.listen.iter().any(is_public) => lines.push(
+            "auth_mode = \"trusted\": every client is believed to be who it says it is, and other \
+             machines can connect; set auth_mode = \"jwt\""
+                .into(),
+        ),
+        AuthMode::Jwt => {
+            if options.jwt_audience.is_empty() {
+                lines.push(
+                    "jwt_audience = []: tokens that were issued for other services are taken too"
+                        .into(),
+                );
+            }
+            if options.jwt_issuer.is_empty() && options.oidc_issuer.is_empty() {
+                lines.push("jwt_issuer = []: tokens are taken whoever has issued them".into());
+            }
+        }
+        _ => {}
+    }
+    if options.token_in_query && options.auth_mode != AuthMode::Trusted {
+        lines.push("token_in_query = true: tokens will stand in the logs of proxies".into());
+    }
+    lines
+}
+
 /// Checks every value and every rule between values. [`load()`](super::load()) has done so
 /// already: this is for who fills in [`Options`] by hand.
 ///
@@ -105,7 +185,8 @@ pub(super) fn check_rules(
     tables: &Tables,
     written: &dyn Fn(&'static str) -> String,
 ) -> Result<(), ConfigError> {
-    if let Some(check) = CHECKS.iter().find(|check| (check.broken)(options, tables)) {
+    let mut checks = CHECKS.iter().chain(TOKEN_CHECKS);
+    if let Some(check) = checks.find(|check| (check.broken)(options, tables)) {
         let entry = entry(check.option).expect("a test compares both tables");
         let value = shown(entry.kind(), &entry.get(options));
         let key = written(entry.name);
@@ -196,7 +277,7 @@ mod tests {
 
     #[test]
     fn every_check_names_an_option() {
-        for check in CHECKS {
+        for check in CHECKS.iter().chain(TOKEN_CHECKS) {
             assert!(entry(check.option).is_some(), "{}", check.option);
             assert!(!check.says.contains('\n') && !check.says.ends_with('.'), "{}", check.says);
         }

@@ -22,6 +22,8 @@ pub enum Command {
     ConfigReference,
     /// Print the policies a broker should have.
     RabbitmqPolicy,
+    /// Make or check tokens.
+    Token,
     /// Print the version.
     Version,
     /// Print the help.
@@ -29,13 +31,14 @@ pub enum Command {
 }
 
 /// Word, meaning, help.
-pub(super) const COMMANDS: [(&str, Command, &str); 8] = [
+pub(super) const COMMANDS: [(&str, Command, &str); 9] = [
     ("serve", Command::Serve, "Run the server (the default)"),
     ("check-config", Command::CheckConfig, "Check the configuration and end"),
     ("doctor", Command::Doctor, "Check this machine (--format json for programs) and end"),
     ("default-config", Command::DefaultConfig, "Print a configuration file with every option"),
     ("config-reference", Command::ConfigReference, "Print the reference of every option"),
     ("rabbitmq-policy", Command::RabbitmqPolicy, "Print the policies RabbitMQ should have"),
+    ("token", Command::Token, "Make a token, or check one (token help says how)"),
     ("version", Command::Version, "Print the version"),
     ("help", Command::Help, "Print this help"),
 ];

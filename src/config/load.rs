@@ -2,7 +2,7 @@
 
 use super::options::{Entry, OPTIONS, Options, entry};
 use super::shapes::Kind;
-use super::tables::{self, ApiKey, Tables};
+use super::tables::{self, ApiKey, JwtKey, Tables};
 use super::{ConfigError, checks, flags, quoted, suggestion};
 use std::collections::BTreeMap;
 use toml::{Table, Value};
@@ -45,6 +45,7 @@ pub fn load(
     })?;
     warnings.extend(checks::warnings(&options, &tables));
     tables.api_keys.extend(options.api_key.clone().map(ApiKey::of_option));
+    tables.jwt_keys.extend(options.jwt_secret.clone().map(JwtKey::of_option));
     let listen_is_default = !written.contains_key("listen");
     Ok(Loaded { options, tables, warnings, listen_is_default })
 }

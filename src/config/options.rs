@@ -112,6 +112,30 @@ words! {
 }
 
 words! {
+    /// What says whose a connection is.
+    AuthMode {
+        /// The client itself: for development.
+        Trusted = "trusted",
+        /// A signed token.
+        Jwt = "jwt",
+        /// A token that an identity provider is asked about.
+        Introspection = "introspection",
+        /// A webhook that is asked.
+        Webhook = "webhook",
+    }
+}
+
+words! {
+    /// What becomes of tokens while the identity provider cannot be reached.
+    IdpError {
+        /// New ones are refused once what is known of the provider is old.
+        Reject = "reject",
+        /// What is known goes on being used.
+        AllowCached = "allow_cached",
+    }
+}
+
+words! {
     /// How workers wait for the kernel.
     Driver {
         /// io_uring where the kernel permits it, else epoll.
@@ -221,6 +245,8 @@ impl Options {
 const DAY_MS: u64 = 86_400_000;
 const GIB: usize = 1 << 30;
 const ORIGINS: &str = "* or origins such as https://example.org, without a path";
+const PROVIDERS: &str = "an https address, or an http address of this machine";
+const CLAIMS: &str = "texts of 1 to 256 bytes without control characters";
 const ROOMS: &str = "names of 1 to 256 bytes without control characters";
 
 options! {
@@ -307,6 +333,41 @@ options! {
         presence_rooms: Vec<String> = vec![], texts(shapes::room, ROOMS);
         /// What becomes of a client event that the gateway does not know.
         unknown_event: UnknownEvent = UnknownEvent::Drop, choice();
+    }
+    "Tokens" {
+        /// What says whose a connection is. trusted believes what the client says of itself and is
+        /// for development; jwt wants a signed token, introspection one that an identity provider
+        /// is asked about, webhook leaves it to a row of [[hooks]].
+        auth_mode: AuthMode = AuthMode::Trusted, choice();
+        /// A key for tokens signed with HS256. More keys, and public ones, stand in the file, under
+        /// `[[jwt_keys]]`.
+        jwt_secret: Option<Secret> = None, secret();
+        /// Audiences of which a token must name one. Empty checks none.
+        jwt_audience: Vec<String> = vec![], texts(shapes::room, CLAIMS);
+        /// Issuers of which a token must name one. Empty checks none.
+        jwt_issuer: Vec<String> = vec![], texts(shapes::room, CLAIMS);
+        /// How far the clocks of issuer and server may be apart.
+        jwt_leeway_ms: u64 = 30_000, number(0..=600_000);
+        /// Where the issuer publishes its public keys.
+        jwks_url: String = String::new(), text(shapes::provider, PROVIDERS);
+        /// An OpenID Connect issuer, which says where its keys are; its name is demanded of tokens.
+        oidc_issuer: String = String::new(), text(shapes::provider, PROVIDERS);
+        /// How often published keys are fetched again.
+        jwks_refresh_ms: u64 = 300_000, number(1_000..=DAY_MS);
+        /// Where an identity provider is asked about tokens.
+        introspection_url: String = String::new(), text(shapes::provider, PROVIDERS);
+        /// Who asks there.
+        introspection_client_id: String = String::new(),
+            text(shapes::claim_or_none, "up to 256 bytes without control characters");
+        /// What proves it.
+        introspection_client_secret: Option<Secret> = None, secret();
+        /// How long an identity provider may take to answer.
+        idp_timeout_ms: u64 = 1_000, number(10..=60_000);
+        /// What becomes of tokens while the identity provider cannot be reached.
+        on_idp_error: IdpError = IdpError::Reject, choice();
+        /// Whether a token may stand in the query, as `access_token`. Addresses end up in the logs
+        /// of proxies.
+        token_in_query: bool = false, yes_no();
     }
     "Fair use" {
         /// Events a second that one socket may send in the long run. 0 is as many as it likes.

@@ -135,6 +135,13 @@ const TABLES: &str = r#"
 # required = ["id"]
 # members = { id = "name", kind = ["small", "large"], amount = "number:0..100", note = "text:500" }
 # only = true
+
+# Keys that tokens of clients are signed with, each with the algorithms it may be used with. A key
+# without kid is tried for every token. private_key_file is for the command `corewire token`.
+# [[jwt_keys]]
+# kid = "2026"
+# algs = ["ES256"]
+# public_key = "/etc/corewire/issuer.pem"
 "#;
 
 /// The table by its headings.

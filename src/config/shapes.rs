@@ -286,6 +286,39 @@ pub(super) fn origin(text: &str) -> Option<String> {
     (fits && !host.is_empty() && host.bytes().all(in_host)).then(|| text.to_ascii_lowercase())
 }
 
+/// A name, or nothing.
+pub(super) fn claim_or_none(text: &str) -> Option<String> {
+    (text.is_empty() || is_name(text)).then(|| text.into())
+}
+
+/// Where an identity provider is, or nothing. What goes there is secret, so that it travels in the
+/// clear on this machine only.
+pub(super) fn provider(text: &str) -> Option<String> {
+    if text.is_empty() {
+        return Some(String::new());
+    }
+    let (rest, is_secure) = match text.strip_prefix("https://") {
+        Some(rest) => (rest, true),
+        None => (text.strip_prefix("http://")?, false),
+    };
+    let plain = text.len() <= 2_048 && text.bytes().all(|byte| byte.is_ascii_graphic());
+    let authority = rest.split(['/', '?']).next().unwrap_or_default();
+    let host = match authority.strip_prefix('[') {
+        Some(inner) => inner.split_once(']')?.0,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    let is_here = || {
+        let loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+        host == "localhost" || host.parse::<IpAddr>().is_ok_and(loopback)
+    };
+    let in_host = |byte: u8| byte.is_ascii_alphanumeric() || b"-._:".contains(&byte);
+    let fits = plain
+        && !text.contains(['#', '@', '\\', '"'])
+        && !host.is_empty()
+        && host.bytes().all(in_host);
+    (fits && (is_secure || is_here())).then(|| text.into())
+}
+
 /// Rule: RFC 6265 section 4.1.1: a cookie's name is a token.
 pub(super) fn cookie_name(text: &str) -> Option<String> {
     let in_token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);

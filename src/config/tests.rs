@@ -303,7 +303,7 @@ fn commands_stand_first() {
     assert_eq!(
         parse(&["start"]).unwrap_err().line,
         "\"start\": no such command; allowed are serve, check-config, doctor, \
-         default-config, config-reference, version, help"
+         default-config, config-reference, token, version, help"
     );
 }
 
@@ -345,7 +345,7 @@ fn the_default_file_loads_back_to_the_defaults() {
     let loaded = self::load(Options::default(), Some(("x", &set.join("\n"))), [], &[]).unwrap();
     assert_eq!(loaded.options, Options::gateway());
     let keys = set.iter().filter(|line| !line.is_empty() && !line.starts_with('#')).count();
-    assert_eq!(keys + 2, OPTIONS.len(), "all but the secrets");
+    assert_eq!(keys + 4, OPTIONS.len(), "all but the secrets");
     assert!(file.lines().all(|line| line.chars().count() <= 100));
 
     // The tables shown at its end are in order too, once keys are filled in.
@@ -357,7 +357,7 @@ fn the_default_file_loads_back_to_the_defaults() {
         .map(|line| line.replace('…', "12345678"));
     let tables = load(&tables.collect::<Vec<String>>().join("\n")).tables;
     assert_eq!((tables.api_keys.len(), tables.rules.len()), (1, 1));
-    assert_eq!((tables.routes.len(), tables.events.len()), (1, 1));
+    assert_eq!((tables.routes.len(), tables.events.len(), tables.jwt_keys.len()), (1, 1, 1));
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::error::VerbError;
 use super::events::refuse;
 use super::identity::Identity;
 use crate::api::{Ack, Event, Handshake, Io, Resolver, Socket, promise};
+use crate::auth::Claims;
 use crate::base::{CoreId, Key};
 use crate::socketio::escape_json;
 
@@ -33,6 +34,16 @@ pub trait Backends: Debug + Send + Sync {
     /// Nobody can be asked now.
     fn admit(&self, request: AdmissionRequest) -> Result<(), Busy>;
 
+    /// Verifies a token that is too dear, or too far away, for a worker. What it says is told to
+    /// [`settle_token`](super::settle_token).
+    ///
+    /// # Errors
+    /// Nobody can be asked now.
+    fn verify(&self, request: super::TokenRequest) -> Result<(), Busy> {
+        drop(request);
+        Err(Busy)
+    }
+
     /// Takes note of something that happened. What cannot be kept is counted by the taker.
     fn tell(&self, fact: Fact);
 }
@@ -42,7 +53,7 @@ pub trait Backends: Debug + Send + Sync {
 pub struct Ticket {
     /// The core that waits.
     pub core: CoreId,
-    key: Key,
+    pub(super) key: Key,
 }
 
 #[cfg(test)]
@@ -222,8 +233,8 @@ pub struct AdmissionRequest {
 /// Whether a client may come in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// It may, as this user.
-    Admit(Admission),
+    /// It may, as this user, with what comes along: rooms, grants, labels.
+    Admit(Box<Claims>),
     /// It may not.
     Refuse {
         /// For a person.
@@ -236,17 +247,6 @@ pub enum Verdict {
     /// Nobody could be asked, and the configuration says that it may then come in as whoever it
     /// says it is.
     Abstain,
-}
-
-/// Who was let in, and what comes with it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Admission {
-    /// The user.
-    pub user: String,
-    /// The user's session.
-    pub session: Option<String>,
-    /// Rooms it joins at once, beside those of user and session.
-    pub rooms: Vec<String>,
 }
 
 /// Something that happened to a client.
@@ -289,7 +289,7 @@ pub(super) struct Awaited {
 }
 
 /// Events of one core whose outcome may be waited for; more are refused.
-const AWAITED_MAX: usize = 65_536;
+pub(super) const AWAITED_MAX: usize = 65_536;
 /// How much longer than its route says a client waits for a bridge that is silent.
 const GRACE_MS: u64 = 2_000;
 

@@ -6,6 +6,7 @@ use serde::{Serialize, Serializer, ser::SerializeStruct};
 
 use super::backend::RouteFailure;
 use super::schema::Fault;
+use crate::auth::TokenError;
 
 /// What is wrong with one member of a payload.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,8 @@ pub enum VerbError {
     PayloadTooLarge(usize),
     /// The user has as many sockets as may be.
     TooManyConnections,
+    /// The token that was to replace another is not taken.
+    Token(TokenError),
     /// The event did not reach the back end that its route names.
     Route(RouteFailure),
 }
@@ -86,6 +89,7 @@ impl VerbError {
             Self::RateLimited(_) => "RATE_LIMITED",
             Self::PayloadTooLarge(_) => "PAYLOAD_TOO_LARGE",
             Self::TooManyConnections => "TOO_MANY_CONNECTIONS",
+            Self::Token(error) => error.code(),
             Self::Route(failure) => failure.code(),
         }
     }
@@ -96,6 +100,7 @@ impl VerbError {
         match self {
             Self::Invalid(_) => 422,
             Self::Forbidden => 403,
+            Self::Token(_) => 401,
             Self::UnknownEvent | Self::UserNotConnected | Self::NamespaceNotFound => 404,
             Self::LimitReached
             | Self::TooManyPending
@@ -128,6 +133,7 @@ impl VerbError {
                 return Cow::Owned(format!("the arguments must be at most {max} bytes"));
             }
             Self::TooManyConnections => "the user has as many connections as may be",
+            Self::Token(error) => error.message(),
             Self::Route(failure) => failure.message(),
         })
     }
@@ -151,6 +157,7 @@ impl VerbError {
             | Self::Overloaded
             | Self::RateLimited(_)
             | Self::TooManyConnections => true,
+            Self::Token(error) => error.retryable(),
             Self::Route(failure) => failure.retryable(),
             _ => false,
         }

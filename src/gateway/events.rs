@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::backend::{self, Admission, Busy, FactKind, Verdict};
+use super::backend::{self, FactKind};
 use super::error::VerbError;
-use super::identity::{Identity, identify, refusal, refusal_of};
+use super::identity::Identity;
 use super::local::Pending;
 use super::schema::{self, Fields, Payload};
-use super::{Gateway, membership, presence, rules};
-use crate::api::{Ack, Event, NamespaceBuilder, Refusal, Socket};
+use super::tokens;
+use super::{Gateway, door, membership, presence, rules};
+use crate::api::{Ack, Event, NamespaceBuilder, Socket};
 use crate::base::rfc3339;
 use crate::config::Verb;
 use crate::socketio::escape_json;
@@ -20,13 +21,14 @@ use crate::socketio::escape_json;
 type Handler = fn(&Call<'_>) -> Result<(), VerbError>;
 
 /// The events of the gateway. Presence, notifications and answers only ever go out.
-const HANDLERS: [(&str, Handler); 6] = [
+const HANDLERS: [(&str, Handler); 7] = [
     ("ai_request", ai_request),
     ("status_update", status_update),
     ("ping", ping),
     ("room:join", room_join),
     ("room:leave", room_leave),
     ("room:message", room_message),
+    ("auth_refresh", auth_refresh),
 ];
 
 /// One event of one client.
@@ -40,18 +42,7 @@ struct Call<'a> {
 
 /// Says what happens in a namespace.
 pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space: u16) {
-    let is_judged =
-        gateway.settings.judged.iter().any(|name| name == gateway.settings.namespace(space));
-    if is_judged {
-        let here = Rc::clone(gateway);
-        builder.gate_async(move |socket| {
-            let here = Rc::clone(&here);
-            async move { let_in_if_admitted(&here, &socket).await }
-        });
-    } else {
-        let here = Rc::clone(gateway);
-        builder.gate(move |socket| let_in(&here, socket));
-    }
+    let is_asked = door::guard(builder, gateway, space);
     let here = Rc::clone(gateway);
     builder.on_connect(move |socket| {
         let Some(who) = socket.data::<Identity>() else {
@@ -62,7 +53,8 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
             fair.came(&who.user);
         }
         presence::tell_up(&here, &io, space, &who);
-        if is_judged {
+        tokens::note_end(&here, socket.key(), &who);
+        if is_asked {
             membership::tell_first_rooms(&here, space, &who, socket);
         } else {
             membership::tell_own_rooms(&here, &io, space, &who);
@@ -77,6 +69,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         if let Some(fair) = &here.settings.fair {
             fair.went(&who.user);
         }
+        tokens::forget_end(&here, gone.key(), &who);
         membership::tell_gone(&here, space, &who, gone);
         presence::tell_down(&here, gone.io(), space, &who, gone.reason());
         let kind = FactKind::Disconnected(gone.reason());
@@ -90,55 +83,6 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
     builder.on_unknown(move |event| {
         run(&here, space, event, other);
     });
-}
-
-/// Rooms of its own are joined before the client hears that it is in.
-fn let_in(gateway: &Gateway, socket: &Socket) -> Result<(), Refusal> {
-    settle_in(gateway, socket, identify(socket)?, &[])
-}
-
-/// The same, once a back end has said who it is.
-async fn let_in_if_admitted(gateway: &Gateway, socket: &Socket) -> Result<(), Refusal> {
-    match backend::admission(gateway, socket).await {
-        Ok(Verdict::Admit(Admission { user, session, rooms })) => {
-            let who = Identity::new(user.into(), session.map(Arc::from));
-            settle_in(gateway, socket, Rc::new(who), &rooms)
-        }
-        Ok(Verdict::Refuse { message, code, retryable }) => {
-            Err(refused_by_back_end(&message, &code, retryable))
-        }
-        Ok(Verdict::Abstain) => let_in(gateway, socket),
-        Err(Busy) => {
-            Err(refused_by_back_end("too many wait to be let in", "HOOK_UNAVAILABLE", true))
-        }
-    }
-}
-
-fn refused_by_back_end(message: &str, code: &str, retryable: bool) -> Refusal {
-    let data = serde_json::json!({ "code": code, "retryable": retryable });
-    Refusal::new(message).with_data(&data)
-}
-
-fn settle_in(
-    gateway: &Gateway,
-    socket: &Socket,
-    who: Rc<Identity>,
-    rooms: &[String],
-) -> Result<(), Refusal> {
-    if let Some(fair) = &gateway.settings.fair {
-        fair.admit(&who.user, socket.io().held_us()).map_err(|error| {
-            socket.io().count(|counters| counters.connects_limited += 1);
-            refusal_of(&error)
-        })?;
-    }
-    let joined =
-        membership::join_own_rooms(socket, &who) && rooms.iter().all(|room| socket.join(room));
-    if !joined {
-        return Err(refusal("the user's rooms cannot be joined", "LIMIT_REACHED"));
-    }
-    socket.forget_auth();
-    socket.set_data(who);
-    Ok(())
 }
 
 fn run(gateway: &Rc<Gateway>, space: u16, event: &Event<'_>, handler: Handler) {
@@ -271,7 +215,9 @@ impl<'a> Call<'a> {
     }
 
     fn permits(&self, room: &str, verb: Verb) -> bool {
+        let closed = || rules::is_closed_room(self.gateway.settings.namespace(self.space), room);
         self.gateway.settings.permits(self.space, &self.who.user, room, verb)
+            || self.who.bearer().is_some_and(|bearer| bearer.permits(room, verb) && !closed())
     }
 
     fn touch(&self, room: &str) {
@@ -359,5 +305,13 @@ fn room_message(call: &Call<'_>) -> Result<(), VerbError> {
     call.relay(&room, &event, fields.raw("data").unwrap_or("null"));
     call.touch(&room);
     call.relayed(None);
+    Ok(())
+}
+
+/// A new token for a connection that stays; without tokens it is an event like any other.
+fn auth_refresh(call: &Call<'_>) -> Result<(), VerbError> {
+    let Some(gate) = &call.gateway.settings.tokens else { return other(call) };
+    let (event, from) = (call.event, (call.socket, &call.who));
+    tokens::refresh(call.gateway, gate, call.space, from, event.raw_args(), event.ack());
     Ok(())
 }

@@ -210,6 +210,3 @@ impl Ruled {
         schema::read_members(self.members, self.rule.only, event.raw_args()).map(drop)
     }
 }
-
-/// What a socket has used up, made on demand.
-pub(super) type UsedBox = std::cell::OnceCell<Box<Used>>;

@@ -1,14 +1,17 @@
 //! Who a socket belongs to.
 
 use std::any::Any;
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
+use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::error::VerbError;
-use super::fair::{Used, UsedBox};
+use super::fair::Used;
 use super::schema::{self, Fault, name_fault};
+use super::tokens::Bearer;
 use crate::api::{Io, Refusal, Socket};
+use crate::auth::Revoke;
 
 /// Whose socket it is. One a socket; its texts are shared with the core that keeps the user.
 #[derive(Debug)]
@@ -17,12 +20,25 @@ pub(super) struct Identity {
     pub(super) session: Option<Arc<str>>,
     /// How much back ends were told of it.
     seq: Cell<u64>,
-    used: UsedBox,
+    /// What only some sockets have, so that the others are no larger for it.
+    extra: OnceCell<Box<Extra>>,
+}
+
+#[derive(Default)]
+struct Extra {
+    used: OnceCell<Used>,
+    bearer: Cell<Option<Rc<Bearer>>>,
+}
+
+impl fmt::Debug for Extra {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Extra").field("used", &self.used).finish_non_exhaustive()
+    }
 }
 
 impl Identity {
     pub(super) fn new(user: Arc<str>, session: Option<Arc<str>>) -> Self {
-        Self { user, session, seq: Cell::new(0), used: UsedBox::new() }
+        Self { user, session, seq: Cell::new(0), extra: OnceCell::new() }
     }
 
     /// The number of the next thing that back ends are told of it, from 1.
@@ -33,7 +49,29 @@ impl Identity {
 
     /// What it has used up of what is fair.
     pub(super) fn used(&self, first: impl FnOnce() -> Used) -> &Used {
-        self.used.get_or_init(|| Box::new(first()))
+        self.extra().used.get_or_init(first)
+    }
+
+    fn extra(&self) -> &Extra {
+        self.extra.get_or_init(Box::default)
+    }
+
+    /// The token it came with, if any was asked for.
+    pub(super) fn bearer(&self) -> Option<Rc<Bearer>> {
+        let kept = &self.extra.get()?.bearer;
+        let bearer = kept.take();
+        kept.set(bearer.clone());
+        bearer
+    }
+
+    /// It has another token now.
+    pub(super) fn bear(&self, bearer: Rc<Bearer>) {
+        self.extra().bearer.set(Some(bearer));
+    }
+
+    /// Whether it came with a token that is taken back.
+    pub(super) fn bears_any_of(&self, what: &Revoke) -> bool {
+        self.bearer().is_some_and(|bearer| bearer.is_any_of(&self.user, what))
     }
 
     /// The room of all the user's sockets.
@@ -125,6 +163,14 @@ fn from_auth(auth: &str) -> Result<[Option<Arc<str>>; 2], Refusal> {
         };
     }
     Ok(found)
+}
+
+/// Whether what a client says of itself is what its token says. It may say nothing.
+pub(super) fn agrees(auth: &str, user: &str, session: Option<&str>) -> bool {
+    let Ok([said_user, said_session]) = from_auth(auth) else { return false };
+    let same_user = said_user.is_none_or(|said| *said == *user);
+    let same_session = said_session.is_none_or(|said| Some(&*said) == session);
+    same_user && same_session
 }
 
 fn invalid(name: &str, fault: Fault) -> Refusal {

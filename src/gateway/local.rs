@@ -1,12 +1,15 @@
 //! What is under way from a core to the keepers.
 
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::backend::{Awaited, Verdict};
 use super::identity::Identity;
+use super::tokens::TokenVerdict;
 use crate::api::{Ack, Resolver, Socket};
-use crate::base::{Map, Slab, hasher};
+use crate::auth::Revoked;
+use crate::base::{Key, Map, Slab, hasher};
 
 /// A client's question that the keeper of a room is answering.
 pub(super) struct Pending {
@@ -22,6 +25,9 @@ pub(super) struct Pending {
 /// Rooms of one namespace whose activity one core may hold back for a second; more are not noted.
 const TOUCHED_MAX: usize = 10_000;
 
+/// Tokens and users that may be taken back at one time.
+const REVOCATIONS_MAX: usize = 100_000;
+
 /// The state of one core.
 pub(super) struct Local {
     /// Bounded by what clients may have under way: a core that is behind is not read from.
@@ -30,6 +36,12 @@ pub(super) struct Local {
     pub(super) awaited: Slab<Awaited>,
     /// Clients whose back end has not said yet whether they may come in.
     pub(super) admissions: Slab<Resolver<Verdict>>,
+    /// Tokens of which nobody has said yet what they say.
+    pub(super) tokens: Slab<Resolver<TokenVerdict>>,
+    /// When which socket's token is to be looked at, milliseconds since the epoch.
+    pub(super) expiries: BTreeSet<(u64, Key)>,
+    /// Tokens that were taken back.
+    pub(super) revoked: Revoked,
     touched: Vec<Map<Box<str>, u64>>,
 }
 
@@ -39,6 +51,9 @@ impl Local {
             pending: Slab::default(),
             awaited: Slab::default(),
             admissions: Slab::default(),
+            tokens: Slab::default(),
+            expiries: BTreeSet::new(),
+            revoked: Revoked::new(REVOCATIONS_MAX),
             touched: (0..spaces).map(|_| Map::with_hasher(hasher(hash_seed))).collect(),
         }
     }

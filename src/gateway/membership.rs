@@ -167,6 +167,23 @@ pub(super) fn tell_first_rooms(gateway: &Gateway, space: u16, who: &Identity, so
     }
 }
 
+/// Puts a socket into a room, or takes it out, for another reason than its client's wish.
+pub(super) fn put(
+    gateway: &Gateway,
+    space: u16,
+    (socket, who): (&Socket, &Identity),
+    room: &str,
+    joins: bool,
+) {
+    let (changed, change) = match joins {
+        true => (!socket.is_in(room) && socket.join(room), Change::Enter(1)),
+        false => (socket.leave(room), Change::Exit(1)),
+    };
+    if changed {
+        tell(gateway, &socket.io(), space, (&room.into(), &who.user), change, None);
+    }
+}
+
 /// Tells the keepers of all rooms that a socket was in when it went, each once.
 pub(super) fn tell_gone(gateway: &Gateway, space: u16, who: &Identity, gone: &Disconnected) {
     let mut by_keeper: BTreeMap<CoreId, Vec<Box<str>>> = BTreeMap::new();

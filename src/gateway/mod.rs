@@ -6,7 +6,7 @@
 //! Owns, on every core: what is under way to the keepers (`local.rs`), and the rooms and users whose
 //! names hash to it (`keeper.rs`). Nobody writes another core's state; facts and questions travel
 //! as errands ([`Io::run_on`]), which are never lost and keep their order from core to core.
-//! Imports: `api`, `config`, `socketio` for raw arguments, `base`. No clock, no socket, no task.
+//! Imports: `api`, `auth`, `config`, `socketio` for raw arguments, `base`. No clock, no socket, no task.
 //!
 //! Holds at all times:
 //! - a keeper's sums are the joins and leaves it was told of; every join and leave of a socket
@@ -20,6 +20,7 @@
 //! calls).
 
 pub mod backend;
+mod door;
 mod error;
 mod events;
 pub mod fair;
@@ -34,6 +35,7 @@ pub mod schema;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tokens;
 pub mod verbs;
 mod views;
 
@@ -43,10 +45,11 @@ use std::sync::Arc;
 
 use crate::api::{App, Io};
 use crate::base::{CoreId, Slab};
-use crate::config::{HookEvent, Options, Route, Rule, Tables, UnknownEvent};
+use crate::config::{AuthMode, HookEvent, Options, Route, Rule, Tables, UnknownEvent};
 
 pub use error::{Done, MemberError, VerbError};
 pub use schema::{Payload, request, validate};
+pub use tokens::{TokenGate, TokenRequest, TokenVerdict, settle_token};
 pub use views::{
     ConnectedView, KeptView, MembershipView, RecipientsView, ReplyView, RoomView, SocketView,
     UserView,
@@ -73,10 +76,14 @@ pub struct GatewaySettings {
     pub backends: Option<Arc<dyn backend::Backends>>,
     /// Namespaces where a back end says who may come in, and whose sockets are whose.
     pub judged: Vec<String>,
+    /// Whether a client of which nobody else is asked is believed.
+    pub trusted: bool,
     /// Whether back ends want to hear of clients that come and go, join and leave.
     pub facts: bool,
     /// How much clients may do; nothing if it is not limited.
     pub fair: Option<Arc<fair::FairUse>>,
+    /// How tokens are verified; without it clients are who they say they are.
+    pub tokens: Option<Arc<TokenGate>>,
     /// Seed of the hash maps, drawn at the start: names come from clients.
     pub hash_seed: u64,
 }
@@ -100,10 +107,12 @@ impl GatewaySettings {
             presence_rooms: presence.to_vec(),
             routes: routes(options, tables),
             backends: None,
+            trusted: options.auth_mode == AuthMode::Trusted,
             judged: judged(&namespaces, tables),
             namespaces,
             facts: false,
             fair: None,
+            tokens: None,
             hash_seed: 0,
         }
     }
@@ -215,6 +224,7 @@ pub fn sweep(io: &Io) {
     };
     membership::answer_late(&gateway, io);
     backend::answer_late(&gateway, io);
+    tokens::sweep(&gateway, io);
     let now_ms = io.unix_ms();
     for space in &gateway.spaces {
         space.borrow_mut().sweep(now_ms);

@@ -6,7 +6,7 @@ use crate::config::{Verb, is_reserved_room};
 use crate::socketio;
 
 /// Events that only the gateway itself sends to clients.
-const OWN_EVENTS: [&str; 8] = [
+const OWN_EVENTS: [&str; 10] = [
     "ai_request",
     "ai_response",
     "status_update",
@@ -15,6 +15,8 @@ const OWN_EVENTS: [&str; 8] = [
     "disconnection",
     "error",
     "pong",
+    "auth_expiring",
+    "room_revoked",
 ];
 
 /// Whether no client may publish an event of this name into a room.

@@ -8,6 +8,7 @@ mod binary;
 mod emit;
 mod lists;
 mod members;
+mod revoke;
 mod target;
 
 use serde::{Deserialize, Deserializer};
@@ -30,6 +31,7 @@ pub use lists::{
     users_here,
 };
 pub use members::{DisconnectRequest, Dismissal, RoomsRequest, change, disconnect};
+pub use revoke::{Revocation, RevokeRequest, RevokedView, revoke};
 pub use target::{Aim, Names, To};
 
 /// `POST /socket/rooms`.

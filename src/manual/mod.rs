@@ -28,6 +28,8 @@ pub mod webhooks {}
 pub mod verbs {}
 #[doc = include_str!("rabbitmq.md")]
 pub mod rabbitmq {}
+#[doc = include_str!("tokens.md")]
+pub mod tokens {}
 
 #[doc = include_str!("failure.md")]
 pub mod failure {}

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::run::{self, Running};
-use super::{StartError, cores};
+use super::{StartError, cores, tokens};
 use crate::api::{App, Io};
+use crate::auth::KeySet;
 use crate::base::{Limits, SharedBuckets, SharedCounts};
 use crate::bridge;
 use crate::config::{Driver, Hook, Options, Tables, Transport};
@@ -37,6 +38,8 @@ pub struct Server {
     /// What the workers hand to back ends, until the bridges take it.
     pub(super) inlets: Option<bridge::Inlets>,
     pub(super) hooks: Arc<bridge::Hooks>,
+    /// Keys that tokens may be signed with, or why there are none.
+    pub(super) token_keys: Result<KeySet, StartError>,
     pub(super) ask_allow_request: bool,
     address_conns: Option<Arc<SharedCounts>>,
     address_handshakes: Option<Arc<SharedBuckets>>,
@@ -62,6 +65,7 @@ impl Server {
             gateway: false,
             inlets: None,
             hooks: bridge::Hooks::new(&Tables::default()),
+            token_keys: Ok(KeySet::default()),
             ask_allow_request: false,
             assets: crate::assets::bundle(),
         }
@@ -78,11 +82,22 @@ impl Server {
         settings.facts = wants_facts.contains(&true);
         let hooks = bridge::Hooks::new(&tables);
         settings.fair = FairUse::new(&options, &tables, settings.hash_seed).map(Arc::new);
+        let token_keys = tokens::token_keys(&tables);
+        if let Ok(keys) = &token_keys {
+            settings.tokens = tokens::gate(&options, keys).map(Arc::new);
+        }
         let (switchboard, inlets) = bridge::switchboard(&tables, wants_facts);
         settings.backends = Some(Arc::new(switchboard));
         let settings = Arc::new(settings);
         let build = move |io: &Io| crate::gateway::app(io, Arc::clone(&settings));
-        Self { tables, gateway: true, inlets: Some(inlets), hooks, ..Self::new(options, build) }
+        Self {
+            tables,
+            gateway: true,
+            inlets: Some(inlets),
+            token_keys,
+            hooks,
+            ..Self::new(options, build)
+        }
     }
 
     /// API keys for the admin listener's REST.
@@ -136,6 +151,7 @@ impl Server {
         let options = &self.options;
         let plan = cores::plan(options.workers, &options.worker_cores, options.pin)?;
         let inlets = self.inlets.take();
+        self.token_keys = Ok(std::mem::replace(&mut self.token_keys, Ok(KeySet::default()))?);
         run::start(&self, &plan, inlets)
     }
 

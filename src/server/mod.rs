@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod log;
 mod run;
+mod tokens;
 mod wiring;
 
 pub use bind::BACKLOG;
@@ -28,3 +29,4 @@ pub use cores::{Plan, plan};
 pub use error::StartError;
 pub use files::descriptors_own;
 pub use run::Running;
+pub use tokens::token_keys;

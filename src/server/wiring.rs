@@ -69,6 +69,8 @@ pub(super) fn bridge(
     log: &super::log::Log,
     outside: Arc<Outside>,
 ) -> std::io::Result<bridge::BridgeThread> {
+    // Whoever starts a server has looked whether they can be read.
+    let token_keys = server.token_keys.as_ref().cloned().unwrap_or_default();
     let log = log.clone();
     bridge::start(bridge::BridgeStart {
         inlets,
@@ -77,6 +79,7 @@ pub(super) fn bridge(
         options: server.options.clone(),
         tables: server.tables.clone(),
         hooks: Arc::clone(&server.hooks),
+        token_keys,
         log: Arc::new(move |level, event, fields| log.line(level, event, fields)),
         outside,
     })

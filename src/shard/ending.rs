@@ -119,6 +119,10 @@ endings! {
     ServerClosed: Policy, 0, "forced server close", "server_closed", true;
     /// Its events were refused for their number or size again and again.
     Abuse: Peer, 0, "server namespace disconnect", "abuse", false;
+    /// Its token has ended and no new one came.
+    TokenExpired: Policy, 0, "forced server close", "token_expired", true;
+    /// Its token was revoked.
+    TokenRevoked: Policy, 0, "forced server close", "token_revoked", true;
     /// The outbox was full, in bytes.
     SlowBytes: Peer, 1013, "transport error", "slow_bytes", true;
     /// The outbox was full, in frames.

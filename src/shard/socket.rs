@@ -196,6 +196,21 @@ impl Shard {
         }
     }
 
+    /// Ends the session of a socket for a reason of its own.
+    pub fn close_as(&mut self, key: Key, ending: Ending) {
+        if let Some(session) = self.sockets.get(key).map(|socket| socket.session) {
+            self.end_session(session, ending);
+        }
+    }
+
+    /// Writes to the log that something a joined socket asked for was refused for the sake of
+    /// security. `message` holds nothing secret.
+    pub fn log_refused(&mut self, key: Key, message: &str) {
+        if let Some(namespace) = self.socket_namespace(key) {
+            self.logs.push_back(LogEvent::Refused { namespace, message: message.to_owned() });
+        }
+    }
+
     /// A handler panicked; the session it was called for ends.
     pub fn handler_panicked(&mut self, key: Option<Key>) {
         self.counters.handler_panics += 1;

@@ -91,6 +91,11 @@ table! {
     Counter abusers_expelled: "Sockets disconnected because they went on after many refusals.";
     Counter handshakes_limited: "Sessions refused because their address began too many.";
     Counter connects_limited: "Sockets refused because their user had or began too many.";
+    Counter tokens_taken: "Tokens that let their bearer in.";
+    Counter tokens_refused: "Tokens refused, of clients that wanted in and of those that were.";
+    Counter tokens_refreshed: "Tokens that took the place of an older one on a connection.";
+    Counter tokens_expired: "Sockets closed because their token had ended.";
+    Counter tokens_revoked: "Sockets closed because their token was revoked.";
     Counter events_bad_args: "Events received whose arguments do not fit their handler.";
     Counter acks_in: "Acknowledgements received for a question that was pending.";
     Counter acks_unknown: "Acknowledgements received that nobody waited for.";

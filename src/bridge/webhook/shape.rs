@@ -3,13 +3,14 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use serde_json::{Value, json};
 
+use crate::auth::Claims;
 use crate::base::rfc3339;
 use crate::bridge::binary;
 use crate::config::is_reserved_room;
 use crate::gateway::backend::{
-    Admission, AdmissionRequest, Client, Fact, FactKind, Outcome, RouteFailure, RoutedEvent,
-    Verdict,
+    AdmissionRequest, Client, Fact, FactKind, Outcome, RouteFailure, RoutedEvent, Verdict,
 };
 use crate::gateway::schema::name_fault;
 use crate::socketio::escape_json;
@@ -118,6 +119,8 @@ struct ConnectAnswer {
     user_id: Option<String>,
     session_id: Option<String>,
     rooms: Option<Vec<String>>,
+    grants: Option<Value>,
+    labels: Option<Value>,
     code: Option<String>,
     message: Option<String>,
     retryable: Option<bool>,
@@ -134,13 +137,24 @@ pub(super) fn verdict(body: &[u8]) -> Option<Verdict> {
             retryable: answer.retryable.unwrap_or(false),
         });
     }
-    let user = answer.user_id.filter(|user| name_fault(user).is_none())?;
-    let session = answer.session_id;
     let rooms = answer.rooms.unwrap_or_default();
     let fits = |room: &String| name_fault(room).is_none() && !is_reserved_room(room);
-    let sound = session.as_deref().is_none_or(|session| name_fault(session).is_none());
-    (sound && rooms.len() <= ROOMS_MAX && rooms.iter().all(fits))
-        .then_some(Verdict::Admit(Admission { user, session, rooms }))
+    if rooms.len() > ROOMS_MAX || !rooms.iter().all(fits) {
+        return None;
+    }
+    // What a token may say of its bearer, an answer may, under the same rules.
+    let mut own = json!({ "rooms": rooms });
+    for (name, value) in [("caps", answer.grants), ("labels", answer.labels)] {
+        if let Some(value) = value {
+            own[name] = value;
+        }
+    }
+    let mut claims = json!({ "sub": answer.user_id?, "sio": own });
+    if let Some(session) = answer.session_id {
+        claims["sid"] = session.into();
+    }
+    let claims = Claims::read(claims.to_string().as_bytes()).ok()?;
+    Some(Verdict::Admit(Box::new(claims)))
 }
 
 #[derive(Deserialize)]

@@ -2,6 +2,7 @@
 
 mod events;
 mod hooks;
+mod jwt_keys;
 mod key;
 mod keys;
 mod routes;
@@ -14,6 +15,7 @@ use toml::Table;
 
 pub use events::{EventRule, MEMBERS_MAX, MemberKind, MemberRule};
 pub use hooks::{Hook, HookEvent, OnError};
+pub use jwt_keys::{JwtAlg, JwtFamily, JwtKey, JwtMaterial};
 pub use key::{KeyTemplate, Slot};
 pub use keys::{ApiKey, Scope};
 pub use routes::{Destination, Route, RouteAck};
@@ -33,9 +35,12 @@ pub struct Tables {
     pub events: Vec<EventRule>,
     /// HTTP servers that are asked and told.
     pub hooks: Vec<Hook>,
+    /// Keys that tokens are signed with. [`load()`](super::load()) adds the one of the option
+    /// `jwt_secret`.
+    pub jwt_keys: Vec<JwtKey>,
 }
 
-const TABLES: [&str; 5] = ["api_keys", "rules", "routes", "events", "hooks"];
+const TABLES: [&str; 6] = ["api_keys", "rules", "routes", "events", "hooks", "jwt_keys"];
 
 /// Whether `key` of the file is one of the tables read here.
 pub(super) fn is_table(key: &str) -> bool {
@@ -74,6 +79,15 @@ pub(super) fn read(file: &Table) -> Result<Tables, ConfigError> {
             return Err(row.refused("name", &quoted(&hook.name), "a name that no other hook has"));
         }
         tables.hooks.push(hook);
+    }
+    for row in rows(file, "jwt_keys")? {
+        let key = JwtKey::read(&row)?;
+        let known = |other: &JwtKey| other.kid.is_some() && other.kid == key.kid;
+        if tables.jwt_keys.iter().any(known) {
+            let kid = quoted(key.kid.as_deref().unwrap_or_default());
+            return Err(row.refused("kid", &kid, "a name that no other key has"));
+        }
+        tables.jwt_keys.push(key);
     }
     Ok(tables)
 }

@@ -53,7 +53,18 @@ impl Row<'_> {
         }
     }
 
-    /// The same, with a value for those who do not say.
+    /// A text that is shown to nobody.
+    pub(super) fn hidden(
+        &self,
+        member: &str,
+        allowed: &str,
+        accept: fn(&str) -> bool,
+    ) -> Result<Secret, ConfigError> {
+        let text = self.member(member, allowed)?.as_str().filter(|text| accept(text));
+        text.map(Secret::new).ok_or_else(|| self.refused(member, "***", allowed))
+    }
+
+    /// The same as [`Self::text`], with a value for those who do not say.
     pub(super) fn text_or(
         &self,
         member: &str,

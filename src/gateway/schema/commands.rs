@@ -58,6 +58,19 @@ pub(super) const BATCH: &[Member] = &[
 pub(super) const ROOMS: &[Member] =
     &[needs("to", Want::Shape(TO)), needs("rooms", Want::Each(&Want::Room, ROOMS_MAX))];
 
+/// Tokens stay revoked for thirty days at the most.
+const REVOKED_MAX_MS: u64 = 30 * 86_400_000;
+/// The last second of the year 9999.
+const SECONDS_MAX: u64 = 253_402_300_799;
+
+pub(super) const REVOKE: &[Member] = &[
+    may("tokenId", Want::Name),
+    may("userId", Want::Name),
+    may("issuedBefore", Want::Count(0, SECONDS_MAX)),
+    may("ttlMs", Want::Count(1, REVOKED_MAX_MS)),
+    may("disconnect", Want::Flag),
+];
+
 pub(super) const DISCONNECT: &[Member] = &[
     needs("to", Want::Shape(TO)),
     needs("mode", Want::Word(&["reconnect", "terminal"])),

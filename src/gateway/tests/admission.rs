@@ -3,10 +3,10 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use super::cluster::{Client, Cluster};
+use crate::auth::Claims;
 use crate::gateway::GatewaySettings;
 use crate::gateway::backend::{
-    Admission, AdmissionRequest, Backends, Busy, Fact, RouteFailure, RoutedEvent, Verdict,
-    settle_admission,
+    AdmissionRequest, Backends, Busy, Fact, RouteFailure, RoutedEvent, Verdict, settle_admission,
 };
 
 /// Keeps who wants in; takes no more than so many.
@@ -75,8 +75,9 @@ fn who_is_let_in_is_whom_the_back_end_says() {
     assert_eq!((&*request.namespace, &*request.auth), ("/", r#"{"userId":"mallory","n":1}"#));
     assert_eq!(request.handshake.query().get("userId"), Some("query"));
     let rooms = vec!["team".into(), "other".into()];
-    let admission = Admission { user: "ada".into(), session: Some("s1".into()), rooms };
-    settle_admission(&cluster.io(0), request.ticket, Verdict::Admit(admission));
+    let claims =
+        Claims { user: "ada".into(), session: Some("s1".into()), rooms, ..Claims::default() };
+    settle_admission(&cluster.io(0), request.ticket, Verdict::Admit(Box::new(claims)));
     cluster.settle();
     assert!(cluster.packets(client)[0].starts_with(r#"40{"sid":"#));
     let twice = Verdict::Refuse { message: "m".into(), code: "C".into(), retryable: false };
@@ -134,8 +135,8 @@ fn the_door_is_not_held_up_by_those_who_wait() {
     assert!(cluster.packets(free)[0].starts_with("40/free,{"), "nobody is asked there");
     cluster.vanish(first);
     let gone = asked(&door);
-    let admission = Admission { user: "ada".into(), ..Admission::default() };
-    settle_admission(&cluster.io(0), gone.ticket, Verdict::Admit(admission));
+    let claims = Claims { user: "ada".into(), ..Claims::default() };
+    settle_admission(&cluster.io(0), gone.ticket, Verdict::Admit(Box::new(claims)));
     cluster.settle();
     let bob = free_user(&mut cluster, &door);
     let told = cluster.ask(bob, "room:join", &json!({"roomId": "r"}));
@@ -147,8 +148,8 @@ fn the_door_is_not_held_up_by_those_who_wait() {
 fn free_user(cluster: &mut Cluster, door: &Door) -> Client {
     asked(door);
     let client = knock(cluster, 1);
-    let admission = Admission { user: "bob".into(), ..Admission::default() };
-    settle_admission(&cluster.io(1), asked(door).ticket, Verdict::Admit(admission));
+    let claims = Claims { user: "bob".into(), ..Claims::default() };
+    settle_admission(&cluster.io(1), asked(door).ticket, Verdict::Admit(Box::new(claims)));
     cluster.settle();
     cluster.packets(client);
     client

@@ -29,6 +29,7 @@ fn good(payload: Payload) -> Value {
         Payload::Disconnect => json!({"to": {"sessions": ["s"]}, "mode": "terminal"}),
         Payload::UsersQuery => json!({"userIds": ["u", "v"], "namespace": "/"}),
         Payload::RoomList => json!({"limit": 10_000, "prefix": "a", "auto": false}),
+        Payload::Revoke => json!({"userId": "u", "issuedBefore": 1, "ttlMs": 1_000}),
         Payload::SocketList => json!({"cursor": "0.", "userId": "u"}),
         Payload::ReplayDeadLetters => json!({"hook": "h", "id": "msg_1"}),
     }
