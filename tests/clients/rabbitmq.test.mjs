@@ -329,9 +329,7 @@ describe("a gateway and a back end", () => {
   test("poison goes to the dead letters, with the reason", limit, async () => {
     const dead = await backend.connection.createChannel();
     await dead.prefetch(100);
-    const letters = await consume(dead, `${server.prefix}.dead.q`, {
-      noAck: false, arguments: { "x-stream-offset": "next" },
-    });
+    const letters = await consume(dead, `${server.prefix}.dead.q`);
     const poison = [
       ["emit", "{", {}, "INVALID_JSON"],
       ["emit", "{}", {}, "VALIDATION_FAILED"],
