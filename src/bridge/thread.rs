@@ -68,6 +68,21 @@ pub(super) struct Common {
 }
 
 impl Common {
+    /// Waits until the workers are gone.
+    async fn closing(&self) {
+        let mut standing = self.standing.clone();
+        let _gone = standing.wait_for(|standing| *standing == Standing::Closing).await;
+    }
+
+    /// The next thing that workers hand over; nothing more once they are gone, whoever still holds
+    /// their end of the queue.
+    pub(super) async fn next<T>(&self, queue: &mut mpsc::Receiver<T>) -> Option<T> {
+        tokio::select! {
+            taken = queue.recv() => taken,
+            () = self.closing() => None,
+        }
+    }
+
     /// Tells a core what became of an event; a core that is behind is tried again.
     pub(super) async fn settle(&self, ticket: Ticket, outcome: Outcome) {
         let errand = move |outcome: Outcome| {
@@ -143,19 +158,19 @@ async fn broker_or_none(
 
 /// Nobody is configured to take these; the checks of the configuration keep it from happening.
 async fn without_broker(common: Common, mut events: mpsc::Receiver<RoutedEvent>) {
-    while let Some(event) = events.recv().await {
+    while let Some(event) = common.next(&mut events).await {
         common.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable)).await;
     }
 }
 
 async fn without_hooks(common: Common, mut events: mpsc::Receiver<RoutedEvent>) {
-    while let Some(event) = events.recv().await {
+    while let Some(event) = common.next(&mut events).await {
         common.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable)).await;
     }
 }
 
 async fn without_provider(common: Common, mut requests: mpsc::Receiver<AdmissionRequest>) {
-    while let Some(request) = requests.recv().await {
+    while let Some(request) = common.next(&mut requests).await {
         let verdict = Verdict::Refuse {
             message: String::from("nobody can be asked about clients"),
             code: String::from("AUTH_UNAVAILABLE"),

@@ -11,9 +11,9 @@ import { broker, folder, gateway, long, request } from "./rabbitmq.mjs";
 async function durable(prefix) {
   const backend = await broker.client();
   const queue = `${prefix}.work`;
-  await backend.channel.assertQueue(queue, {
-    durable: true, arguments: { "x-queue-type": "quorum" },
-  });
+  // Not a quorum queue: one that is declared shortly before its broker is killed has no leader
+  // afterwards, and what is published to it is never confirmed.
+  await backend.channel.assertQueue(queue, { durable: true });
   await backend.channel.bindQueue(queue, `${prefix}.events`, "ai.request.#");
   await backend.close();
   return queue;

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::json;
 
 use super::cluster::Cluster;
-use crate::config::{Destination, Route, RouteAck};
+use crate::config::{Destination, KeyTemplate, Route, RouteAck};
 use crate::gateway::GatewaySettings;
 use crate::gateway::backend::{
     AdmissionRequest, Backends, Busy, Fact, FactKind, Outcome, RouteFailure, RoutedEvent, settle,
@@ -43,6 +43,9 @@ fn route(event: &str) -> Route {
         to: Destination::Rabbitmq,
         ack: RouteAck::Confirm,
         timeout_ms: 1_000,
+        exchange: None,
+        key: KeyTemplate::parse("{event}").expect("a template"),
+        expiration_ms: None,
     }
 }
 
