@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::clock::{self, unix_ms};
 use super::command::{self, Order, Refused};
-use super::publisher::{Direct, Sent};
+use super::line::{Direct, Sent};
 use super::settings::{RETRY_MS, Settings};
 use super::wire::PERSISTENT;
 use super::{Shared, wire};

@@ -27,6 +27,7 @@ mod clock;
 mod command;
 mod consumer;
 mod ids;
+mod line;
 mod link;
 mod message;
 mod pace;

@@ -52,7 +52,14 @@ fn policies(prefix: &str, broker: Broker) -> [Policy; 3] {
             "exchanges",
             format!(r#"{{"alternate-exchange":"{prefix}.unrouted"}}"#),
         ),
-        policy("dead", "dead\\.q", "queues", String::from(r#"{"max-age":"7D"}"#)),
+        policy(
+            "dead",
+            "dead\\.q",
+            "queues",
+            String::from(
+                r#"{"message-ttl":604800000,"max-length-bytes":1073741824,"overflow":"drop-head"}"#,
+            ),
+        ),
     ]
 }
 

@@ -1,7 +1,8 @@
 //! What leaves: events of clients, facts, and what the consumer has to say. One task, which waits
 //! for nothing but its next turn.
 
-use std::collections::VecDeque;
+mod turns;
+
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -9,14 +10,15 @@ use std::time::Duration;
 
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
-use lapin::{BasicProperties, Confirmation, Event};
+use lapin::options::BasicPublishOptions;
+use lapin::{Confirmation, Event};
 use tokio::sync::{mpsc, oneshot};
 
 use super::backoff::Backoff;
 use super::book::{Book, Fate, Word};
 use super::clock::{self, unix_ms};
-use super::link::{self, Link, shown};
+use super::line::{Direct, Heard, Line, Sent, making, next_word};
+use super::link::shown;
 use super::message::{self, Message};
 use super::pace::Pace;
 use super::replies::{Replies, Waiter};
@@ -31,37 +33,10 @@ use crate::telemetry::LinkState;
 
 /// Messages that may be published and not confirmed. More wait in the spool.
 const IN_FLIGHT_MAX: usize = 2_000;
-/// Of these, messages of the spool.
-const DRAINED_MAX: usize = 1_000;
 /// Between two looks at what is late and what may leave the spool.
 const TICK: Duration = Duration::from_millis(25);
-/// Time in which what is left may leave once the workers are gone.
-const LAST_MS: u64 = 4_000;
 /// Events taken over in one turn.
 const AT_ONCE: usize = 256;
-
-/// Something the consumer publishes: an answer, a dead letter, a repetition.
-pub(super) struct Direct {
-    pub(super) exchange: String,
-    pub(super) key: String,
-    pub(super) properties: BasicProperties,
-    pub(super) body: Vec<u8>,
-    /// Whether it must find a queue.
-    pub(super) mandatory: bool,
-    /// What became of it.
-    pub(super) done: oneshot::Sender<Sent>,
-}
-
-/// What became of something published directly.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Sent {
-    /// The broker has it.
-    Yes,
-    /// No queue takes it, or the broker refuses it.
-    Refused,
-    /// There is no broker, or nobody knows.
-    Lost,
-}
 
 /// What is under way.
 enum Flight {
@@ -79,15 +54,6 @@ enum Told {
 }
 
 type Answered = (u64, lapin::Result<Confirmation>);
-type Making = Pin<Box<dyn Future<Output = Result<Link, Trouble>> + Send>>;
-
-/// Where the connection stands.
-enum Line {
-    Up(Link),
-    Making(Making),
-    /// It is not tried again.
-    Given,
-}
 
 /// The queues this task reads.
 pub(super) struct Inlet {
@@ -463,139 +429,10 @@ impl Publisher {
             Heard::Event(Some(_)) => {}
         }
     }
-
-    fn tick(&mut self) {
-        let now_ms = unix_ms();
-        for (ticket, id) in self.late_confirms(now_ms) {
-            let outcome = match self.store.is_on() {
-                // It is held here until its fate is known, and sent again if need be.
-                true => Outcome::Queued { message_id: id },
-                false => Outcome::Failed(RouteFailure::Unconfirmed),
-            };
-            self.shared.count(|counters| counters.amqp_unconfirmed += 1);
-            self.settle(ticket, outcome);
-        }
-        self.drain(now_ms);
-        self.ticks += 1;
-        if self.ticks.is_multiple_of(8) {
-            let late = self.lock_replies().late(now_ms);
-            for ticket in late {
-                self.settle(ticket, Outcome::Failed(RouteFailure::Timeout));
-            }
-            let expired = self.store.expire(now_ms) as u64;
-            let (messages, bytes) = (self.store.len() as u64, self.store.bytes() as u64);
-            let (age_ms, in_flight) = (self.store.age_ms(now_ms), self.book.len() as u64);
-            self.shared.count(|counters| {
-                counters.amqp_spool_expired += expired;
-                counters.amqp_spool_messages = messages;
-                counters.amqp_spool_bytes = bytes;
-                counters.amqp_spool_age_ms = age_ms;
-                counters.amqp_in_flight = in_flight;
-            });
-        }
-    }
-
-    fn late_confirms(&mut self, now_ms: u64) -> Vec<(Ticket, String)> {
-        let mut late = Vec::new();
-        for flight in self.book.late(now_ms, self.settings.confirm_timeout_ms) {
-            if let Flight::Event { parcel, told } = flight
-                && let Told::Client(ticket) = *told
-            {
-                *told = Told::Nobody;
-                late.push((ticket, parcel.message.id.clone()));
-            }
-        }
-        late
-    }
-
-    /// Publishes of the spool what the pace permits.
-    fn drain(&mut self, now_ms: u64) {
-        let allowance = self.pace.allowance(now_ms);
-        let mut used = 0;
-        while used < allowance && self.store.len() > 0 {
-            if !self.can_publish() || self.book.len() >= DRAINED_MAX {
-                break;
-            }
-            self.launch_oldest();
-            used += 1;
-        }
-        self.pace.used(used);
-    }
-
-    fn launch_oldest(&mut self) {
-        let (parcel, lost) = self.store.take();
-        if lost > 0 {
-            self.shared.count(|counters| counters.amqp_spool_dropped += lost as u64);
-        }
-        if let Some(parcel) = parcel {
-            self.launch(parcel, Told::Nobody);
-        }
-    }
-
-    /// The workers are gone: what is left leaves, or is written down, or is counted as lost.
-    async fn close(mut self, mut inlet: Inlet) {
-        let mut left: VecDeque<RoutedEvent> = VecDeque::new();
-        while let Ok(event) = inlet.events.try_recv() {
-            left.push_back(event);
-        }
-        left.into_iter().for_each(|event| self.event(event));
-        while let Ok(fact) = inlet.facts.try_recv() {
-            self.fact(&fact);
-        }
-        let deadline = tokio::time::Instant::now() + Duration::from_millis(LAST_MS);
-        while self.can_publish() && (self.store.len() > 0 || self.book.len() > 0) {
-            while self.store.len() > 0 && self.book.len() < DRAINED_MAX {
-                self.launch_oldest();
-            }
-            tokio::select! {
-                biased;
-                Some(answer) = self.flights.next(), if !self.flights.is_empty() => {
-                    self.answered(answer);
-                }
-                word = next_word(&mut self.line) => self.heard(word),
-                () = tokio::time::sleep_until(deadline) => break,
-            }
-        }
-        if self.book.len() > 0 {
-            self.lost(&Trouble::Passing(String::from("the server ends")));
-        }
-        let (kept, lost) = self.store.close();
-        let level = if lost > 0 { LogLevel::Error } else { LogLevel::Info };
-        let fields = vec![("kept", kept.to_string()), ("lost", lost.to_string())];
-        (self.shared.common.log)(level, "rabbitmq publisher ended", fields);
-        if let Line::Up(link) = &self.line {
-            let _closed = link.connection.close(200, "OK".into()).await;
-        }
-    }
 }
 
 async fn wait(
     sent: lapin::Result<impl Future<Output = lapin::Result<Confirmation>>>,
 ) -> lapin::Result<Confirmation> {
     sent?.await
-}
-
-/// What a connection says.
-enum Heard {
-    Made(Result<Link, Trouble>),
-    Event(Option<Event>),
-}
-
-async fn next_word(line: &mut Line) -> Heard {
-    match line {
-        Line::Up(link) => Heard::Event(link.events.next().await),
-        Line::Making(making) => Heard::Made(making.await),
-        Line::Given => std::future::pending().await,
-    }
-}
-
-fn making(settings: &Arc<Settings>, wait_ms: u64, was_up: bool) -> Making {
-    let settings = Arc::clone(settings);
-    Box::pin(async move {
-        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
-        let link = link::connect(&settings, "publisher", was_up).await?;
-        let confirms = link.channel.confirm_select(ConfirmSelectOptions::default()).await;
-        confirms.map_err(|error| judge("asking for confirms", &error, was_up))?;
-        Ok(link)
-    })
 }
