@@ -45,14 +45,14 @@ pub fn jwks(json: &[u8]) -> Option<KeySet> {
     }
     let document: Document = serde_json::from_slice(json).ok()?;
     let keys =
-        document.keys.into_iter().filter_map(|value| key(serde_json::from_value(value).ok()?));
+        document.keys.into_iter().filter_map(|value| key(&serde_json::from_value(value).ok()?));
     Some(KeySet::new(keys.take(KEYS_MAX).collect()))
 }
 
 const RSA_ALGS: &[JwtAlg] =
     &[JwtAlg::Rs256, JwtAlg::Rs384, JwtAlg::Rs512, JwtAlg::Ps256, JwtAlg::Ps384, JwtAlg::Ps512];
 
-fn key(jwk: Jwk) -> Option<Key> {
+fn key(jwk: &Jwk) -> Option<Key> {
     let signs = jwk.purpose.as_deref().is_none_or(|purpose| purpose == "sig");
     let verifies = jwk.key_ops.as_ref().is_none_or(|ops| ops.iter().any(|op| op == "verify"));
     if !signs || !verifies {
@@ -89,7 +89,7 @@ fn key(jwk: Jwk) -> Option<Key> {
     };
     match family {
         JwtFamily::Hmac => None,
-        JwtFamily::Rsa => Key::rsa(kid, algs, part(&jwk.n, 0)?, part(&jwk.e, 0)?).ok(),
+        JwtFamily::Rsa => Key::rsa(kid, algs, &part(&jwk.n, 0)?, part(&jwk.e, 0)?).ok(),
         JwtFamily::P256 | JwtFamily::P384 => {
             // Rule: RFC 7518 section 6.2.1.2: both at full length.
             let bytes = if family == JwtFamily::P256 { 32 } else { 48 };

@@ -96,7 +96,7 @@ impl Key {
     pub(super) fn rsa(
         kid: Option<&str>,
         algs: &[JwtAlg],
-        n: Vec<u8>,
+        n: &[u8],
         e: Vec<u8>,
     ) -> Result<Self, KeyFault> {
         let zeros = n.iter().take_while(|byte| **byte == 0).count();

@@ -82,6 +82,15 @@ const fn look(name: &'static str, path: &'static str, payload: Payload) -> Facts
 
 const NO_NAMESPACE: (u16, &str) = (404, "`NAMESPACE_NOT_FOUND`: it is not served.");
 
+const REVOKE: Facts = Facts {
+    summary: "Takes tokens back, by id, user or time of issue, and closes their sockets",
+    scope: Scope::Admin,
+    // Who may send commands in a batch need not be permitted this.
+    in_batch: false,
+    statuses: &[(429, "`LIMIT_REACHED`: as many are revoked as may be.")],
+    ..write("auth/revoke", "/api/v1/auth/revoke", Payload::Revoke)
+};
+
 impl Verb {
     /// All of them.
     pub const ALL: [Self; 15] = [
@@ -159,14 +168,7 @@ impl Verb {
                 statuses: &[NO_NAMESPACE],
                 ..look("sockets", "/api/v1/sockets", Payload::SocketList)
             },
-            Self::Revoke => Facts {
-                summary: "Takes tokens back, by id, user or time of issue, and closes their sockets",
-                scope: Scope::Admin,
-                // Who may send commands in a batch need not be permitted this.
-                in_batch: false,
-                statuses: &[(429, "`LIMIT_REACHED`: as many are revoked as may be.")],
-                ..write("auth/revoke", "/api/v1/auth/revoke", Payload::Revoke)
-            },
+            Self::Revoke => REVOKE,
             seed => seed.facts_of_seed(),
         }
     }
