@@ -321,7 +321,7 @@ fn the_document_describes_what_is_served_and_nothing_else() {
     table.sort();
     let found: Vec<_> = documented(&on.admin).iter().map(|row| row.to_ascii_lowercase()).collect();
     assert_eq!(found, table);
-    assert_eq!(table.len(), 25);
+    assert_eq!(table.len(), 28);
 
     let off = World::new(1, |admin| admin.gateway = GatewayRoutes::Off);
     for row in documented(&on.admin) {
