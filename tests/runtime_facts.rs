@@ -319,3 +319,17 @@ fn a_panic_in_a_task_unwinds_the_whole_runtime() {
     let outcome = outcome.join().expect("it was caught");
     assert!(outcome.is_err(), "the runtime lives on: handlers might be guarded less");
 }
+
+/// Counts that cores share hold while cores write them at the same time.
+#[test]
+fn cores_agree_on_a_shared_count() {
+    let shared = corewire::base::SharedCounts::new(100, 8, 1);
+    let added: usize = std::thread::scope(|scope| {
+        let count = || (0..50).filter(|_| shared.add(b"one")).count();
+        let cores: Vec<_> = (0..4).map(|_| scope.spawn(count)).collect();
+        cores.into_iter().map(|core| core.join().expect("it ends")).sum()
+    });
+    assert_eq!(added, 100);
+    (0..100).for_each(|_| shared.remove(b"one"));
+    assert!(shared.add(b"one"));
+}

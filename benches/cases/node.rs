@@ -193,10 +193,8 @@ impl Node {
         let received_at = self.core.with(|shard| shard.now());
         let mut used = 0;
         loop {
-            match {
-                let rest = &mut bytes[used..];
-                self.core.with(|shard| shard.next(key, rest))
-            } {
+            let rest = &mut bytes[used..];
+            match self.core.with(|shard| shard.next(key, rest)) {
                 Step::Wait { consumed } => return used + consumed,
                 Step::Run { consumed, dispatch } => {
                     self.core.run(dispatch, received_at);

@@ -344,7 +344,7 @@ fn a_bad_route_or_event() {
             "members = 9: allowed is a table of up to 8 members",
         ),
     ] {
-        let file = format!("[[{table}]]\n{row}");
+        let file = format!("rabbitmq_url = \"amqp://localhost\"\n[[{table}]]\n{row}");
         assert_eq!(line(from_file(&file)), format!("[[{table}]] 1: {said}"));
     }
 }

@@ -303,7 +303,7 @@ fn commands_stand_first() {
     assert_eq!(
         parse(&["start"]).unwrap_err().line,
         "\"start\": no such command; allowed are serve, check-config, doctor, \
-         default-config, config-reference, token, version, help"
+         default-config, config-reference, rabbitmq-policy, token, version, help"
     );
 }
 
@@ -355,6 +355,8 @@ fn the_default_file_loads_back_to_the_defaults() {
         .filter_map(|line| line.strip_prefix("# "))
         .filter(|line| line.starts_with('[') || line.contains(" = "))
         .map(|line| line.replace('…', "12345678"));
+    let broker = String::from("rabbitmq_url = \"amqp://localhost\"");
+    let tables = std::iter::once(broker).chain(tables);
     let tables = load(&tables.collect::<Vec<String>>().join("\n")).tables;
     assert_eq!((tables.api_keys.len(), tables.rules.len()), (1, 1));
     assert_eq!((tables.routes.len(), tables.events.len(), tables.jwt_keys.len()), (1, 1, 1));

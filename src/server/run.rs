@@ -95,17 +95,7 @@ pub(super) fn start(
         epoch,
         started,
     };
-    let mut by_worker = deal(by_address, &closing, workers);
-    let mut threads = Vec::new();
-    for (worker, inbox) in inboxes.into_iter().enumerate() {
-        let own = std::mem::take(&mut by_worker[worker]);
-        let start = common.worker(worker, own, inbox, Arc::clone(&left[worker]));
-        let thread = std::thread::Builder::new()
-            .name(format!("worker-{worker}"))
-            .spawn(move || crate::worker::run(start))
-            .map_err(resource("a thread for a worker"))?;
-        threads.push(thread);
-    }
+    let threads = common.threads(deal(by_address, &closing, workers), inboxes, &left)?;
     drop(common);
     let rungs = await_workers(&reports, workers)?;
     admin.workers_run(rungs.iter().map(|one| (one.core, one.rung.name(), one.cpu)));
@@ -196,6 +186,24 @@ struct Common<'a> {
 }
 
 impl Common<'_> {
+    /// Starts the workers' threads.
+    fn threads(
+        &self,
+        listeners: Vec<Vec<Vec<std::net::TcpListener>>>,
+        inboxes: Vec<crate::mesh::Inbox<Item>>,
+        left: &[Arc<AtomicUsize>],
+    ) -> Result<Vec<JoinHandle<()>>, StartError> {
+        let own = listeners.into_iter().zip(inboxes).zip(left).enumerate();
+        own.map(|(worker, ((listeners, inbox), left))| {
+            let start = self.worker(worker, listeners, inbox, Arc::clone(left));
+            std::thread::Builder::new()
+                .name(format!("worker-{worker}"))
+                .spawn(move || crate::worker::run(start))
+                .map_err(resource("a thread for a worker"))
+        })
+        .collect()
+    }
+
     fn worker(
         &self,
         worker: usize,

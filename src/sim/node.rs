@@ -152,11 +152,8 @@ impl Node {
     fn feed(&self, key: Key, bytes: &mut [u8]) -> (Option<CoreId>, usize) {
         let mut used = 0;
         loop {
-            let step = {
-                let rest = &mut bytes[used..];
-                self.core.with(|shard| shard.next(key, rest))
-            };
-            match step {
+            let rest = &mut bytes[used..];
+            match self.core.with(|shard| shard.next(key, rest)) {
                 Step::Wait { consumed } => return (None, used + consumed),
                 Step::Run { consumed, dispatch } => {
                     self.core.run(dispatch, self.clock.get());

@@ -326,11 +326,8 @@ impl Worker {
         let received_at = self.core.with(|shard| shard.now());
         let mut used = 0;
         loop {
-            let step = {
-                let rest = &mut bytes[used..];
-                self.core.with(|shard| shard.next(key, rest))
-            };
-            match step {
+            let rest = &mut bytes[used..];
+            match self.core.with(|shard| shard.next(key, rest)) {
                 Step::Wait { consumed } => return (Next::Read, used + consumed),
                 Step::Run { consumed, dispatch } => {
                     self.core.run(dispatch, received_at);

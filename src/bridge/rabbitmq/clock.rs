@@ -6,6 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::ids;
 
 /// Milliseconds since the epoch, by the wall clock.
+#[expect(clippy::disallowed_methods, reason = "bridges read a clock")]
 pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

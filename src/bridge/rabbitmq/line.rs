@@ -41,7 +41,7 @@ pub(super) enum Sent {
 
 /// Where the connection stands.
 pub(super) enum Line {
-    Up(Link),
+    Up(Box<Link>),
     Making(Making),
     /// It is not tried again.
     Given,
@@ -49,14 +49,14 @@ pub(super) enum Line {
 
 /// What a connection says.
 pub(super) enum Heard {
-    Made(Result<Link, Trouble>),
+    Made(Result<Box<Link>, Trouble>),
     Event(Option<Event>),
 }
 
 pub(super) async fn next_word(line: &mut Line) -> Heard {
     match line {
         Line::Up(link) => Heard::Event(link.events.next().await),
-        Line::Making(making) => Heard::Made(making.await),
+        Line::Making(making) => Heard::Made(making.await.map(Box::new)),
         Line::Given => std::future::pending().await,
     }
 }

@@ -113,7 +113,7 @@ pub(super) fn of_event(
 /// The body of an event, the same as webhooks get.
 fn body(event: &RoutedEvent) -> Option<String> {
     let args = binary::args_out(&event.args, &event.attachments)?;
-    let request = event.request_id.as_deref().map_or(String::from("null"), quoted);
+    let request = event.request_id.as_deref().map_or_else(|| String::from("null"), quoted);
     Some(format!(
         r#"{{"type":"event","at":{},"event":{},"args":[{args}],"client":{},"seq":{},"requestId":{request},"wantsAck":{}}}"#,
         quoted(&rfc3339(event.at_unix_ms)),
@@ -125,7 +125,7 @@ fn body(event: &RoutedEvent) -> Option<String> {
 }
 
 fn view(client: &Client) -> String {
-    let session = client.session.as_deref().map_or(String::from("null"), quoted);
+    let session = client.session.as_deref().map_or_else(|| String::from("null"), quoted);
     format!(
         r#"{{"userId":{},"sessionId":{session},"socketId":{},"namespace":{}}}"#,
         quoted(&client.user),

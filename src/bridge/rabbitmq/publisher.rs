@@ -120,7 +120,7 @@ impl Publisher {
                     if count == 0 {
                         break;
                     }
-                    events.drain(..).for_each(|event| self.event(event));
+                    events.drain(..).for_each(|event| self.event(&event));
                 }
                 Some(fact) = inlet.facts.recv() => self.fact(&fact),
                 _ = tick.tick() => self.tick(),
@@ -138,7 +138,7 @@ impl Publisher {
     }
 
     /// Takes an event over.
-    fn event(&mut self, event: RoutedEvent) {
+    fn event(&mut self, event: &RoutedEvent) {
         let now_ms = unix_ms();
         let Some(row) = self.shared.common.tables.routes.get(event.route).cloned() else {
             return self.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable));
@@ -146,7 +146,7 @@ impl Publisher {
         let id = clock::message_id(now_ms);
         let exchange = row.exchange.as_deref().unwrap_or(&self.settings.events);
         let way = (exchange, &row.key, row.expiration_ms);
-        let Some(message) = message::of_event(&self.settings, &event, way, id.clone()) else {
+        let Some(message) = message::of_event(&self.settings, event, way, id.clone()) else {
             let refused = RouteFailure::Refused {
                 code: String::from("INVALID_PAYLOAD"),
                 message: String::from("it is nested too deeply"),
@@ -335,7 +335,7 @@ impl Publisher {
                     let _left = done.map(|done| done.send(Sent::Lost));
                 }
                 (Flight::Event { parcel, told }, None) => {
-                    if let Some(parcel) = self.unconfirmed(parcel, told) {
+                    if let Some(parcel) = self.unconfirmed(&parcel, told) {
                         back.push(parcel);
                     }
                 }
@@ -364,7 +364,7 @@ impl Publisher {
     }
 
     /// A message without a fate when its connection was lost, if it is to be sent again.
-    fn unconfirmed(&mut self, parcel: Parcel, told: Told) -> Option<Parcel> {
+    fn unconfirmed(&mut self, parcel: &Parcel, told: Told) -> Option<Parcel> {
         let id = parcel.message.id.clone();
         if !self.store.is_on() {
             self.shared.count(|counters| counters.amqp_unconfirmed += 1);
@@ -376,7 +376,7 @@ impl Publisher {
         }
         let republished = parcel.message.republished + 1;
         let message = Message { republished, ..(*parcel.message).clone() };
-        Some(Parcel { message: Arc::new(message), ..parcel })
+        Some(Parcel { message: Arc::new(message), ..parcel.clone() })
     }
 
     fn say_trouble(&self, trouble: &Trouble) {

@@ -91,8 +91,8 @@ fn filled(value: Value, attachments: &[Value]) -> Option<Value> {
 mod tests {
     use super::*;
 
-    fn order(message: Value) -> Option<(Verb, Value)> {
-        let order = read(message.to_string().as_bytes())?;
+    fn order(message: impl std::borrow::Borrow<Value>) -> Option<(Verb, Value)> {
+        let order = read(message.borrow().to_string().as_bytes())?;
         Some((order.verb, serde_json::from_slice(&order.body).expect("JSON")))
     }
 

@@ -78,7 +78,7 @@ pub(super) fn connect(request: &AdmissionRequest, headers: &[String], at_unix_ms
 /// The body that hands an event over. Nothing if its arguments are nested too deeply.
 pub(super) fn event(event: &RoutedEvent) -> Option<String> {
     let args = binary::args_out(&event.args, &event.attachments)?;
-    let request = event.request_id.as_deref().map_or(String::from("null"), quoted);
+    let request = event.request_id.as_deref().map_or_else(|| String::from("null"), quoted);
     Some(format!(
         r#"{{"type":"event","at":{},"event":{},"args":[{args}],"client":{},"seq":{},"requestId":{request},"wantsAck":{}}}"#,
         quoted(&rfc3339(event.at_unix_ms)),

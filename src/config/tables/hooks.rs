@@ -213,7 +213,7 @@ fn host_of<'a>(url: &'a str, scheme: &str) -> Option<&'a str> {
         Some(inner) => {
             let (host, after) = inner.split_once(']')?;
             host.parse::<core::net::Ipv6Addr>().ok()?;
-            (host, after.strip_prefix(':').or((after.is_empty()).then_some("1"))?)
+            (host, after.strip_prefix(':').or(if after.is_empty() { Some("1") } else { None })?)
         }
         None => authority.split_once(':').unwrap_or((authority, "1")),
     };

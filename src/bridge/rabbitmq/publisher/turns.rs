@@ -93,7 +93,7 @@ impl Publisher {
         while let Ok(event) = inlet.events.try_recv() {
             left.push_back(event);
         }
-        left.into_iter().for_each(|event| self.event(event));
+        left.iter().for_each(|event| self.event(event));
         while let Ok(fact) = inlet.facts.try_recv() {
             self.fact(&fact);
         }
