@@ -41,6 +41,7 @@ mod settings;
 mod spool;
 mod store;
 mod trouble;
+mod turns;
 mod wire;
 
 use std::sync::{Arc, Mutex};

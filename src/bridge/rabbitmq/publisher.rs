@@ -1,8 +1,6 @@
 //! What leaves: events of clients, facts, and what the consumer has to say. One task, which waits
 //! for nothing but its next turn.
 
-mod turns;
-
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -39,21 +37,21 @@ const TICK: Duration = Duration::from_millis(25);
 const AT_ONCE: usize = 256;
 
 /// What is under way.
-enum Flight {
+pub(super) enum Flight {
     Event { parcel: Parcel, told: Told },
     Direct(Option<oneshot::Sender<Sent>>),
 }
 
 /// Who waits to hear of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Told {
+pub(super) enum Told {
     /// Nobody, or not any more.
     Nobody,
     /// The client.
     Client(Ticket),
 }
 
-type Answered = (u64, lapin::Result<Confirmation>);
+pub(super) type Answered = (u64, lapin::Result<Confirmation>);
 
 /// The queues this task reads.
 pub(super) struct Inlet {
@@ -63,18 +61,18 @@ pub(super) struct Inlet {
 }
 
 pub(super) struct Publisher {
-    shared: Shared,
-    settings: Arc<Settings>,
-    replies: Arc<Mutex<Replies>>,
-    store: Store,
-    book: Book<Flight>,
-    flights: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
-    line: Line,
-    blocked: bool,
-    was_up: bool,
-    backoff: Backoff,
-    pace: Pace,
-    ticks: u64,
+    pub(super) shared: Shared,
+    pub(super) settings: Arc<Settings>,
+    pub(super) replies: Arc<Mutex<Replies>>,
+    pub(super) store: Store,
+    pub(super) book: Book<Flight>,
+    pub(super) flights: FuturesUnordered<Pin<Box<dyn Future<Output = Answered> + Send>>>,
+    pub(super) line: Line,
+    pub(super) blocked: bool,
+    pub(super) was_up: bool,
+    pub(super) backoff: Backoff,
+    pub(super) pace: Pace,
+    pub(super) ticks: u64,
 }
 
 impl Publisher {
@@ -129,16 +127,16 @@ impl Publisher {
         self.close(inlet).await;
     }
 
-    fn can_publish(&self) -> bool {
+    pub(super) fn can_publish(&self) -> bool {
         matches!(self.line, Line::Up(_)) && !self.blocked
     }
 
-    fn settle(&self, ticket: Ticket, outcome: Outcome) {
+    pub(super) fn settle(&self, ticket: Ticket, outcome: Outcome) {
         self.shared.settle(ticket, outcome);
     }
 
     /// Takes an event over.
-    fn event(&mut self, event: &RoutedEvent) {
+    pub(super) fn event(&mut self, event: &RoutedEvent) {
         let now_ms = unix_ms();
         let Some(row) = self.shared.common.tables.routes.get(event.route).cloned() else {
             return self.settle(event.ticket, Outcome::Failed(RouteFailure::Unroutable));
@@ -174,14 +172,14 @@ impl Publisher {
         self.send(Parcel { message: Arc::new(message), lane, place: None }, told);
     }
 
-    fn fact(&mut self, fact: &Fact) {
+    pub(super) fn fact(&mut self, fact: &Fact) {
         let message = message::of_fact(&self.settings, fact, clock::message_id(unix_ms()));
         let lane = clock::lane(&fact.client.socket_id);
         self.send(Parcel { message: Arc::new(message), lane, place: None }, Told::Nobody);
     }
 
     /// Publishes, or keeps, or refuses.
-    fn send(&mut self, parcel: Parcel, told: Told) {
+    pub(super) fn send(&mut self, parcel: Parcel, told: Told) {
         let free = self.book.len() < IN_FLIGHT_MAX && !self.store.holds(parcel.lane);
         if self.can_publish() && free {
             return self.launch(parcel, told);
@@ -208,7 +206,7 @@ impl Publisher {
     }
 
     /// Tells whoever waits for an event that it got nowhere.
-    fn fail(&mut self, id: &str, told: Told, outcome: Outcome) {
+    pub(super) fn fail(&mut self, id: &str, told: Told, outcome: Outcome) {
         let waiter = self.lock_replies().forget(id);
         let waits = waiter.and_then(|waiter| waiter.ticket).map(|(ticket, _)| ticket);
         match told {
@@ -221,11 +219,11 @@ impl Publisher {
         }
     }
 
-    fn lock_replies(&self) -> std::sync::MutexGuard<'_, Replies> {
+    pub(super) fn lock_replies(&self) -> std::sync::MutexGuard<'_, Replies> {
         self.replies.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn launch(&mut self, parcel: Parcel, told: Told) {
+    pub(super) fn launch(&mut self, parcel: Parcel, told: Told) {
         let Line::Up(link) = &self.line else { return };
         let message = Arc::clone(&parcel.message);
         let number = self.book.sent(&message.id, Flight::Event { parcel, told }, unix_ms());
@@ -242,7 +240,7 @@ impl Publisher {
         self.pace.note(0, self.book.len(), unix_ms());
     }
 
-    fn direct(&mut self, direct: Direct) {
+    pub(super) fn direct(&mut self, direct: Direct) {
         let Line::Up(link) = &self.line else {
             let _left = direct.done.send(Sent::Lost);
             return;
@@ -260,7 +258,7 @@ impl Publisher {
     }
 
     /// The broker spoke of a message; what else it has said is heard before anything is believed.
-    fn answered(&mut self, first: Answered) {
+    pub(super) fn answered(&mut self, first: Answered) {
         let mut next = Some(first);
         let mut error = None;
         let mut count = 0;
@@ -325,7 +323,7 @@ impl Publisher {
     }
 
     /// The connection is gone: what it did not confirm will be sent again, by the same ids.
-    fn lost(&mut self, trouble: &Trouble) {
+    pub(super) fn lost(&mut self, trouble: &Trouble) {
         self.flights = FuturesUnordered::new();
         let mut back = Vec::new();
         for (flight, fate) in self.book.give_up() {
@@ -394,7 +392,7 @@ impl Publisher {
     }
 
     /// The connection has something to say.
-    fn heard(&mut self, word: Heard) {
+    pub(super) fn heard(&mut self, word: Heard) {
         match word {
             Heard::Made(Ok(link)) => {
                 self.line = Line::Up(link);

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::super::clock::unix_ms;
-use super::super::line::{Line, next_word};
-use super::super::trouble::Trouble;
-use super::{Flight, Inlet, Publisher, Told};
+use super::clock::unix_ms;
+use super::line::{Line, next_word};
+use super::publisher::{Flight, Inlet, Publisher, Told};
+use super::trouble::Trouble;
 use crate::bridge::thread::CLOSING_MAX;
 use crate::config::LogLevel;
 use crate::gateway::backend::{Outcome, RouteFailure, RoutedEvent, Ticket};
