@@ -337,7 +337,7 @@ options! {
     "Tokens" {
         /// What says whose a connection is. trusted believes what the client says of itself and is
         /// for development; jwt wants a signed token, introspection one that an identity provider
-        /// is asked about, webhook leaves it to a row of [[hooks]].
+        /// is asked about, webhook leaves it to a row of `[[hooks]]`.
         auth_mode: AuthMode = AuthMode::Trusted, choice();
         /// A key for tokens signed with HS256. More keys, and public ones, stand in the file, under
         /// `[[jwt_keys]]`.
