@@ -9,7 +9,7 @@ use super::answer::{Failure, Reply};
 use super::route::Call;
 use super::state::Admin;
 use super::verbs::check_name;
-use crate::command::{HookHealth, ReplayView, WEBHOOKS};
+use crate::command::{HookHealth, RABBITMQ, ReplayView, WEBHOOKS};
 use crate::gateway::verbs::PAGE_MAX;
 use crate::gateway::{Payload, VerbError, validate};
 use crate::telemetry::{Exposition, Kind};
@@ -80,14 +80,19 @@ pub(super) fn measure(out: &mut Exposition, hooks: &[HookHealth]) {
     }
 }
 
-/// Adds to the document what hooks are sent and answer.
+/// Adds to the document what hooks are sent and answer, and the messages of the broker.
 pub(super) fn describe(document: &mut Value) {
-    let Ok(mut parts) = serde_json::from_str::<Value>(WEBHOOKS) else { return };
-    document["webhooks"] = parts["webhooks"].take();
-    for part in ["parameters", "schemas"] {
-        let Value::Object(named) = parts[part].take() else { continue };
-        for (name, content) in named {
-            document["components"][part][name] = content;
+    for text in [WEBHOOKS, RABBITMQ] {
+        let Ok(Value::Object(parts)) = serde_json::from_str::<Value>(text) else { continue };
+        for (part, content) in parts {
+            match (&*part, content) {
+                ("parameters" | "schemas", Value::Object(named)) => {
+                    for (name, content) in named {
+                        document["components"][&part][name] = content;
+                    }
+                }
+                (_, content) => document[&part] = content,
+            }
         }
     }
 }

@@ -11,6 +11,9 @@ use crate::telemetry::Counters;
 /// OpenAPI 3.1 document.
 pub const WEBHOOKS: &str = include_str!("webhooks.json");
 
+/// The messages to and from the broker, for the OpenAPI document: `x-rabbitmq` says which go where.
+pub const RABBITMQ: &str = include_str!("rabbitmq.json");
+
 /// How a webhook is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

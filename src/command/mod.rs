@@ -26,7 +26,7 @@ mod workers;
 
 pub use answer::{Answer, Failure};
 pub use desk::{Desk, Repeat};
-pub use hooks::{DeadLetterView, HookDesk, HookHealth, ReplayView, WEBHOOKS};
+pub use hooks::{DeadLetterView, HookDesk, HookHealth, RABBITMQ, ReplayView, WEBHOOKS};
 pub use idempotency::{Begun, KEPT_MS, Ledger, LedgerLimits};
 pub use verb::{Facts, Verb};
 pub use views::{

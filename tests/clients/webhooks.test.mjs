@@ -57,6 +57,19 @@ ${hook("shut", nobody, ["connect"], `namespaces = ["/shut"]`)}`);
     });
   });
 
+  test("grants what rules would have to", limit, async () => {
+    const grants = [{ rooms: ["order:*"], allow: ["join"] }];
+    door.answer = () => ({ json: { allow: true, userId: "ada", grants } });
+    const socket = await client.connect("/");
+    const [joined] = await ask(socket, "room:join", { roomId: "order:1" });
+    assert.deepEqual([joined.success, joined.userCount], [true, 1]);
+    const [refused] = await ask(socket, "room:join", { roomId: "other" });
+    assert.equal(refused.error.code, "FORBIDDEN");
+    const message = { roomId: "order:1", event: "x", data: 1 };
+    const [silent] = await ask(socket, "room:message", message);
+    assert.equal(silent.error.code, "FORBIDDEN", "to join is not to speak");
+  });
+
   test("refuses with its own words", limit, async () => {
     door.answer = () => ({ json: { allow: false, code: "BANNED", message: "go away" } });
     assert.deepEqual(await client.refusal(client.socket("/")), {

@@ -240,6 +240,25 @@ mod tests {
     }
 
     #[test]
+    fn its_headers_are_those_of_the_published_schema() {
+        let parts: serde_json::Value =
+            serde_json::from_str(crate::command::RABBITMQ).expect("JSON");
+        let schema = &parts["schemas"]["RabbitmqEvent"]["properties"]["headers"];
+        let message = message("{event}", &event("1", Vec::new()));
+        for (name, header) in &message.headers {
+            let kind = match header {
+                Header::Text(_) => "string",
+                Header::Number(_) => "integer",
+                Header::Flag(_) => "boolean",
+            };
+            assert_eq!(schema["properties"][name]["type"], kind, "{name}");
+        }
+        for name in schema["required"].as_array().expect("a list") {
+            assert!(message.headers.contains_key(name.as_str().expect("a name")), "{name}");
+        }
+    }
+
+    #[test]
     fn bytes_are_base64() {
         let event = event(r#"{"_placeholder":true,"num":0}"#, vec![vec![1, 2]]);
         let body: serde_json::Value =

@@ -138,6 +138,8 @@ fn an_answer_at_the_door_is_one_of_the_schema_or_none() {
         r#"{"allow":true,"userId":"a"}"#,
         r#"{"allow":true,"userId":"a","sessionId":null,"rooms":null}"#,
         r#"{"allow":true,"userId":"a","sessionId":"s","rooms":["r","q"]}"#,
+        r#"{"allow":true,"userId":"a","grants":[{"rooms":["r:*"],"allow":["join","emit"]}]}"#,
+        r#"{"allow":true,"userId":"a","grants":null,"labels":{"plan":"free"}}"#,
         r#"{"allow":false}"#,
         r#"{"allow":false,"code":"NO_1","message":"m","retryable":true}"#,
     ] {
@@ -156,6 +158,9 @@ fn an_answer_at_the_door_is_one_of_the_schema_or_none() {
         r#"{"allow":true,"userId":"a","sessionId":""}"#,
         r#"{"allow":true,"userId":"a","rooms":["r",""]}"#,
         r#"{"allow":true,"userId":"a","rooms":"r"}"#,
+        r#"{"allow":true,"userId":"a","grants":[{"rooms":["r"]}]}"#,
+        r#"{"allow":true,"userId":"a","grants":[{"rooms":["r"],"allow":["fly"]}]}"#,
+        r#"{"allow":true,"userId":"a","labels":{"plan":1}}"#,
         r#"{"allow":false,"retryable":"no"}"#,
     ] {
         is_no("HookConnectAnswer", text);
