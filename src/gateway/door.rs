@@ -56,6 +56,10 @@ fn let_in(
     who: Rc<Identity>,
     rooms: &[String],
 ) -> Result<(), Refusal> {
+    // Asking took its time; from here on nothing waits, and whoever revokes sees the socket.
+    if tokens::is_revoked(gateway, &socket.io(), &who) {
+        return Err(refusal_of(&VerbError::Token(TokenError::Revoked)));
+    }
     if let Some(fair) = &gateway.settings.fair {
         fair.admit(&who.user, socket.io().held_us()).map_err(|error| {
             socket.io().count(|counters| counters.connects_limited += 1);

@@ -66,6 +66,13 @@ pub(super) struct Bearer {
     due_ms: Cell<u64>,
 }
 
+/// Whether what a socket comes in with was taken back while somebody was asked about it.
+pub(super) fn is_revoked(gateway: &Gateway, io: &Io, who: &Identity) -> bool {
+    let Some(bearer) = who.bearer() else { return false };
+    let (id, issued) = (bearer.claims.token_id.as_deref(), bearer.claims.issued_unix_ms);
+    gateway.local.borrow().revoked.holds(&who.user, id, issued, io.unix_ms())
+}
+
 /// A socket came in with these.
 pub(super) fn bear(who: &Identity, claims: Claims) {
     who.bear(Bearer::new(claims));

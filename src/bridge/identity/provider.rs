@@ -190,7 +190,9 @@ impl Provider {
             &self.options.jwks_url
         };
         let answer = self.get(url, JWKS_BYTES_MAX).await?;
-        auth::jwks(&answer.body).ok_or_else(|| format!("{url} holds no key set"))
+        // A provider in the middle of a change must not take the keys away that are known.
+        let keys = auth::jwks(&answer.body).filter(|keys| !keys.is_empty());
+        keys.ok_or_else(|| format!("{url} holds no key set"))
     }
 
     /// Rule: OpenID Connect Discovery 1.0 section 4: where an issuer says what it is.
@@ -322,6 +324,11 @@ impl Provider {
             answer_bytes_max: ANSWER_BYTES_MAX,
         };
         let answer = self.http.call(call).await.map_err(|error| format!("{url} {error}"))?;
+        // What is said of one token, by the provider or a guard before it, is no failure of the
+        // provider: one client could shut the door on all others.
+        if matches!(answer.status.as_u16(), 400 | 403 | 413 | 414 | 422 | 431) {
+            return Ok(Ok(Introspected::Inactive));
+        }
         if !answer.status.is_success() {
             return Err(format!("{url} answered {}", answer.status.as_u16()));
         }

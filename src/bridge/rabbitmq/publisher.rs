@@ -113,6 +113,8 @@ impl Publisher {
                     self.answered(answer);
                 }
                 word = next_word(&mut self.line) => self.heard(word),
+                // Before events, which may come without a pause; it is ready once in a while only.
+                _ = tick.tick() => self.tick(),
                 Some(direct) = inlet.direct.recv() => self.direct(direct),
                 count = inlet.events.recv_many(&mut events, AT_ONCE) => {
                     if count == 0 {
@@ -121,7 +123,6 @@ impl Publisher {
                     events.drain(..).for_each(|event| self.event(&event));
                 }
                 Some(fact) = inlet.facts.recv() => self.fact(&fact),
-                _ = tick.tick() => self.tick(),
             }
         }
         self.close(inlet).await;
