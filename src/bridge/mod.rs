@@ -18,6 +18,7 @@
 //! Read first: `switchboard.rs` (how things get here), then `thread.rs`.
 
 mod binary;
+mod body;
 mod http;
 mod identity;
 mod rabbitmq;

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { ask, Client, eventually, failed, rest, succeeded, terminate } from "./lib.mjs";
-import { deadPort, health, hook, limit, metric, Receiver, route, serve } from "./receiver.mjs";
+import { ask, Client, eventually, failed, metric, rest, succeeded, terminate } from "./lib.mjs";
+import { deadPort, health, hook, limit, Receiver, route, serve } from "./receiver.mjs";
 
 describe("what hooks are told", () => {
   test("every session in order, whatever fails in between", limit, async () => {

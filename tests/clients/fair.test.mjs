@@ -8,7 +8,7 @@ import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, describe, test } from "node:test";
-import { ask, Client, eventually, next, startServer, TEST_MS, within } from "./lib.mjs";
+import { ask, Client, eventually, metric, next, startServer, TEST_MS, within } from "./lib.mjs";
 
 const limit = { timeout: TEST_MS };
 const folder = mkdtempSync(join(tmpdir(), "corewire-fair-"));
@@ -28,12 +28,6 @@ async function against(toml, run) {
     client.closeAll();
     await server.stop();
   }
-}
-
-async function metric(server, name) {
-  const text = await (await fetch(`${server.admin}/metrics`)).text();
-  const lines = text.split("\n").filter((line) => line.startsWith(name));
-  return lines.reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
 }
 
 describe("events", () => {

@@ -308,3 +308,11 @@ export function failed({ status, body, headers, text }, expected, code) {
   assert.equal(body.error.code, code);
   return body.error;
 }
+
+/** The sum of a metric over all cores. */
+export async function metric(server, name) {
+  const { text } = await rest(server.admin, "GET", "/metrics");
+  const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`));
+  assert.ok(lines.length > 0, `${name} is measured`);
+  return lines.reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
+}

@@ -143,11 +143,3 @@ export const health = async (server, name) => {
   const { hooks } = succeeded(await rest(server.admin, "GET", "/socket/health"));
   return hooks.find((one) => one.name === name);
 };
-
-/** The sum of a metric over all cores. */
-export async function metric(server, name) {
-  const { text } = await rest(server.admin, "GET", "/metrics");
-  const lines = text.split("\n").filter((line) => line.startsWith(`${name}{`));
-  assert.ok(lines.length > 0, `${name} is measured`);
-  return lines.reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
-}

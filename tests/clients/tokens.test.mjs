@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { after, describe, test } from "node:test";
 import { promisify } from "node:util";
 import {
-  ask, BINARIES, Client, eventually, failed, next, rest, startServer, succeeded, TEST_MS,
+  ask, BINARIES, Client, eventually, failed, metric, next, rest, startServer, succeeded, TEST_MS,
 } from "./lib.mjs";
 
 const limit = { timeout: TEST_MS };
@@ -97,12 +97,6 @@ async function against(toml, run) {
     client.closeAll();
     await server.stop();
   }
-}
-
-async function metric(server, name) {
-  const text = await (await fetch(`${server.admin}/metrics`)).text();
-  const lines = text.split("\n").filter((line) => line.startsWith(name));
-  return lines.reduce((sum, line) => sum + Number(line.split(" ").pop()), 0);
 }
 
 const jwt = `auth_mode = "jwt"\njwt_secret = "${SECRET}"\njwt_leeway_ms = 0\n`;

@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
-import { ask, Client, eventually, next, rest, succeeded } from "./lib.mjs";
-import { deadPort, health, hook, limit, metric, Receiver, route, serve } from "./receiver.mjs";
+import { ask, Client, eventually, metric, next, rest, succeeded } from "./lib.mjs";
+import { deadPort, health, hook, limit, Receiver, route, serve } from "./receiver.mjs";
 
 describe("a hook at the door", () => {
   const door = new Receiver();

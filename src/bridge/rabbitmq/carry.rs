@@ -14,6 +14,7 @@ use super::line::{Direct, Sent};
 use super::settings::{RETRY_MS, Settings};
 use super::wire::PERSISTENT;
 use super::{Shared, wire};
+use crate::bridge::body;
 use crate::command::{Answer, Repeat};
 
 /// Between two tries to publish while the broker does not take anything.
@@ -270,7 +271,7 @@ fn sentence_of(body: &[u8]) -> String {
 }
 
 fn refusal(code: &str, message: &str) -> String {
-    let (code, message) = (super::message::quoted(code), super::message::quoted(message));
+    let (code, message) = (body::quoted(code), body::quoted(message));
     format!(
         r#"{{"success":false,"message":{message},"error":{{"code":{code},"retryable":false}}}}"#
     )

@@ -2,8 +2,8 @@
 
 use lapin::BasicProperties;
 
-use super::message::quoted;
 use super::wire::{number_header, text_header};
+use crate::bridge::body::quoted;
 use crate::command::Verb;
 use crate::gateway::schema::{Payload, validate};
 

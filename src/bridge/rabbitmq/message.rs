@@ -5,11 +5,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
-use crate::base::rfc3339;
-use crate::bridge::binary;
+use crate::bridge::body;
 use crate::config::{KeyTemplate, Slot};
 use crate::gateway::backend::{Client, Fact, FactKind, RoutedEvent};
-use crate::socketio::{escape_json, split_args};
+use crate::socketio::split_args;
 
 /// A header's value.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,50 +105,18 @@ pub(super) fn of_event(
         mandatory: true,
         republished: 0,
         headers,
-        body: body(event)?.into_bytes(),
+        body: body::event(event)?.into_bytes(),
     })
-}
-
-/// The body of an event, the same as webhooks get.
-fn body(event: &RoutedEvent) -> Option<String> {
-    let args = binary::args_out(&event.args, &event.attachments)?;
-    let request = event.request_id.as_deref().map_or_else(|| String::from("null"), quoted);
-    Some(format!(
-        r#"{{"type":"event","at":{},"event":{},"args":[{args}],"client":{},"seq":{},"requestId":{request},"wantsAck":{}}}"#,
-        quoted(&rfc3339(event.at_unix_ms)),
-        quoted(&event.event),
-        view(&event.client),
-        event.seq,
-        event.wants_ack,
-    ))
-}
-
-fn view(client: &Client) -> String {
-    let session = client.session.as_deref().map_or_else(|| String::from("null"), quoted);
-    format!(
-        r#"{{"userId":{},"sessionId":{session},"socketId":{},"namespace":{}}}"#,
-        quoted(&client.user),
-        quoted(&client.socket_id),
-        quoted(&client.namespace),
-    )
 }
 
 /// The message of a fact. Nobody is told what became of it, and nobody need want it.
 pub(super) fn of_fact(settings: &Settings, fact: &Fact, id: String) -> Message {
-    let (kind, more) = match &fact.kind {
-        FactKind::Connected => ("client.connected", String::new()),
-        FactKind::Disconnected(reason) => {
-            ("client.disconnected", format!(r#","reason":{}"#, quoted(reason)))
-        }
-        FactKind::Joined(room) => ("room.joined", format!(r#","roomId":{}"#, quoted(room))),
-        FactKind::Left(room) => ("room.left", format!(r#","roomId":{}"#, quoted(room))),
+    let kind = match fact.kind {
+        FactKind::Connected => "client.connected",
+        FactKind::Disconnected(_) => "client.disconnected",
+        FactKind::Joined(_) => "room.joined",
+        FactKind::Left(_) => "room.left",
     };
-    let body = format!(
-        r#"{{"type":"{kind}","at":{},"client":{},"seq":{}{more}}}"#,
-        quoted(&rfc3339(fact.at_unix_ms)),
-        view(&fact.client),
-        fact.seq,
-    );
     Message {
         id,
         exchange: settings.events.clone(),
@@ -161,7 +128,7 @@ pub(super) fn of_fact(settings: &Settings, fact: &Fact, id: String) -> Message {
         mandatory: false,
         republished: 0,
         headers: client_headers(settings, &fact.client, fact.seq),
-        body: body.into_bytes(),
+        body: body::fact(fact, kind).into_bytes(),
     }
 }
 
@@ -185,12 +152,6 @@ fn value(event: &RoutedEvent, slot: &Slot) -> Option<String> {
             }
         }
     }
-}
-
-pub(super) fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    escape_json(&mut out, text);
-    String::from_utf8(out).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ use self::call::{Fault, Message};
 use self::desk::Pushed;
 use super::http::Http;
 use super::thread::Common;
+use crate::bridge::body;
 use crate::config::{HookEvent, LogLevel, OnError, RouteAck};
 use crate::gateway::backend::{
     AdmissionRequest, Client, Fact, FactKind, Outcome, RouteFailure, RoutedEvent, Verdict,
@@ -120,7 +121,7 @@ impl Caller {
             return Outcome::Failed(RouteFailure::Unroutable);
         };
         let line = self.hooks.line(index);
-        let Some(body) = shape::event(event) else {
+        let Some(body) = body::event(event) else {
             return Outcome::Failed(RouteFailure::Refused {
                 code: String::from("VALIDATION_FAILED"),
                 message: String::from("the arguments are nested too deeply"),

@@ -1,19 +1,17 @@
 //! What hooks are sent, and how their answers are read. The schemas in `command/hooks.rs` say the
 //! same to people.
 
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use crate::auth::Claims;
 use crate::base::rfc3339;
 use crate::bridge::binary;
+use crate::bridge::body::{self, quoted};
 use crate::config::is_reserved_room;
-use crate::gateway::backend::{
-    AdmissionRequest, Client, Fact, FactKind, Outcome, RouteFailure, RoutedEvent, Verdict,
-};
+use crate::gateway::backend::{AdmissionRequest, Fact, FactKind, Outcome, RouteFailure, Verdict};
 use crate::gateway::schema::name_fault;
-use crate::socketio::escape_json;
 
 /// Rooms a client is put into as it comes in.
 const ROOMS_MAX: usize = 256;
@@ -21,38 +19,6 @@ const ROOMS_MAX: usize = 256;
 const CODE_BYTES_MAX: usize = 64;
 /// Bytes of what a refusal tells people.
 const MESSAGE_BYTES_MAX: usize = 1_024;
-
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct ClientView<'a> {
-    user_id: &'a str,
-    session_id: Option<&'a str>,
-    socket_id: &'a str,
-    namespace: &'a str,
-}
-
-impl<'a> From<&'a Client> for ClientView<'a> {
-    fn from(client: &'a Client) -> Self {
-        Self {
-            user_id: &client.user,
-            session_id: client.session.as_deref(),
-            socket_id: &client.socket_id,
-            namespace: &client.namespace,
-        }
-    }
-}
-
-/// A JSON text of ours; what cannot be written cannot be built either.
-fn text_of(value: &impl Serialize) -> String {
-    serde_json::to_string(value).unwrap_or_default()
-}
-
-/// `"…"`.
-fn quoted(text: &str) -> String {
-    let mut out = Vec::with_capacity(text.len() + 2);
-    escape_json(&mut out, text);
-    String::from_utf8(out).unwrap_or_default()
-}
 
 /// The body that asks whether a client may come in. Of its headers a hook sees those it names.
 pub(super) fn connect(request: &AdmissionRequest, headers: &[String], at_unix_ms: u64) -> String {
@@ -75,36 +41,15 @@ pub(super) fn connect(request: &AdmissionRequest, headers: &[String], at_unix_ms
     )
 }
 
-/// The body that hands an event over. Nothing if its arguments are nested too deeply.
-pub(super) fn event(event: &RoutedEvent) -> Option<String> {
-    let args = binary::args_out(&event.args, &event.attachments)?;
-    let request = event.request_id.as_deref().map_or_else(|| String::from("null"), quoted);
-    Some(format!(
-        r#"{{"type":"event","at":{},"event":{},"args":[{args}],"client":{},"seq":{},"requestId":{request},"wantsAck":{}}}"#,
-        quoted(&rfc3339(event.at_unix_ms)),
-        quoted(&event.event),
-        text_of(&ClientView::from(&event.client)),
-        event.seq,
-        event.wants_ack,
-    ))
-}
-
 /// One fact, as it stands in a batch.
 pub(super) fn fact(fact: &Fact) -> String {
-    let (kind, more) = match &fact.kind {
-        FactKind::Connected => ("connected", String::new()),
-        FactKind::Disconnected(reason) => {
-            ("disconnect", format!(r#","reason":{}"#, quoted(reason)))
-        }
-        FactKind::Joined(room) => ("join", format!(r#","roomId":{}"#, quoted(room))),
-        FactKind::Left(room) => ("leave", format!(r#","roomId":{}"#, quoted(room))),
+    let kind = match fact.kind {
+        FactKind::Connected => "connected",
+        FactKind::Disconnected(_) => "disconnect",
+        FactKind::Joined(_) => "join",
+        FactKind::Left(_) => "leave",
     };
-    format!(
-        r#"{{"type":"{kind}","at":{},"client":{},"seq":{}{more}}}"#,
-        quoted(&rfc3339(fact.at_unix_ms)),
-        text_of(&ClientView::from(&fact.client)),
-        fact.seq,
-    )
+    body::fact(fact, kind)
 }
 
 /// The body of a batch.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::shape;
+use crate::bridge::body;
 use crate::command::WEBHOOKS;
 use crate::gateway::backend::{
     Client, Fact, FactKind, Outcome, RouteFailure, RoutedEvent, Verdict,
@@ -105,12 +106,12 @@ fn what_is_sent_is_what_the_schemas_say() {
         (r#"1,"x",{"a":[null]}"#, Vec::new(), Some("r")),
         (r#"{"_placeholder":true,"num":0}"#, vec![vec![1, 2]], None),
     ] {
-        let body = shape::event(&event(args, attachments, request)).expect("it is flat");
+        let body = body::event(&event(args, attachments, request)).expect("it is flat");
         is_a("HookEvent", &body);
         is_a("HookBatch", &shape::batch(&[body]));
     }
     let deep = format!("{}{}", "[".repeat(300), "]".repeat(300));
-    assert_eq!(shape::event(&event(&deep, vec![vec![1]], None)), None);
+    assert_eq!(body::event(&event(&deep, vec![vec![1]], None)), None);
     let kinds = [
         FactKind::Connected,
         FactKind::Joined("r\n".into()),
