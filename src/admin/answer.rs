@@ -54,13 +54,20 @@ fn respond(status: u16, media_type: &'static str, body: Body) -> Response {
     response
 }
 
+/// Names a call: what its body has as `id`, if it has one.
+pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Set on an answer that an earlier command with the same key was given.
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 
 fn written(answer: Answer) -> Response {
-    let Answer { status, body, retry_after_ms, replayed, .. } = answer;
+    let Answer { id, status, body, retry_after_ms, replayed, .. } = answer;
     let mut response = respond(status, "application/json", Body::from(body));
     let headers = response.headers_mut();
+    if let Ok(id) = HeaderValue::try_from(id)
+        && !id.is_empty()
+    {
+        headers.insert(REQUEST_ID, id);
+    }
     if replayed {
         headers.insert(REPLAYED, HeaderValue::from_static("true"));
     }

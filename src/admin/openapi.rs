@@ -39,6 +39,8 @@ pub(super) struct Failed {
 /// Why a call failed.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct FailedWhy {
+    /// The call's or command's, as in the header `X-Request-Id`; name it when you ask for help.
+    id: String,
     /// `UPPER_SNAKE`: `VALIDATION_FAILED`, for instance.
     code: String,
     /// More, if there is more: for `VALIDATION_FAILED` a list of `{member, message}`, for

@@ -17,7 +17,7 @@ use axum::routing::{MethodFilter, on};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 
 use super::access::{Access, Caller, Origin, identify};
-use super::answer::{Failure, Reply};
+use super::answer::{Failure, REQUEST_ID, Reply};
 use super::route::{Call, Method, Place, ROUTES, Route};
 use super::state::{Admin, GatewayRoutes};
 use crate::config::Scope;
@@ -43,18 +43,27 @@ pub fn router(admin: &Arc<Admin>) -> Router {
             Method::Post => MethodFilter::POST,
         };
         let handler = move |State(admin): State<Arc<Admin>>, request: Request| async move {
-            match answer(admin, route, request).await {
+            match answer(Arc::clone(&admin), route, request).await {
                 Ok(reply) => reply.into_response(),
-                Err(failure) => failure.into_response(),
+                Err(failure) => named(&admin, failure),
             }
         };
         router = router.route(route.path, on(method, handler));
     }
     router
-        .fallback(|| async { Failure::not_found() })
-        .method_not_allowed_fallback(|| async { Failure::method_not_allowed() })
+        .fallback(
+            |State(admin): State<Arc<Admin>>| async move { named(&admin, Failure::not_found()) },
+        )
+        .method_not_allowed_fallback(|State(admin): State<Arc<Admin>>| async move {
+            named(&admin, Failure::method_not_allowed())
+        })
         .layer(middleware::from_fn_with_state(Arc::clone(admin), guard))
         .with_state(Arc::clone(admin))
+}
+
+/// A failure that happened before there was a command, under the name of the call.
+fn named(admin: &Admin, failure: Failure) -> Response {
+    failure.named(admin.desk.next_id()).into_response()
 }
 
 /// Around every request: cross-origin rules, headers of every answer, panics, the count.
@@ -72,6 +81,11 @@ async fn guard(State(admin): State<Arc<Admin>>, request: Request, next: Next) ->
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if is_rest {
+        if !headers.contains_key(REQUEST_ID)
+            && let Ok(id) = HeaderValue::try_from(admin.desk.next_id())
+        {
+            headers.insert(REQUEST_ID, id);
+        }
         let cors = admin.cors.headers(origin.as_deref());
         extend(&mut response, cors.iter().map(|(name, value)| (*name, value.as_str())));
         admin.count_call(began.elapsed(), response.status().as_u16());

@@ -11,6 +11,8 @@ use crate::gateway::VerbError;
 /// An answer, ready for the wire.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
+    /// The command's, which log lines and its body name too; empty if it came to none.
+    pub id: String,
     /// The HTTP status.
     pub status: u16,
     /// `{"success":…}` as JSON.
@@ -61,13 +63,22 @@ impl Answer {
             return Failure::internal().into();
         };
         let (retryable, retry_after_ms) = (false, None);
-        Self { status, body, code: None, retryable, retry_after_ms, replayed: false }
+        let id = String::new();
+        Self { id, status, body, code: None, retryable, retry_after_ms, replayed: false }
+    }
+
+    /// The same, as the answer to this command.
+    pub(super) fn named(mut self, id: String) -> Self {
+        self.id = id;
+        self
     }
 }
 
 /// A command that was not done, in the contract's shape.
 #[derive(Clone, Debug)]
 pub struct Failure {
+    /// The command's or call's; empty until it is told whose failure it is.
+    pub id: String,
     /// The HTTP status.
     pub status: u16,
     /// For a program.
@@ -96,6 +107,7 @@ impl Failure {
     ) -> Self {
         let retry_after_ms = matches!(status, 409 | 429 | 503).then_some(RETRY_AFTER_MS);
         Self {
+            id: String::new(),
             status,
             code: code.into(),
             message: message.into(),
@@ -104,6 +116,12 @@ impl Failure {
             retryable: matches!(status, 408 | 409 | 429 | 503 | 504),
             retry_after_ms,
         }
+    }
+
+    /// The same, as that of this command or call.
+    pub(crate) fn named(mut self, id: String) -> Self {
+        self.id = id;
+        self
     }
 
     pub(crate) fn with_details(mut self, details: Value) -> Self {
@@ -139,6 +157,7 @@ impl Failure {
             success: false,
             message: &self.message,
             error: Why {
+                id: &self.id,
                 code: &self.code,
                 details: self.details.as_deref(),
                 retryable: self.retryable,
@@ -190,6 +209,7 @@ impl From<Failure> for Answer {
             retryable: failure.retryable,
             retry_after_ms: failure.retry_after_ms,
             code: Some(failure.code),
+            id: failure.id,
             replayed: false,
         }
     }
@@ -207,6 +227,8 @@ struct Failed<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Why<'a> {
+    #[serde(skip_serializing_if = "str::is_empty")]
+    id: &'a str,
     code: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<&'a Value>,

@@ -8,13 +8,13 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use super::answer::{Answer, Failure};
-use super::desk::Desk;
-use super::views::{BatchResultView, BatchView, EmittedView};
+use super::desk::{Desk, answered, sent};
+use super::views::{BatchResultView, BatchView};
 use super::work::{Batch, Work};
 use super::{ANSWER_TIMEOUT, AskError, ask};
 use crate::base::CoreId;
+use crate::gateway::VerbError;
 use crate::gateway::verbs::{Emission, Reached, emit_some};
-use crate::gateway::{RecipientsView, VerbError};
 
 /// Time for which a worker sends in one go.
 const SLICE_US: u64 = 50;
@@ -69,7 +69,8 @@ impl Desk {
         let failed = answers.len() - succeeded;
         let results = answers.into_iter().map(result).collect();
         let message = if failed == 0 { "All done" } else { "Some were not done" };
-        Answer::data(message, &BatchView { id, succeeded, failed, results })
+        let view = BatchView { id, succeeded, failed, results };
+        Answer::data(message, &view).named(view.id)
     }
 
     /// In their order, each begun after the one before is done; events of a run are sent in their
@@ -89,7 +90,7 @@ impl Desk {
                 self.send(std::mem::take(&mut run), &mut answers).await;
                 answers[at] = Some(match step {
                     Step::Other(work) => self.perform(work).await,
-                    Step::Wrong(failure) => failure.into(),
+                    Step::Wrong(failure) => failure.named(self.next_id()).into(),
                     Step::Event(..) => continue,
                 });
             }
@@ -102,8 +103,11 @@ impl Desk {
         if !stopped {
             self.send(run, &mut answers).await;
         }
-        let skipped = || Failure::new(424, "SKIPPED", "An earlier command failed");
-        answers.into_iter().map(|one| one.unwrap_or_else(|| skipped().into())).collect()
+        let skipped = || {
+            let failure = Failure::new(424, "SKIPPED", "An earlier command failed");
+            failure.named(self.next_id()).into()
+        };
+        answers.into_iter().map(|one| one.unwrap_or_else(skipped)).collect()
     }
 
     /// In any order: the events of each core together, cores at the same time.
@@ -119,7 +123,9 @@ impl Desk {
                     runs[home].push(at, emission, recipients);
                 }
                 Step::Other(work) => others.push((at, work)),
-                Step::Wrong(failure) => answers[at] = Some(failure.into()),
+                Step::Wrong(failure) => {
+                    answers[at] = Some(failure.named(self.next_id()).into());
+                }
             }
         }
         let mut sending = JoinSet::new();
@@ -192,18 +198,11 @@ impl Desk {
         told.into_iter().map(|one| one.unwrap_or_else(silent)).collect()
     }
 
-    /// The answer to one event.
-    pub(super) fn sent(&self, told: Result<Reached, Failure>, recipients: bool) -> Answer {
-        let reached = match told {
-            Ok(reached) => reached,
-            Err(failure) => return failure.into(),
-        };
-        let message = if reached.matched == 0 { "Nobody is there" } else { "Queued" };
-        if recipients {
-            let Reached { queued: recipients, partial, .. } = reached;
-            return Answer::data(message, &RecipientsView { recipients, partial });
-        }
-        Answer::data(message, &EmittedView::new(self.next_id(), reached))
+    /// The answer to one event of a batch, which is a command of its own.
+    fn sent(&self, told: Result<Reached, Failure>, recipients: bool) -> Answer {
+        let id = self.next_id();
+        let told = told.map(|reached| sent(&id, reached, recipients));
+        answered(id, told)
     }
 }
 

@@ -7,13 +7,15 @@ use std::time::{Duration, Instant};
 use super::answer::{Answer, Failure};
 use super::idempotency::{Begun, Ledger, LedgerLimits};
 use super::verb::Verb;
-use super::views::{AskedView, ChangedRoomView, ChangedView, DisconnectedView};
+use super::views::{AskedView, ChangedRoomView, ChangedView, DisconnectedView, EmittedView};
 use super::work::{Order, Work, prepare};
 use super::{ANSWER_TIMEOUT, Reply, Workers, ask_within};
 use crate::api::Io;
 use crate::base::{CoreId, hasher};
-use crate::gateway::verbs::{self, Aim, Changed, Heard, Question, home_of_room, home_of_user};
-use crate::gateway::{ConnectedView, Done, VerbError};
+use crate::gateway::verbs::{
+    self, Aim, Changed, Heard, Question, Reached, home_of_room, home_of_user,
+};
+use crate::gateway::{ConnectedView, Done, RecipientsView, VerbError};
 
 /// Questions to clients that may be under way.
 const ASKS_MAX: usize = 10_000;
@@ -67,31 +69,41 @@ impl Desk {
     /// answer is given once more. Whoever leaves early misses the answer; a command with a key is
     /// done nonetheless.
     pub async fn run(self: &Arc<Self>, verb: Verb, body: &[u8], key: Option<Repeat<'_>>) -> Answer {
+        let answered = self.once(verb, body, key).await;
+        answered.unwrap_or_else(|failure| failure.named(self.next_id()).into())
+    }
+
+    async fn once(
+        self: &Arc<Self>,
+        verb: Verb,
+        body: &[u8],
+        key: Option<Repeat<'_>>,
+    ) -> Result<Answer, Failure> {
         let Some(repeat) = key.filter(|_| verb.facts().writes) else {
-            return self.answer(verb, body).await;
+            return Ok(self.answer(verb, body).await);
         };
         if !(1..=KEY_BYTES_MAX).contains(&repeat.key.len()) || repeat.key.contains(char::is_control)
         {
             let message = "must be 1 to 256 bytes without control characters";
-            return Failure::invalid("Idempotency-Key", message).into();
+            return Err(Failure::invalid("Idempotency-Key", message));
         }
         let name = format!("{}\0{}", repeat.whose, repeat.key);
         let print = hasher(self.boot).hash_one((verb, body));
         let begun = self.ledger().begin(&name, print, self.now_ms());
         match begun {
             Begun::New => {}
-            Begun::Kept(answer) => return answer,
+            Begun::Kept(answer) => return Ok(answer),
             Begun::Running => {
                 let message = "The first command with this key still runs";
-                return Failure::new(409, "IDEMPOTENCY_IN_PROGRESS", message).into();
+                return Err(Failure::new(409, "IDEMPOTENCY_IN_PROGRESS", message));
             }
             Begun::Mismatch => {
                 let message = "This key came with another command before";
-                return Failure::new(422, "IDEMPOTENCY_MISMATCH", message).into();
+                return Err(Failure::new(422, "IDEMPOTENCY_MISMATCH", message));
             }
             Begun::Full => {
                 let message = "As many commands with a key are under way as may be";
-                return Failure::new(429, "TOO_MANY_PENDING", message).into();
+                return Err(Failure::new(429, "TOO_MANY_PENDING", message));
             }
         }
         let (desk, body) = (Arc::clone(self), body.to_vec());
@@ -103,43 +115,45 @@ impl Desk {
             running.answer = is_final.then(|| answer.clone());
             answer
         });
-        job.await.unwrap_or_else(|_| Failure::internal().into())
+        job.await.map_err(|_| Failure::internal())
     }
 
     async fn answer(self: &Arc<Self>, verb: Verb, body: &[u8]) -> Answer {
         match prepare(verb, body, self.workers.cores()) {
             Ok(Order::One(work)) => self.perform(work).await,
             Ok(Order::Many(batch)) => self.batch(batch).await,
-            Err(failure) => failure.into(),
+            Err(failure) => failure.named(self.next_id()).into(),
         }
     }
 
     /// Does one command.
     pub(super) async fn perform(&self, work: Work) -> Answer {
-        self.work(work).await.unwrap_or_else(Answer::from)
+        let id = self.next_id();
+        let told = self.work(&id, work).await;
+        answered(id, told)
     }
 
-    async fn work(&self, work: Work) -> Result<Answer, Failure> {
+    async fn work(&self, id: &str, work: Work) -> Result<Answer, Failure> {
         let cores = self.workers.cores();
         match work {
             Work::Emit(emission) => {
                 let home = emission.aim.home(cores);
                 let told = self.of(home, move |io, done| verbs::emit(io, &emission, done)).await;
-                Ok(self.sent(told, false))
+                Ok(sent(id, told?, false))
             }
             Work::Send(emission) => {
                 let home = emission.aim.home(cores);
                 let told = self.of(home, move |io, done| verbs::emit(io, &emission, done)).await;
-                Ok(self.sent(told, true))
+                Ok(sent(id, told?, true))
             }
-            Work::Ask(question) => self.ask(*question).await,
-            Work::Change { aim, rooms, joins } => self.change(&aim, rooms, joins).await,
+            Work::Ask(question) => self.ask(id, *question).await,
+            Work::Change { aim, rooms, joins } => self.change(id, &aim, rooms, joins).await,
             Work::Dismiss(dismissal) => {
                 let home = dismissal.aim.home(cores);
                 let verb = move |io: &Io, done: Done<_>| verbs::disconnect(io, &dismissal, done);
                 let (matched, partial) = self.of(home, verb).await?;
                 let message = if matched == 0 { "Nobody is there" } else { "Disconnected" };
-                let id = self.next_id();
+                let id = id.to_owned();
                 Ok(Answer::data(message, &DisconnectedView { id, matched, partial }))
             }
             Work::Query { users, namespace } => self.query(&users, &namespace).await,
@@ -178,7 +192,7 @@ impl Desk {
         }
     }
 
-    async fn ask(&self, question: Question) -> Result<Answer, Failure> {
+    async fn ask(&self, id: &str, question: Question) -> Result<Answer, Failure> {
         let Some(_one) = Asking::begin(&self.asks) else {
             return Err(VerbError::TooManyPending.into());
         };
@@ -187,7 +201,7 @@ impl Desk {
         let verb = move |io: &Io, done: Done<Heard>| verbs::ask(io, &question, done);
         let heard = self.of_within(home, within, verb).await?;
         let has_quorum = heard.has_quorum;
-        let view = AskedView::new(self.next_id(), heard);
+        let view = AskedView::new(id.to_owned(), heard);
         if has_quorum {
             return Ok(Answer::data("Answered", &view));
         }
@@ -195,7 +209,13 @@ impl Desk {
         Err(Failure::from(VerbError::QuorumMissed).with_details(details))
     }
 
-    async fn change(&self, aim: &Aim, rooms: Vec<String>, joins: bool) -> Result<Answer, Failure> {
+    async fn change(
+        &self,
+        id: &str,
+        aim: &Aim,
+        rooms: Vec<String>,
+        joins: bool,
+    ) -> Result<Answer, Failure> {
         let (mut matched, mut views, mut first_failure) = (0, Vec::new(), None);
         for room_id in rooms {
             let home = home_of_room(&room_id, self.workers.cores());
@@ -221,7 +241,7 @@ impl Desk {
             return Err(failure);
         }
         let message = if matched == 0 { "Nobody is there" } else { "Done" };
-        Ok(Answer::data(message, &ChangedView { id: self.next_id(), matched, rooms: views }))
+        Ok(Answer::data(message, &ChangedView { id: id.to_owned(), matched, rooms: views }))
     }
 
     /// Each user's keeper knows; every keeper is asked once.
@@ -275,7 +295,8 @@ impl Desk {
     }
 
     /// A name for a command, no other of which has it.
-    pub(super) fn next_id(&self) -> String {
+    #[must_use]
+    pub fn next_id(&self) -> String {
         let count = self.commands.fetch_add(1, Ordering::Relaxed);
         format!("{:016x}{count:08x}", self.boot)
     }
@@ -288,6 +309,24 @@ impl Desk {
     fn now_ms(&self) -> u64 {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
+}
+
+/// What came of a command, under its name.
+pub(super) fn answered(id: String, told: Result<Answer, Failure>) -> Answer {
+    match told {
+        Ok(answer) => answer.named(id),
+        Err(failure) => failure.named(id).into(),
+    }
+}
+
+/// The answer to one event.
+pub(super) fn sent(id: &str, reached: Reached, recipients: bool) -> Answer {
+    let message = if reached.matched == 0 { "Nobody is there" } else { "Queued" };
+    if recipients {
+        let Reached { queued: recipients, partial, .. } = reached;
+        return Answer::data(message, &RecipientsView { recipients, partial });
+    }
+    Answer::data(message, &EmittedView::new(id.to_owned(), reached))
 }
 
 /// A command with a key that runs; however it ends, its key is told.

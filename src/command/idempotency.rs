@@ -140,6 +140,7 @@ mod tests {
             body: text.into(),
             code: None,
             retryable: false,
+            id: String::new(),
             retry_after_ms: None,
             replayed: false,
         }

@@ -134,6 +134,21 @@ fn what_is_wrong_is_named_and_nobody_hears_of_it() {
 }
 
 #[test]
+fn every_answer_has_a_name_of_its_own() {
+    let crowd = crowd();
+    let sent = crowd.emit(&json!({"to": {"all": true}, "event": "e"}));
+    assert_eq!(sent.at("/data/id"), sent.header("x-request-id"));
+    let listed = get(&crowd.world, "/socket/rooms");
+    let missing = get(&crowd.world, "/api/v1/nothing");
+    let health = get(&crowd.world, "/socket/health");
+    assert_eq!(missing.code(), "NOT_FOUND");
+    let mut names = [sent, listed, missing, health].map(|a| a.header("x-request-id").to_owned());
+    names.sort();
+    assert!(names.iter().all(|name| !name.is_empty()), "{names:?}");
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+}
+
+#[test]
 fn an_overloaded_worker_says_when_to_try_again() {
     let crowd = crowd();
     crowd.world.queue.full.store(true, std::sync::atomic::Ordering::Relaxed);

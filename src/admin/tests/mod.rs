@@ -44,6 +44,8 @@ impl Answer {
         let json = self.json();
         assert_eq!(json["success"], false, "{self:?}");
         assert!(json["message"].as_str().is_some_and(|text| text.len() > 3), "{self:?}");
+        let id = json["error"]["id"].as_str().unwrap_or_default();
+        assert!(!id.is_empty() && id == self.header("x-request-id"), "{self:?}");
         json["error"]["code"].as_str().unwrap_or_else(|| panic!("{self:?}")).to_owned()
     }
 
