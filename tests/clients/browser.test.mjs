@@ -2,28 +2,10 @@
 // server's. Chromium of the system, without a window.
 
 import assert from "node:assert/strict";
-import { accessSync, constants } from "node:fs";
 import { createServer } from "node:http";
-import { delimiter, join } from "node:path";
 import { after, before, describe, test } from "node:test";
-import { chromium } from "playwright-core";
+import { launch } from "./chromium.mjs";
 import { eventually, rest, startServer, TEST_MS, TRANSPORTS, within } from "./lib.mjs";
-
-/** The system's Chromium: CHROMIUM, else the first of the usual names on the path. */
-function executable() {
-  if (process.env.CHROMIUM) return process.env.CHROMIUM;
-  for (const name of ["chromium", "chromium-browser", "google-chrome"]) {
-    for (const folder of (process.env.PATH ?? "").split(delimiter)) {
-      try {
-        accessSync(join(folder, name), constants.X_OK);
-        return join(folder, name);
-      } catch {
-        // Not here.
-      }
-    }
-  }
-  throw new Error("no chromium on the path; CHROMIUM may name one");
-}
 
 const limit = { timeout: 2 * TEST_MS };
 
@@ -40,12 +22,7 @@ describe("in a browser", () => {
     await within(new Promise((done) => site.listen(0, "127.0.0.1", done)), "the page's server");
     origin = `http://127.0.0.1:${site.address().port}`;
     server = await startServer("corewire", ["--cors-origin", origin]);
-    browser = await chromium.launch({
-      executablePath: executable(),
-      // Root, as in most containers, has no user namespaces to build a sandbox from.
-      args: ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"],
-      timeout: TEST_MS,
-    });
+    browser = await launch();
   });
   after(() => browser?.close());
   after(() => server?.stop());
