@@ -38,6 +38,9 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
         Command::CheckConfig => {
             let loaded = load(&args)?;
             corewire::server::token_keys(&loaded.tables)?;
+            for warning in corewire::server::check_certificate(&loaded.options)? {
+                eprintln!("corewire: warning: {warning}");
+            }
             println!("the configuration is fine");
             drop(loaded);
         }
@@ -91,6 +94,9 @@ fn greet(running: &Running) {
     let mut lines = String::new();
     for address in &running.addresses {
         lines.push_str(&format!("listening on {address}\n"));
+    }
+    for address in &running.tls_addresses {
+        lines.push_str(&format!("listening with TLS on {address}\n"));
     }
     let admin = running.admin_address;
     lines.push_str(&format!("admin on {admin}\ntry: curl http://{admin}/socket/stats\n"));

@@ -19,12 +19,18 @@ mod library;
 mod load;
 #[path = "server/once.rs"]
 mod once;
+#[path = "server/pki.rs"]
+mod pki;
 #[path = "server/process.rs"]
 mod process;
 #[path = "server/program.rs"]
 mod program;
+#[path = "server/proxies.rs"]
+mod proxies;
 #[path = "server/rounds.rs"]
 mod rounds;
+#[path = "server/tls.rs"]
+mod tls;
 #[path = "server/transports.rs"]
 mod transports;
 #[path = "server/wire.rs"]

@@ -13,7 +13,7 @@ use super::state::{Admin, Book, Phase, label};
 use crate::base::rfc3339;
 use crate::command::HookHealth;
 use crate::config::Scope;
-use crate::telemetry::Link;
+use crate::telemetry::{CertificateState, Link};
 
 /// How the server is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -64,6 +64,10 @@ pub(super) struct Health {
     /// The links to brokers, by name.
     #[schema(required = false, value_type = Object)]
     bridges: BTreeMap<&'static str, Link>,
+    /// The certificate of the TLS listeners: `endsAt`, and `problem` if there is one; null
+    /// without such listeners.
+    #[schema(required = false, value_type = Object)]
+    certificate: Option<CertificateState>,
 }
 
 /// One worker, as it last told.
@@ -153,6 +157,7 @@ pub(super) async fn health(admin: Arc<Admin>, call: Call) -> Result<Reply, Failu
             workers: workers(&book),
             hooks: admin.settings.hooks.as_ref().map_or_else(Vec::new, |hooks| hooks.health()),
             bridges: admin.settings.outside.links(),
+            certificate: admin.settings.outside.certificate(),
         }
     };
     tell(status, &health)

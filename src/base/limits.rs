@@ -21,6 +21,8 @@ pub struct Limits {
     pub partials_bytes_max: usize,
     /// Binary attachments of one packet.
     pub attachments_max: u32,
+    /// Connections whose TLS handshake or PROXY header is not complete.
+    pub half_open_max: usize,
     /// Bytes of one HTTP request head.
     pub head_bytes_max: usize,
     /// Time a request's head and body may take to arrive.
@@ -69,6 +71,7 @@ impl Limits {
         packet_bytes_max: 4_000_000,
         partials_bytes_max: 256 << 20,
         attachments_max: 10,
+        half_open_max: 1_000,
         head_bytes_max: 16 << 10,
         request_timeout_ms: 10_000,
         keep_alive_ms: 65_000,
@@ -97,6 +100,7 @@ impl Limits {
         let per_conn = CONN_BYTES + self.head_bytes_max;
         self.conns_max * per_conn
             + self.sessions_max * per_conn
+            + self.half_open_max * HALF_OPEN_BYTES
             + self.partials_bytes_max
             + self.outboxes_bytes_max
             + self.gathers_max * GATHER_BYTES
@@ -106,6 +110,8 @@ impl Limits {
 
 /// Fixed bookkeeping of a connection: task, slots of conn, session and socket, index entries.
 const CONN_BYTES: usize = 2_048;
+/// What a TLS handshake may hold that is not complete.
+pub const HALF_OPEN_BYTES: usize = 32 << 10;
 /// Fixed bookkeeping of a gather.
 const GATHER_BYTES: usize = 256;
 

@@ -19,7 +19,7 @@ mod slab;
 mod time;
 
 pub use ids::{CoreId, ID20_LEN, Id20, IdText};
-pub use limits::Limits;
+pub use limits::{HALF_OPEN_BYTES, Limits};
 pub use rate::{AddressName, Bucket, Rate, SharedBuckets, SharedCounts};
 pub use rng::Rng;
 pub use slab::{Key, Slab};

@@ -1,8 +1,9 @@
 //! Rules between options, and options whose feature is missing: the second, short table.
 
-use super::options::{AuthMode, OPTIONS, Options, UnknownEvent, entry};
+use super::options::{OPTIONS, Options, entry};
 use super::shapes::Kind;
 use super::tables::{Destination, Hook, HookEvent, Tables};
+use super::words::{AuthMode, UnknownEvent};
 use super::{ConfigError, quoted};
 use core::net::SocketAddr;
 
@@ -44,9 +45,39 @@ const CHECKS: &[Check] = &[
     Check {
         option: "admin_listen",
         broken: |options, _| {
-            options.listen.iter().any(|public| overlap(*public, options.admin_listen))
+            let mut public = options.listen.iter().chain(&options.tls_listen);
+            public.any(|public| overlap(*public, options.admin_listen))
         },
         says: "listen has that address too; give the two listeners different ports",
+    },
+    Check {
+        option: "tls_listen",
+        broken: |options, _| {
+            let plain = |tls: &SocketAddr| options.listen.iter().any(|one| overlap(*one, *tls));
+            options.tls_listen.iter().any(plain)
+        },
+        says: "listen has that address too; a port is plain or has TLS",
+    },
+    Check {
+        option: "tls_listen",
+        broken: |options, _| {
+            !options.tls_listen.is_empty()
+                && (options.tls_cert_file.is_empty() || options.tls_key_file.is_empty())
+        },
+        says: "tls_cert_file and tls_key_file are needed for it",
+    },
+    Check {
+        option: "proxy_listen",
+        broken: |options, _| {
+            let known = |one| options.listen.contains(one) || options.tls_listen.contains(one);
+            !options.proxy_listen.iter().all(known)
+        },
+        says: "allowed are addresses that listen or tls_listen has, written alike",
+    },
+    Check {
+        option: "proxy_listen",
+        broken: |options, _| !options.proxy_listen.is_empty() && options.trusted_proxies.is_empty(),
+        says: "trusted_proxies is empty, so nobody may connect there; name the proxies",
     },
     Check {
         option: "workers",
@@ -240,6 +271,14 @@ pub(super) fn warnings(options: &Options, tables: &Tables) -> Vec<String> {
              name the origins"
                 .into(),
         );
+    }
+    if options.tls_listen.is_empty() && !options.tls_cert_file.is_empty() {
+        lines.push("tls_cert_file is set and tls_listen is empty: nothing has TLS".into());
+    }
+    if let Some(all) = options.trusted_proxies.iter().find(|network| network.ends_with("/0")) {
+        lines.push(format!(
+            "trusted_proxies has {all}: everybody is believed, whatever address they say they have"
+        ));
     }
     for hook in tables.hooks.iter().filter(|hook| hook.is_exposed()) {
         lines.push(format!(

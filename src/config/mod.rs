@@ -24,20 +24,22 @@ mod shapes;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod words;
 
 pub use checks::{check, token_warnings};
 pub use flags::{Command, config_path, parse_command, take_format};
 pub use load::{Loaded, load};
-pub use options::{
-    AuthMode, Driver, Entry, IdpError, LogFormat, LogLevel, OPTIONS, Options, RabbitDeclare,
-    SpoolFull, Transport, UnknownEvent, entry,
-};
+pub use options::{Entry, OPTIONS, Options, entry};
 pub use render::{default_toml, help, reference_markdown};
 pub use shapes::{Kind, Secret};
 pub use tables::{
     ApiKey, Destination, EventRule, Hook, HookEvent, JwtAlg, JwtFamily, JwtKey, JwtMaterial,
     KeyTemplate, MEMBERS_MAX, MemberKind, MemberRule, OnError, Route, RouteAck, Rule, Scope, Slot,
     Tables, Verb, glob_match, is_reserved_room,
+};
+pub use words::{
+    AuthMode, Driver, ForwardedHeader, IdpError, LogFormat, LogLevel, RabbitDeclare, SpoolFull,
+    Transport, UnknownEvent,
 };
 
 use std::fmt;

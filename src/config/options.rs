@@ -1,8 +1,12 @@
 //! The table of options. A new option is one row here, and nothing anywhere else.
 
 use super::shapes::{
-    self, Choice, Kind, Secret, Shape, addresses, choice, choices, cpus, loopback_address, number,
-    secret, text, texts, yes_no,
+    self, Kind, Secret, Shape, addresses, choice, choices, cpus, loopback_address, more_addresses,
+    number, secret, text, texts, yes_no,
+};
+use super::words::{
+    AuthMode, Driver, ForwardedHeader, IdpError, LogFormat, LogLevel, RabbitDeclare, SpoolFull,
+    Transport, UnknownEvent,
 };
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -79,122 +83,6 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
     OPTIONS.iter().find(|entry| entry.name == name)
 }
 
-macro_rules! words {
-    ($(#[$meta:meta])* $name:ident { $( $(#[$doc:meta])+ $variant:ident = $word:literal, )+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub enum $name { $( $(#[$doc])+ $variant, )+ }
-
-        impl Choice for $name {
-            const WORDS: &'static [(&'static str, Self)] = &[ $( ($word, Self::$variant), )+ ];
-        }
-    };
-}
-
-words! {
-    /// A way of carrying a session.
-    Transport {
-        /// HTTP long-polling.
-        Polling = "polling",
-        /// WebSocket.
-        Websocket = "websocket",
-    }
-}
-
-words! {
-    /// What becomes of a client event that the gateway does not know.
-    UnknownEvent {
-        /// Counted and refused.
-        Drop = "drop",
-        /// Handed to the back end.
-        Route = "route",
-    }
-}
-
-words! {
-    /// What says whose a connection is.
-    AuthMode {
-        /// The client itself: for development.
-        Trusted = "trusted",
-        /// A signed token.
-        Jwt = "jwt",
-        /// A token that an identity provider is asked about.
-        Introspection = "introspection",
-        /// A webhook that is asked.
-        Webhook = "webhook",
-    }
-}
-
-words! {
-    /// What becomes of tokens while the identity provider cannot be reached.
-    IdpError {
-        /// New ones are refused once what is known of the provider is old.
-        Reject = "reject",
-        /// What is known goes on being used.
-        AllowCached = "allow_cached",
-    }
-}
-
-words! {
-    /// How workers wait for the kernel.
-    Driver {
-        /// io_uring where the kernel permits it, else epoll.
-        Auto = "auto",
-        /// io_uring, or no start.
-        Uring = "uring",
-        /// epoll.
-        Epoll = "epoll",
-    }
-}
-
-words! {
-    /// The least important lines that are still written.
-    LogLevel {
-        /// Only what needs somebody.
-        Error = "error",
-        /// What may soon need somebody.
-        Warn = "warn",
-        /// What an operator wants to have seen.
-        Info = "info",
-        /// What helps to find a mistake.
-        Debug = "debug",
-    }
-}
-
-words! {
-    /// The form of log lines.
-    LogFormat {
-        /// For people.
-        Text = "text",
-        /// One JSON object a line.
-        Json = "json",
-    }
-}
-
-words! {
-    /// What is done about exchanges and queues at the broker.
-    RabbitDeclare {
-        /// They are made where they are missing.
-        Active = "active",
-        /// They are looked for, and missing ones are an error.
-        Passive = "passive",
-        /// Nothing: whoever runs the broker has seen to it.
-        None = "none",
-    }
-}
-
-words! {
-    /// What becomes of an event for which the spool has no room.
-    SpoolFull {
-        /// It is refused, and its client told so.
-        Reject = "reject",
-        /// The oldest make room.
-        DropOldest = "drop_oldest",
-        /// It is thrown away.
-        DropNewest = "drop_newest",
-    }
-}
-
 macro_rules! options {
     ($( $section:literal { $(
         $(#[doc = $help:literal])+
@@ -246,6 +134,7 @@ const DAY_MS: u64 = 86_400_000;
 const GIB: usize = 1 << 30;
 const ORIGINS: &str = "* or origins such as https://example.org, without a path";
 const PROVIDERS: &str = "an https address, or an http address of this machine";
+const NETWORKS: &str = "addresses such as 127.0.0.1, or networks such as 10.0.0.0/8";
 const CLAIMS: &str = "texts of 1 to 256 bytes without control characters";
 const ROOMS: &str = "names of 1 to 256 bytes without control characters";
 
@@ -270,6 +159,26 @@ options! {
         takeover: bool = false, yes_no();
         /// Time within which all sessions are closed after SIGTERM.
         drain_ms: u64 = 10_000, number(0..=3_600_000);
+    }
+    "TLS and proxies" {
+        /// Where clients connect with TLS, as https and wss. Empty means nowhere.
+        tls_listen: Vec<SocketAddr> = vec![], more_addresses();
+        /// PEM file with the certificate and those between it and its authority, in that order.
+        tls_cert_file: String = String::new(), text(shapes::any_path, "empty, or a file");
+        /// PEM file with its private key, which nobody else should be able to read.
+        tls_key_file: String = String::new(), text(shapes::any_path, "empty, or a file");
+        /// How often both files are looked at; SIGHUP has them read at once.
+        tls_watch_ms: u64 = 10_000, number(100..=DAY_MS);
+        /// Most connections of one worker whose TLS handshake, or PROXY header, is not complete.
+        tls_handshakes_max: usize = 1_000, number(1..=1_000_000);
+        /// Those addresses of listen and tls_listen at which every connection begins with a PROXY
+        /// header, version 2, and comes from one of trusted_proxies.
+        proxy_listen: Vec<SocketAddr> = vec![], more_addresses();
+        /// Addresses and networks of proxies in front, such as 10.0.0.0/8, that are believed when
+        /// they say who the client is.
+        trusted_proxies: Vec<String> = vec![], texts(shapes::network, NETWORKS);
+        /// Header in which they say it. What they pass on unseen in another header is not believed.
+        forwarded_header: ForwardedHeader = ForwardedHeader::XForwardedFor, choice();
     }
     "Protocol" {
         /// Path of the Socket.IO endpoint. Slashes at its ends are added.

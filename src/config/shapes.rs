@@ -5,6 +5,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 /// How a value stands in the file and on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -183,6 +185,21 @@ pub(super) fn addresses() -> Shape<Vec<SocketAddr>> {
     }
 }
 
+/// Addresses beside those that there are anyway; none is fine.
+pub(super) fn more_addresses() -> Shape<Vec<SocketAddr>> {
+    const ADDRESSES_MAX: usize = 16;
+    Shape {
+        kind: Kind::List,
+        allowed: "at most 16 addresses such as 0.0.0.0:3443 or [::]:3443, or ports".into(),
+        read: Box::new(|items| {
+            let everywhere = Ipv6Addr::UNSPECIFIED.into();
+            let found = distinct(items.iter().map(|item| address(item, everywhere)))?;
+            Some(found).filter(|found| found.len() <= ADDRESSES_MAX)
+        }),
+        write: |values| values.iter().map(ToString::to_string).collect(),
+    }
+}
+
 /// CPU numbers, one by one or in ranges: `0-3,6`.
 pub(super) fn cpus() -> Shape<Vec<u16>> {
     Shape {
@@ -284,6 +301,13 @@ pub(super) fn origin(text: &str) -> Option<String> {
     let fits = !scheme.is_empty() && scheme.bytes().all(in_scheme);
     // A browser sends both in lower case, and origins are compared byte by byte.
     (fits && !host.is_empty() && host.bytes().all(in_host)).then(|| text.to_ascii_lowercase())
+}
+
+/// An address, or a network of them, in its shortest form.
+pub(super) fn network(text: &str) -> Option<String> {
+    let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network: IpNet = text.parse().ok().or_else(single)?;
+    Some(network.trunc().to_string())
 }
 
 /// A name, or nothing.

@@ -17,6 +17,8 @@
 mod body;
 mod cors;
 mod head;
+mod proxies;
+mod proxy_header;
 mod query;
 mod respond;
 mod upgrade;
@@ -24,6 +26,8 @@ mod upgrade;
 pub use body::{Body, BodyError};
 pub use cors::{Cors, Origins, origin_is_legal, origin_of};
 pub use head::{BodyLength, Head, HeadError, Version, parse_head};
+pub use proxies::{Client, ForwardedHeader, Proxies};
+pub use proxy_header::{NoProxyHeader, PROXY_HEADER_BYTES_MAX, ProxyHeader, parse_proxy_header};
 pub use query::{EngineQuery, Query, decode};
 pub use respond::{CONTINUE, EngineError, Header, Response, header_value_is_legal};
 pub use upgrade::{UpgradeError, accept, is_websocket_upgrade};

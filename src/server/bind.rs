@@ -21,13 +21,14 @@ pub(super) enum Sharing {
 
 /// `count` listeners of one address. Port 0 becomes the same free port for all.
 pub(super) fn listeners(
+    option: &'static str,
     address: SocketAddr,
     count: usize,
     sharing: Sharing,
 ) -> Result<Vec<TcpListener>, StartError> {
     let failed = |error: io::Error| match error.kind() {
-        io::ErrorKind::AddrInUse => StartError::AddressTaken { option: "listen", address },
-        _ => StartError::Address { option: "listen", address, error },
+        io::ErrorKind::AddrInUse => StartError::AddressTaken { option, address },
+        _ => StartError::Address { option, address, error },
     };
     let address = reachable(address);
     if sharing == Sharing::Alone && address.port() != 0 {
@@ -90,12 +91,12 @@ mod tests {
 
     #[test]
     fn a_taken_port_is_an_error_although_both_would_share_it() {
-        let first = listeners(loopback(0), 2, Sharing::Alone).expect("a port is free");
+        let first = listeners("listen", loopback(0), 2, Sharing::Alone).expect("a port is free");
         let address = first[0].local_addr().expect("it is bound");
         assert_eq!(first[1].local_addr().expect("it is bound"), address);
-        let second = listeners(address, 1, Sharing::Alone);
+        let second = listeners("listen", address, 1, Sharing::Alone);
         let line = second.expect_err("the port is taken").to_string();
         assert!(line.contains("is taken") && line.contains("--takeover"), "{line}");
-        assert!(listeners(address, 1, Sharing::Takeover).is_ok());
+        assert!(listeners("listen", address, 1, Sharing::Takeover).is_ok());
     }
 }

@@ -8,9 +8,9 @@ use crate::api::{App, Io};
 use crate::auth::KeySet;
 use crate::base::{Limits, SharedBuckets, SharedCounts};
 use crate::bridge;
-use crate::config::{Driver, Hook, Options, Tables, Transport};
+use crate::config::{Driver, ForwardedHeader, Hook, Options, Tables, Transport};
 use crate::gateway::fair::{self, FairUse};
-use crate::http::{Cors, Origins};
+use crate::http::{self, Cors, Origins, Proxies};
 use crate::shard::{Assets, Endpoint, Service, Settings};
 use crate::worker::Wanted;
 
@@ -196,6 +196,7 @@ impl Server {
             assets: assets.map(|(assets, _)| assets),
             assets_version: assets.map_or("", |(_, version)| version),
             address_conns: self.address_conns.clone(),
+            proxies: Proxies::new(&options.trusted_proxies, header_of(options.forwarded_header)),
             address_handshakes: self.address_handshakes.clone(),
         }
     }
@@ -210,6 +211,7 @@ impl Server {
             message_bytes_max: options.max_payload_bytes,
             packet_bytes_max: options.max_payload_bytes.saturating_mul(4),
             attachments_max: u32::try_from(options.attachments_max).unwrap_or(u32::MAX),
+            half_open_max: options.tls_handshakes_max,
             head_bytes_max: options.http_head_bytes_max,
             request_timeout_ms: options.request_timeout_ms,
             keep_alive_ms: options.keep_alive_timeout_ms,
@@ -224,5 +226,12 @@ impl Server {
             inbox_batches_max: options.mesh_batches_max,
             ..Limits::DEFAULT
         }
+    }
+}
+
+const fn header_of(option: ForwardedHeader) -> http::ForwardedHeader {
+    match option {
+        ForwardedHeader::XForwardedFor => http::ForwardedHeader::XForwardedFor,
+        ForwardedHeader::Forwarded => http::ForwardedHeader::Forwarded,
     }
 }

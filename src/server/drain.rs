@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::run::{Running, send};
@@ -24,14 +24,25 @@ const CLOSING: Duration = Duration::from_millis(200);
 
 /// Waits for the first signal. The next one ends the process at once. `ready` is called as soon as
 /// a signal would be heeded: whoever reads what it says may send one.
-pub(super) fn wait_for_signals(ready: impl FnOnce()) {
-    let signals = Signals::new([SIGTERM, SIGINT]);
+///
+/// Where there is something to be read again, SIGHUP has it done; else it ends the process, as it
+/// ends any other.
+pub(super) fn wait_for_signals(ready: impl FnOnce(), reread: Option<&dyn Fn()>) {
+    let wanted: &[_] =
+        if reread.is_some() { &[SIGTERM, SIGINT, SIGHUP] } else { &[SIGTERM, SIGINT] };
+    let signals = Signals::new(wanted);
     ready();
     let Ok(mut signals) = signals else { return };
-    signals.forever().next();
+    for signal in signals.forever() {
+        match reread {
+            Some(reread) if signal == SIGHUP => reread(),
+            _ => break,
+        }
+    }
     let watch = move || {
-        signals.forever().next();
-        std::process::exit(1);
+        if signals.forever().any(|signal| signal != SIGHUP) {
+            std::process::exit(1);
+        }
     };
     // Without the thread a second signal is merely not special.
     let _none = std::thread::Builder::new().name(String::from("signals")).spawn(watch);
@@ -69,9 +80,9 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
 /// now on, and those that wait for us are taken in before the listeners close: none is reset.
 fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
     let ours = server.rows;
-    let beside = |port| listening_an_address(&server.addresses, port).saturating_sub(ours);
-    let theirs: Vec<usize> =
-        server.addresses.iter().map(|address| beside(address.port())).collect();
+    let addresses = server.all_addresses();
+    let beside = |port| listening_an_address(&addresses, port).saturating_sub(ours);
+    let theirs: Vec<usize> = addresses.iter().map(|address| beside(address.port())).collect();
     if theirs.iter().all(|theirs| *theirs == 0) {
         drop(listeners);
         for row in 0..ours {
@@ -90,11 +101,11 @@ fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
     std::thread::sleep(Duration::from_millis(SUCCESSION_MS));
     for closed in 0..ours {
         steer(&|theirs| (safe_place(ours, theirs, closed), 1));
-        let all = listening(&server.addresses);
+        let all = listening(&addresses);
         send(server.outlet_of(closed), Orders::StopAccepting);
         if closed + 1 < ours {
             let asked = Instant::now();
-            while listening(&server.addresses) == all && asked.elapsed() < CLOSING {
+            while listening(&addresses) == all && asked.elapsed() < CLOSING {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

@@ -16,6 +16,8 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// The certificate or its key cannot be used; the line says which and why.
+    Certificate(String),
     /// Somebody else has the port.
     AddressTaken {
         /// The option that named it.
@@ -57,6 +59,7 @@ impl fmt::Display for StartError {
             Self::File { path, error } => {
                 write!(out, "{path}: cannot be read ({error}); check the path and its permissions")
             }
+            Self::Certificate(line) => out.write_str(line),
             Self::AddressTaken { option, address } => write!(
                 out,
                 "{option} = {address}: the port is taken; stop what holds it, choose another one \

@@ -63,6 +63,13 @@ impl Log {
         }
     }
 
+    /// Writes what was noticed at the start and somebody should do something about.
+    pub(super) fn warnings(&self, warnings: &[String]) {
+        for warning in warnings {
+            self.line(LogLevel::Warn, "start", vec![("warning", warning.clone())]);
+        }
+    }
+
     /// Writes what a worker saw.
     pub(super) fn event(&self, core: CoreId, event: LogEvent, suppressed: u64) {
         let mut fields = vec![("core", core.0.to_string())];

@@ -14,17 +14,21 @@
 
 mod bind;
 mod builder;
+mod certificate;
 mod cores;
+mod doors;
 mod drain;
 mod error;
 mod files;
 mod log;
+mod renewal;
 mod run;
 mod tokens;
 mod wiring;
 
 pub use bind::BACKLOG;
 pub use builder::Server;
+pub use certificate::check_certificate;
 pub use cores::{Plan, plan};
 pub use error::StartError;
 pub use files::descriptors_own;

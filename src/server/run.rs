@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::bind::{self, Sharing};
+use super::doors::{self, Renewable};
 use super::log::Log;
 use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
@@ -16,12 +17,14 @@ use crate::command::Desk;
 use crate::config::LogLevel;
 use crate::mesh::{InterestTable, inbox};
 use crate::telemetry::Outside;
-use crate::worker::{Item, Orders, Standing, WorkerStart};
+use crate::worker::{Door, Item, Orders, Standing, WorkerStart};
 
 /// A server that runs.
 pub struct Running {
-    /// Addresses it listens on, the ports that were chosen filled in.
+    /// Addresses it listens on without TLS, the ports that were chosen filled in.
     pub addresses: Vec<SocketAddr>,
+    /// Those of them where clients connect with TLS.
+    pub tls_addresses: Vec<SocketAddr>,
     /// The address of the admin listener.
     pub admin_address: SocketAddr,
     /// What was noticed at the start, for the operator: driver, pinning, limits.
@@ -35,6 +38,8 @@ pub struct Running {
     pub(super) admin: Option<wiring::AdminThread>,
     bridge: Option<BridgeThread>,
     pub(super) listener_fds: Vec<std::net::TcpListener>,
+    /// Has the certificate read again, where there is one.
+    renew: Option<Arc<tokio::sync::Notify>>,
     pub(super) log: Log,
 }
 
@@ -52,22 +57,27 @@ pub(super) fn start(
     let options = &server.options;
     // Huge pages would make a small process hold 15 MB and each connection 1.4 KiB more.
     let _kept = rustix::thread::disable_transparent_huge_pages(true);
-    let allowed = files::raise(workers, options.listen.len())?;
+    let allowed = files::raise(workers, doors::of(options).count())?;
+    let renewable = Renewable::of(options)?;
     let rows = rows(server, workers);
-    let before = if options.takeover { listening_before(&options.listen) } else { 0 };
-    let by_address = listeners(server, rows)?;
+    let before = if options.takeover { doors::listening_before(options) } else { 0 };
+    let by_address = doors::listeners(options, rows, sharing(server))?;
     let admin_listener = bind::admin(options.admin_listen, sharing(server))?;
     let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
     let log = Log::start(options.log_level, options.log_format)
         .map_err(resource("a thread for the log"))?;
     let epoch = (Instant::now(), unix_ms());
     let (outlets, inboxes) = channels(workers, options.mesh_batches_max)?;
-    let addresses = by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
+    let mut addresses: Vec<SocketAddr> =
+        by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
+    let tls_addresses = addresses.split_off(options.listen.len().min(addresses.len()));
     let closing = drain::closing_order(before, rows);
     let last = closing.last().copied().unwrap_or_default();
     let listener_fds = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
     let desk = wiring::desk(&outlets, getrandom::u64().unwrap_or(epoch.1));
     let outside = Arc::new(Outside::default());
+    let (tls, mut warnings) = (renewable.config(), renewable.warnings());
+    let (renewal, renew) = renewable.renewal(options, &log, &outside).unzip();
     let admin = wiring::start(AdminStart {
         listener: admin_listener,
         outlets: outlets.clone(),
@@ -77,6 +87,7 @@ pub(super) fn start(
         desk: Arc::clone(&desk),
         hooks: Arc::clone(&server.hooks),
         outside: Arc::clone(&outside),
+        renewal,
         epoch,
     })
     .map_err(resource("a thread for the admin core"))?;
@@ -91,6 +102,8 @@ pub(super) fn start(
         outlets: &outlets,
         admin: &admin,
         log: &log,
+        doors: doors::of(options).map(|(_, _, door)| door).collect(),
+        tls,
         interest: InterestTable::new(workers, getrandom::u64().unwrap_or(epoch.1)),
         epoch,
         started,
@@ -99,9 +112,12 @@ pub(super) fn start(
     drop(common);
     let rungs = await_workers(&reports, workers)?;
     admin.workers_run(rungs.iter().map(|one| (one.core, one.rung.name(), one.cpu)));
-    let notes = all_notes(server, plan, &rungs, allowed, &log);
+    let mut notes = all_notes(server, plan, &rungs, allowed, &log);
+    log.warnings(&warnings);
+    notes.append(&mut warnings);
     Ok(Running {
         addresses,
+        tls_addresses,
         admin_address,
         notes,
         drain_ms: options.drain_ms,
@@ -112,6 +128,7 @@ pub(super) fn start(
         admin: Some(admin),
         bridge,
         listener_fds,
+        renew,
         log,
     })
 }
@@ -143,11 +160,6 @@ fn rows(server: &Server, workers: usize) -> usize {
     if server.options.takeover { workers.max(2) } else { workers }
 }
 
-/// How many listeners a predecessor has on each address; all have as many.
-fn listening_before(addresses: &[SocketAddr]) -> usize {
-    addresses.first().map_or(0, |first| drain::listening_an_address(addresses, first.port()))
-}
-
 /// The rows of listeners of each worker, in the order they close.
 fn deal(
     mut by_address: Vec<Vec<std::net::TcpListener>>,
@@ -163,13 +175,7 @@ fn deal(
     by_worker
 }
 
-/// The listeners, by address and then in the order they were opened.
-fn listeners(server: &Server, rows: usize) -> Result<Vec<Vec<std::net::TcpListener>>, StartError> {
-    let addresses = server.options.listen.iter();
-    addresses.map(|address| bind::listeners(*address, rows, sharing(server))).collect()
-}
-
-const fn sharing(server: &Server) -> Sharing {
+pub(super) const fn sharing(server: &Server) -> Sharing {
     if server.options.takeover { Sharing::Takeover } else { Sharing::Alone }
 }
 
@@ -180,6 +186,8 @@ struct Common<'a> {
     outlets: &'a [crate::mesh::Outlet<Item>],
     admin: &'a wiring::AdminThread,
     log: &'a Log,
+    doors: Vec<Door>,
+    tls: Option<Arc<rustls::ServerConfig>>,
     interest: Arc<InterestTable>,
     epoch: (Instant, u64),
     started: mpsc::Sender<std::io::Result<Standing>>,
@@ -219,6 +227,8 @@ impl Common<'_> {
             settings: self.server.settings(),
             build: Arc::clone(&self.server.build),
             listeners,
+            doors: self.doors.clone(),
+            tls: self.tls.clone(),
             inbox,
             outlets: self.outlets.to_vec(),
             to_admin: self.admin.calls.clone(),
@@ -316,8 +326,23 @@ impl Running {
 
     /// The same; `greet` says that the server serves, once a signal would end it properly.
     pub fn greet_and_wait(self, greet: impl FnOnce(&Self)) {
-        drain::wait_for_signals(|| greet(&self));
+        let reread = || self.renew_certificate();
+        let reread: Option<&dyn Fn()> = if self.renew.is_some() { Some(&reread) } else { None };
+        drain::wait_for_signals(|| greet(&self), reread);
         self.stop();
+    }
+
+    /// Has the files of the certificate read again, as SIGHUP has while a signal is waited for.
+    /// Nothing happens where nothing has TLS.
+    pub fn renew_certificate(&self) {
+        if let Some(renew) = &self.renew {
+            renew.notify_one();
+        }
+    }
+
+    /// Every address that clients connect to.
+    pub(super) fn all_addresses(&self) -> Vec<SocketAddr> {
+        [self.addresses.as_slice(), &self.tls_addresses].concat()
     }
 
     /// Drains and ends all threads.

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::renewal::Renewal;
 use crate::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::base::CoreId;
 use crate::bridge;
@@ -32,6 +33,7 @@ pub(super) struct AdminStart {
     pub(super) desk: Arc<Desk>,
     pub(super) hooks: Arc<bridge::Hooks>,
     pub(super) outside: Arc<Outside>,
+    pub(super) renewal: Option<Renewal>,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -110,6 +112,9 @@ async fn live(
 ) {
     tokio::spawn(admin::collect(Arc::clone(&admin)));
     tokio::spawn(answer_calls(Arc::clone(&admin), start.outlets.clone(), waiting));
+    if let Some(renewal) = start.renewal {
+        tokio::spawn(renewal.run(start.outlets.clone()));
+    }
     if start.gateway {
         tokio::spawn(sweep(start.outlets));
     }

@@ -2,6 +2,7 @@
 
 use super::Shard;
 use super::conn::{Phase, Role, Speaks, Then};
+use super::entrance::Entrance;
 use super::session::Transport;
 use super::socket::Seat;
 use super::timer::Timer;
@@ -19,6 +20,8 @@ impl Shard {
     pub fn check(&self) {
         let waiting: usize = self.sessions.iter().map(|(_, s)| s.outbox.bytes()).sum();
         assert_eq!(waiting, self.outbox_bytes, "bytes counted as waiting are those that wait");
+        let half_open = self.conns.iter().filter(|(_, c)| c.entrance != Entrance::Passed).count();
+        assert_eq!(half_open, self.half_open, "those at their entrance are counted");
         let mut owed = 0;
         for (key, socket) in self.sockets.iter() {
             let session = self.sessions.get(socket.session).expect("a socket has a session");

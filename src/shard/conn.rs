@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::entrance::Entrance;
 use super::{Ending, Handshake, LogEvent, Shard};
 use crate::base::{AddressName, Key, Millis};
 use crate::http::Body;
@@ -33,6 +34,14 @@ pub(crate) struct Conn {
     pub(crate) paused: bool,
     /// It goes to another core as soon as nothing waits to be written here.
     pub(crate) moving: bool,
+    /// What it has yet to show before its first request.
+    pub(crate) entrance: Entrance,
+    /// It came over TLS, here or to a proxy that says so.
+    pub(crate) secure: bool,
+    /// It counts among the connections of its address.
+    pub(crate) is_counted: bool,
+    /// Some bytes of a request's head have arrived.
+    pub(crate) head_begun: bool,
     /// The earliest entry it has in the timer queue.
     pub(crate) timer_at: Millis,
 }
@@ -80,6 +89,16 @@ pub(crate) enum Then {
     Forward { head: Vec<u8> },
     /// Nothing: the answer is known already.
     Answer(Vec<u8>),
+}
+
+impl Then {
+    /// The page that waits for the answer, where it is one of a session.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        match self {
+            Self::Post { origin, .. } => origin.as_deref(),
+            Self::Forward { .. } | Self::Answer(_) => None,
+        }
+    }
 }
 
 /// Packets of a post that are being given out.
@@ -144,11 +163,10 @@ impl Shard {
             self.count_ending(Ending::ConnsFull);
             return None;
         }
-        if let Some(addresses) = &self.settings.address_conns
-            && !addresses.add(&AddressName::of(peer.ip()))
-        {
-            self.counters.connections_refused += 1;
-            self.count_ending(Ending::AddressFull);
+        // A proxy has the connections of all its clients.
+        let is_counted =
+            self.settings.address_conns.is_some() && !self.settings.proxies.trusts(peer.ip());
+        if is_counted && !self.count_address(peer) {
             return None;
         }
         let key = self.conns.insert(Conn {
@@ -164,12 +182,27 @@ impl Shard {
             peer_code: None,
             paused: false,
             moving: false,
+            entrance: Entrance::Passed,
+            secure: false,
+            is_counted,
+            head_begun: false,
             timer_at: Millis(u64::MAX),
         });
         self.counters.connections_opened += 1;
         let keep_alive_ms = self.settings.limits.request_timeout_ms;
         self.set_conn_due(key, keep_alive_ms);
         Some(key)
+    }
+
+    /// Counts a connection of this address, unless it has as many as it may.
+    pub(super) fn count_address(&mut self, peer: SocketAddr) -> bool {
+        let Some(addresses) = &self.settings.address_conns else { return true };
+        if addresses.add(&AddressName::of(peer.ip())) {
+            return true;
+        }
+        self.counters.connections_refused += 1;
+        self.count_ending(Ending::AddressFull);
+        false
     }
 
     /// The connection is gone, or gives itself up: the peer closed it, it broke, or it moves to
@@ -185,11 +218,14 @@ impl Shard {
         self.forget_conn(key);
     }
 
-    fn forget_conn(&mut self, key: Key) {
+    pub(super) fn forget_conn(&mut self, key: Key) {
         if let Some(conn) = self.conns.remove(key) {
             self.partial_bytes -= conn.partial_bytes;
             self.counters.connections_closed += 1;
-            if let Some(addresses) = &self.settings.address_conns {
+            self.half_open -= usize::from(conn.entrance != Entrance::Passed);
+            if let Some(addresses) = &self.settings.address_conns
+                && conn.is_counted
+            {
                 addresses.remove(&AddressName::of(conn.peer.ip()));
             }
         }

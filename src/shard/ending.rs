@@ -103,6 +103,18 @@ endings! {
     MessageTooBig: Peer, 1009, "transport error", "message_too_big", true;
     /// An HTTP request that is malformed, too large or too slow.
     HttpRule: Peer, 0, "transport error", "http_rule", true;
+    /// TLS that breaks its rules: nothing both sides speak, or a record that is forged.
+    TlsRule: Peer, 0, "transport error", "tls_rule", true;
+    /// Something else than TLS at a TLS listener, plain HTTP mostly.
+    TlsPlain: Peer, 0, "transport error", "tls_plain", true;
+    /// A TLS handshake that was not complete in time.
+    TlsSlow: Peer, 0, "transport error", "tls_slow", true;
+    /// A PROXY header that is none, or did not come in time.
+    ProxyRule: Peer, 0, "transport error", "proxy_rule", true;
+    /// A connection that only a trusted proxy may make.
+    ProxyUntrusted: Peer, 0, "transport error", "proxy_untrusted", true;
+    /// As many connections of this core as may be were at their TLS handshake or PROXY header.
+    EntranceFull: Policy, 0, "transport error", "entrance_full", true;
     /// A connection on which no request came for a while.
     HttpIdle: Nobody, 0, "transport close", "http_idle", true;
     /// An HTTP connection that ended between two requests.

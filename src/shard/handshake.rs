@@ -10,8 +10,11 @@ use crate::http::{self, Query};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Handshake {
     head: Box<[u8]>,
-    /// The peer of the TCP connection.
+    /// The client: the peer of the TCP connection, or whom a trusted proxy names. Its port is 0
+    /// where the proxy names none.
     pub peer: SocketAddr,
+    /// Whether the client came over TLS: to this server, or to a trusted proxy that says so.
+    pub secure: bool,
     /// When it arrived, milliseconds since the epoch.
     pub issued_unix_ms: u64,
 }
@@ -20,7 +23,13 @@ impl Handshake {
     /// Keeps a head that has been parsed once.
     #[must_use]
     pub fn new(head: &[u8], peer: SocketAddr, issued_unix_ms: u64) -> Self {
-        Self { head: head.into(), peer, issued_unix_ms }
+        Self { head: head.into(), peer, secure: false, issued_unix_ms }
+    }
+
+    /// The same, of a client that came over TLS or not.
+    #[must_use]
+    pub fn over_tls(self, secure: bool) -> Self {
+        Self { secure, ..self }
     }
 
     fn parsed<T>(&self, read: impl FnOnce(&http::Head<'_>) -> T) -> Option<T> {

@@ -93,15 +93,21 @@ impl Shard {
         }
         let (head, len) = match http::parse_head(bytes, self.settings.limits.head_bytes_max) {
             Ok(Some(found)) => found,
-            Ok(None) => return HeadOutcome::More,
+            Ok(None) => {
+                self.head_begins(key);
+                return HeadOutcome::More;
+            }
             Err(error) => {
-                self.refuse_request(key, error.status(), "malformed head");
+                self.refuse_request(key, error.status(), "malformed head", None);
                 return HeadOutcome::Took(bytes.len());
             }
         };
         self.counters.http_requests += 1;
         let limit_ms = self.settings.limits.request_timeout_ms;
         self.set_conn_due(key, limit_ms);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.head_begun = false;
+        }
         let route = self.route(&head);
         let bodiless = matches!(head.body, http::BodyLength::None | http::BodyLength::Length(0));
         let takes_none = !matches!(
@@ -111,7 +117,8 @@ impl Shard {
         if takes_none && !bodiless {
             // Rule: RFC 9110 section 9.3.1: a body of a GET has no meaning. Left unread it would
             // be taken for the next request.
-            self.refuse_request(key, 400, "a body where none belongs");
+            let origin = http::origin_of(&head).unwrap_or_default();
+            self.refuse_request(key, 400, "a body where none belongs", origin);
             return HeadOutcome::Took(bytes.len());
         }
         let raw = &bytes[..len];
@@ -134,9 +141,7 @@ impl Shard {
                 self.become_websocket(key, &head, Role::Plain { endpoint });
             }
             Route::Open(endpoint) => {
-                let peer = self.peer(key).expect("the caller holds it");
-                let issued = self.unix_ms();
-                let handshake = Arc::new(Handshake::new(raw, peer, issued));
+                let handshake = Arc::new(self.handshake_of(key, &head, raw));
                 if self.settings.ask_allow_request {
                     let asking = Asking {
                         handshake: Arc::clone(&handshake),
@@ -199,12 +204,52 @@ impl Shard {
         }
     }
 
-    /// The connection cannot be used again: nobody knows where the next request would start.
-    pub(super) fn refuse_request(&mut self, key: Key, status: u16, why: &'static str) {
+    /// The connection cannot be used again: nobody knows where the next request would start. A
+    /// page of another origin sees the status only if it is told that it may.
+    pub(super) fn refuse_request(
+        &mut self,
+        key: Key,
+        status: u16,
+        why: &'static str,
+        origin: Option<&str>,
+    ) {
         self.counters.http_errors += 1;
         self.log_request(status, why);
-        self.respond(key, &Response::empty(status), false);
+        let cors = origin.map(|origin| self.settings.cors.headers(Some(origin)));
+        let refusal = Response::empty(status).with_first(cors.unwrap_or_default());
+        self.respond(key, &refusal, false);
         self.count_ending(Ending::HttpRule);
+    }
+
+    /// The first bytes of a head are here: from now on it has the time of a request, however long
+    /// the connection might have stayed idle.
+    fn head_begins(&mut self, key: Key) {
+        let due = self.millis().plus(self.settings.limits.request_timeout_ms);
+        if let Some(conn) = self.conns.get_mut(key)
+            && !std::mem::replace(&mut conn.head_begun, true)
+        {
+            conn.due = Some(conn.due.map_or(due, |idle| idle.min(due)));
+            self.arm_conn(key);
+        }
+    }
+
+    /// A head or a body did not arrive in time.
+    pub(super) fn request_is_slow(&mut self, key: Key) {
+        self.counters.http_errors += 1;
+        self.log_request(408, "too slow");
+        let mut out = Vec::new();
+        Response::empty(408).write(&mut out, false);
+        self.write_raw(key, &out);
+        self.conn_ends(key, Ending::HttpRule);
+    }
+
+    /// What a session keeps of the request it came with.
+    fn handshake_of(&mut self, key: Key, head: &Head<'_>, raw: &[u8]) -> Handshake {
+        let conn = self.conns.get(key).expect("the caller holds it");
+        let client = self.settings.proxies.client(conn.peer, head);
+        let secure = client.secure.unwrap_or(conn.secure);
+        self.counters.forwarded_garbled += u64::from(client.is_garbled);
+        Handshake::new(raw, client.address, self.unix_ms()).over_tls(secure)
     }
 
     pub(super) fn begin_body(&mut self, key: Key, head: &Head<'_>, then: Then) {
@@ -237,7 +282,7 @@ impl Shard {
             self.respond(key, &Response::json(413, body), false);
             return;
         }
-        self.refuse_request(key, 413, "body too large");
+        self.refuse_request(key, 413, "body too large", then.origin());
     }
 
     /// Takes in more of a body. Gives out a request for the admin core once that is complete.
@@ -289,7 +334,7 @@ impl Shard {
         if let Then::Post { session, .. } = reading.then {
             self.end_session(session, Ending::RequestAborted);
         }
-        self.refuse_request(key, error.status(), "malformed body");
+        self.refuse_request(key, error.status(), "malformed body", reading.then.origin());
     }
 
     /// The admin core's answer to a forwarded request: bytes ready for the wire.

@@ -23,6 +23,7 @@ mod conn;
 mod emit;
 mod end;
 mod ending;
+mod entrance;
 mod frame;
 mod gather;
 mod handshake;
@@ -53,6 +54,7 @@ use crate::telemetry::{Counters, Endings, Histograms};
 
 pub use emit::Emit;
 pub use ending::{Ending, Fault};
+pub use entrance::Entrance;
 pub use frame::Wire;
 pub use handshake::Handshake;
 pub use mesh::{CoreMask, Interest};
@@ -111,6 +113,8 @@ pub struct Shard {
     scratch: Vec<u8>,
     outbox_bytes: usize,
     partial_bytes: usize,
+    /// Connections that have not passed their entrance.
+    half_open: usize,
     draining: bool,
     counters: Counters,
     endings: Endings,
@@ -151,6 +155,7 @@ impl Shard {
             scratch: Vec::new(),
             outbox_bytes: 0,
             partial_bytes: 0,
+            half_open: 0,
             draining: false,
             counters: Counters::default(),
             endings: Endings::new(Ending::ALL.len()),

@@ -72,6 +72,11 @@ impl Shard {
             Some("websocket") if settings.websocket => true,
             _ => return self.engine_error(head, EngineError::TransportUnknown),
         };
+        if query.j.is_some() && !websocket {
+            // Deviation: Node answers with a script to whoever asks for one. No client of today
+            // does, and a page of any origin could read it.
+            return self.engine_error(head, EngineError::BadRequest);
+        }
         if settings.strict_origin && !settings.cors.permits(origin, head.host()) {
             self.log_request(403, "foreign origin");
             return Route::Answer(

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::base::{Limits, SharedBuckets, SharedCounts};
-use crate::http::Cors;
+use crate::http::{Cors, Proxies};
 
 /// What is served at a path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +70,8 @@ pub struct Settings {
     pub assets_version: &'static str,
     /// Connections of one address, on all cores together; without it they are not counted.
     pub address_conns: Option<Arc<SharedCounts>>,
+    /// Proxies that are believed when they say who a client is.
+    pub proxies: Proxies,
     /// Sessions that one address may begin; without it, as many as it likes.
     pub address_handshakes: Option<Arc<SharedBuckets>>,
 }
@@ -99,6 +101,7 @@ impl Default for Settings {
             assets: None,
             assets_version: "",
             address_conns: None,
+            proxies: Proxies::default(),
             address_handshakes: None,
         }
     }

@@ -116,13 +116,17 @@ impl Shard {
             }
             return;
         }
+        if let Some(ending) = conn.entrance.too_slow() {
+            self.conn_ends(key, ending);
+            self.abort_conn(key);
+            return;
+        }
         match &conn.speaks {
-            Speaks::Http(Phase::Head) if conn.partial_bytes == 0 => {
+            Speaks::Http(Phase::Head) if !conn.head_begun => {
                 self.conn_ends(key, Ending::HttpIdle);
             }
-            Speaks::Http(Phase::Head | Phase::Body(_) | Phase::Asking(_)) => {
-                self.conn_ends(key, Ending::HttpRule)
-            }
+            Speaks::Http(Phase::Head | Phase::Body(_)) => self.request_is_slow(key),
+            Speaks::Http(Phase::Asking(_)) => self.conn_ends(key, Ending::HttpRule),
             _ => {}
         }
     }

@@ -70,6 +70,13 @@ table! {
     Counter connections_opened: "Connections accepted.";
     Counter connections_closed: "Connections that ended, whoever ended them.";
     Counter connections_refused: "Connections turned away at the door: full, draining or banned.";
+    Counter tls_handshakes: "TLS handshakes completed.";
+    Counter tls_resumed: "TLS handshakes that went on from an earlier connection.";
+    Counter tls_failures: "Connections ended for what they did with TLS, or without it.";
+    Counter tls_reloads: "Times a new certificate was taken into use.";
+    Counter tls_reload_failures: "Times a certificate's files were changed and could not be used.";
+    Counter proxy_headers: "PROXY headers read.";
+    Counter forwarded_garbled: "Addresses of clients that a trusted proxy sent and nobody can read.";
     Counter http_requests: "HTTP requests read to their end.";
     Counter http_errors: "HTTP requests answered with a status of 400 or above.";
     Counter polls_duplicate: "Polling requests that met another one in flight for their session.";
@@ -145,6 +152,9 @@ table! {
     Counter limits_hit: "Times a limit turned something away.";
     Counter log_suppressed: "Log lines left out by sampling.";
     Gauge connections: "Connections open now.";
+    Gauge handshakes_open: "Connections whose TLS handshake or PROXY header is not complete.";
+    Gauge tls_certificate_ends_seconds:
+        "When the certificate ends, seconds since the epoch; 0 where nothing has TLS.";
     Gauge sessions: "Engine.IO sessions open now.";
     Gauge sockets: "Sockets connected to a namespace now.";
     Gauge rooms: "Rooms with a member on this core; a room on two cores counts on both.";

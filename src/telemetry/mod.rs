@@ -28,7 +28,7 @@ pub use counters::{Counters, ENDINGS_MAX, Endings, Kind, Row};
 pub use hist::{
     HIGHEST_US, Histograms, Merged, Percentiles, SIGNIFICANT_DIGITS, Stage, hgrm, percentiles,
 };
-pub use outside::{Link, LinkState, Outside};
+pub use outside::{CertificateState, Link, LinkState, Outside};
 pub use prometheus::{CONTENT_TYPE, Exposition, render};
 pub use sample::{Sampler, Verdict};
 pub use snapshot::{CoreSnapshot, CoreTotals, Totals};

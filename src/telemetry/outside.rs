@@ -46,6 +46,17 @@ pub struct Outside(Mutex<Told>);
 struct Told {
     counters: Counters,
     links: BTreeMap<&'static str, Link>,
+    certificate: Option<CertificateState>,
+}
+
+/// How the certificate of the TLS listeners is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateState {
+    /// When it ends, RFC 3339; `None` if it does not say so in a way that is understood.
+    pub ends_at: Option<String>,
+    /// What an operator should do something about; `None` if nothing.
+    pub problem: Option<String>,
 }
 
 impl Outside {
@@ -68,6 +79,17 @@ impl Outside {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.told().counters.clone()
+    }
+
+    /// Says how the certificate is.
+    pub fn say_certificate(&self, certificate: CertificateState) {
+        self.told().certificate = Some(certificate);
+    }
+
+    /// How the certificate is, if anything has TLS.
+    #[must_use]
+    pub fn certificate(&self) -> Option<CertificateState> {
+        self.told().certificate.clone()
     }
 
     /// The links by name.

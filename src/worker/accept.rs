@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use rustix::net::SocketFlags;
 
+use super::entrance::Door;
 use super::notify::{Notify, yield_now};
 use super::run::Worker;
 
@@ -19,7 +20,12 @@ const NOTSENT_LOWAT_BYTES: u32 = 64 << 10;
 
 /// Accepts until told to stop. Connections that wait by then are taken in before the listener
 /// closes: closing it would reset them.
-pub(super) async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener, stop: Rc<Notify>) {
+pub(super) async fn serve(
+    worker: Rc<Worker>,
+    listener: std::net::TcpListener,
+    door: Door,
+    stop: Rc<Notify>,
+) {
     let Ok(waiting) = listener.try_clone() else { return };
     let Ok(waiting) = monoio::net::TcpListener::from_std(waiting) else { return };
     loop {
@@ -28,7 +34,7 @@ pub(super) async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener, s
             ready = waiting.readable(false) => ready.is_err(),
             () = stop.wait() => true,
         };
-        accept_waiting(&worker, &listener).await;
+        accept_waiting(&worker, &listener, door).await;
         if stopped {
             return;
         }
@@ -36,11 +42,11 @@ pub(super) async fn serve(worker: Rc<Worker>, listener: std::net::TcpListener, s
 }
 
 /// Takes in every connection that waits.
-async fn accept_waiting(worker: &Rc<Worker>, listener: &std::net::TcpListener) {
+async fn accept_waiting(worker: &Rc<Worker>, listener: &std::net::TcpListener, door: Door) {
     let mut accepted = 0;
     loop {
         match accept(listener) {
-            Ok(Some((stream, peer))) => worker.adopt(stream.into(), peer, Vec::new()),
+            Ok(Some((stream, peer))) => worker.enter(stream.into(), peer, door),
             Ok(None) => return,
             Err(_) => {
                 worker.core.with(|shard| shard.counters_mut().connections_refused += 1);

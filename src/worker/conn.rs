@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::task::Waker;
 
+use super::entrance::{Channel, Door};
 use super::fd;
-use super::inbox::{AdminCall, Item};
+use super::inbox::{AdminCall, Item, Moved};
 use super::ready::Sign;
 use super::run::Worker;
 use crate::base::{CoreId, Key};
@@ -24,7 +25,7 @@ pub(super) struct ConnIo {
     /// Nobody takes an answer any more: its input is read to the end without waiting.
     broken: bool,
     /// No more input: the end was read, or the connection is broken.
-    ended: bool,
+    pub(super) ended: bool,
     /// What is unread may be looked at again.
     look: bool,
     /// Among those that the next round looks at.
@@ -32,6 +33,8 @@ pub(super) struct ConnIo {
     /// Goes to this core as soon as nothing is unsent.
     moves_to: Option<CoreId>,
     backlog: Option<Box<Backlog>>,
+    /// What stands between the socket and the shard, if it is not plain.
+    pub(super) channel: Option<Box<Channel>>,
 }
 
 /// What a connection holds while it is not idle.
@@ -102,7 +105,7 @@ impl Conns {
         (io.key == key).then_some(io)
     }
 
-    fn take(&mut self, key: Key) -> Option<ConnIo> {
+    pub(super) fn take(&mut self, key: Key) -> Option<ConnIo> {
         self.get(key)?;
         let slot = key.slot() as usize;
         self.0[slot / PAGE][slot % PAGE].take()
@@ -113,7 +116,7 @@ impl Conns {
 const READS_IN_A_ROW: usize = 4;
 
 /// What to do after the bytes at hand have been fed to the shard.
-enum Next {
+pub(super) enum Next {
     Read,
     Handover(CoreId),
 }
@@ -124,14 +127,41 @@ enum Move {
     Rest,
     Read,
     LookAgain,
+    /// A round's signatures are made; the next one goes on.
+    Later,
     Handover(CoreId),
     End,
 }
 
 impl Worker {
-    /// Takes a connection in: a new one, or one from another core with bytes it had read.
-    pub(super) fn adopt(self: &Rc<Self>, fd: OwnedFd, peer: SocketAddr, bytes: Vec<u8>) {
+    /// Takes a new connection in.
+    pub(super) fn enter(self: &Rc<Self>, fd: OwnedFd, peer: SocketAddr, door: Door) {
+        if door.proxy && !self.core.with(|shard| shard.admit_proxy(peer)) {
+            return;
+        }
         let Some(key) = self.core.with(|shard| shard.open_conn(peer)) else { return };
+        if door == Door::default() {
+            self.hold(fd, key, Vec::new(), None);
+        } else if self.may_enter(key, door) {
+            let channel = Channel::new(door, self.tls.borrow().as_ref());
+            match channel {
+                Some(channel) => self.hold(fd, key, Vec::new(), Some(Box::new(channel))),
+                None => self.core.with(|shard| shard.handle_eof(key)),
+            }
+        }
+    }
+
+    /// Takes a connection in from another core, with the bytes that it had read.
+    pub(super) fn adopt(self: &Rc<Self>, moved: Moved) {
+        let Moved { fd, peer, secure, bytes, channel } = moved;
+        let Some(key) = self.core.with(|shard| shard.open_conn(peer)) else { return };
+        if secure {
+            self.core.with(|shard| shard.set_secure(key));
+        }
+        self.hold(fd, key, bytes, channel);
+    }
+
+    fn hold(self: &Rc<Self>, fd: OwnedFd, key: Key, bytes: Vec<u8>, channel: Option<Box<Channel>>) {
         if self.ready.add(fd.as_fd(), key).is_err() {
             self.core.with(|shard| shard.handle_eof(key));
             return;
@@ -148,6 +178,7 @@ impl Worker {
             again: false,
             moves_to: None,
             backlog: None,
+            channel,
         };
         io.keep_unread(bytes);
         self.conns.borrow_mut().put(io);
@@ -225,6 +256,7 @@ impl Worker {
                 Move::End => return self.end(key),
                 Move::Handover(core) => return self.hand_over(key, core),
                 Move::LookAgain => self.feed_unread(key),
+                Move::Later => return self.look_again(key),
                 Move::Read if reads == READS_IN_A_ROW => return self.look_again(key),
                 Move::Read => {
                     reads += 1;
@@ -257,7 +289,17 @@ impl Worker {
         }
         let waits =
             || self.core.with(|shard| (unread && shard.is_busy(key)) || shard.reads_paused(key));
-        if io.readable && (io.broken || !waits()) { Move::Read } else { Move::Rest }
+        if !io.readable || (!io.broken && waits()) {
+            return Move::Rest;
+        }
+        match &io.channel {
+            // The handshake does not go on before the peer has what was said last.
+            Some(channel) if channel.is_at_handshake() && io.has_unsent() => Move::Rest,
+            Some(channel) if channel.is_at_handshake() && self.handshakes_left.get() == 0 => {
+                Move::Later
+            }
+            _ => Move::Read,
+        }
     }
 
     /// Receives once and feeds it to the shard.
@@ -269,7 +311,7 @@ impl Worker {
     }
 
     fn read_into(self: &Rc<Self>, key: Key, scratch: &mut [u8]) -> Next {
-        let (count, mut unread) = {
+        let (count, is_plain) = {
             let mut conns = self.conns.borrow_mut();
             let Some(io) = conns.get(key) else { return Next::Read };
             let count = match fd::receive(&io.fd, scratch) {
@@ -285,15 +327,26 @@ impl Worker {
             };
             // A stream that gave less than it was asked for has no more, unless it was said to.
             io.readable = count == scratch.len() || io.reads_on;
-            (count, io.take_unread())
+            (count, io.channel.is_none())
         };
         self.core.with(|shard| shard.counters_mut().bytes_in += count as u64);
+        if is_plain {
+            self.take_in(key, &mut scratch[..count])
+        } else {
+            self.read_channel(key, &mut scratch[..count])
+        }
+    }
+
+    /// Feeds plain bytes to the shard, behind those that are kept.
+    pub(super) fn take_in(self: &Rc<Self>, key: Key, bytes: &mut [u8]) -> Next {
+        let unread = self.conns.borrow_mut().get(key).map(ConnIo::take_unread);
+        let mut unread = unread.unwrap_or_default();
         if unread.is_empty() {
-            let (next, used) = self.feed(key, &mut scratch[..count]);
-            self.keep_unread(key, scratch[used..count].to_vec());
+            let (next, used) = self.feed(key, bytes);
+            self.keep_unread(key, bytes[used..].to_vec());
             return next;
         }
-        unread.extend_from_slice(&scratch[..count]);
+        unread.extend_from_slice(bytes);
         self.feed_kept(key, unread)
     }
 
@@ -314,10 +367,18 @@ impl Worker {
     }
 
     fn keep_unread(&self, key: Key, unread: Vec<u8>) {
-        let bytes = unread.capacity();
         if let Some(io) = self.conns.borrow_mut().get(key) {
             io.keep_unread(unread);
         }
+        self.note_held(key);
+    }
+
+    /// Tells the shard how many bytes are kept of what has arrived.
+    pub(super) fn note_held(&self, key: Key) {
+        let bytes = self.conns.borrow_mut().get(key).map_or(0, |io| {
+            let unread = io.backlog.as_ref().map_or(0, |backlog| backlog.unread.capacity());
+            unread + io.channel.as_ref().map_or(0, |channel| channel.held_bytes())
+        });
         self.core.with(|shard| shard.note_partial(key, bytes));
     }
 
@@ -373,11 +434,13 @@ impl Worker {
         let peer = self.core.with(|shard| shard.peer(key));
         let io = self.conns.borrow_mut().take(key);
         let (Some(peer), Some(mut io)) = (peer, io) else { return };
+        let secure = self.core.with(|shard| shard.is_secure(key));
         self.core.with(|shard| shard.release_conn(key));
         self.ready.remove(io.fd.as_fd());
         let bytes = io.take_unread();
         let outlet = self.outlets[core.index()].clone();
-        let Err(mut item) = outlet.try_send(Item::Moved { fd: io.fd, peer, bytes }) else { return };
+        let moved = Moved { fd: io.fd, peer, secure, bytes, channel: io.channel };
+        let Err(mut item) = outlet.try_send(Item::Moved(moved)) else { return };
         let counted = Rc::clone(&self.core);
         drop(monoio::spawn(async move {
             loop {

@@ -13,7 +13,7 @@ const SLICE_CONNS: usize = 512;
 /// Connections written to at one time of the clock.
 const WRITES_A_CLOCK: usize = 16;
 /// Bytes joined into one write. A message that is larger goes out whole.
-const WRITE_BYTES: usize = 64 << 10;
+pub(super) const WRITE_BYTES: usize = 64 << 10;
 
 impl Worker {
     /// Runs completions, sends to other cores, writes; until nothing is left of all that.
@@ -103,20 +103,24 @@ impl Worker {
             self.look_again(key);
             return;
         }
-        if self.conns.borrow_mut().get(key).is_none_or(|io| io.has_unsent()) {
-            return;
-        }
+        let is_plain = match self.conns.borrow_mut().get(key) {
+            Some(io) if !io.has_unsent() => io.channel.is_none(),
+            _ => return,
+        };
         let mut buffer = self.out.take();
         loop {
             buffer.clear();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
-            if !self.send(key, &buffer) {
+            let sent = if is_plain {
+                self.send(key, &buffer)
+            } else {
+                self.send_sealed(key, &buffer, fill.shut)
+            };
+            if !sent {
                 break;
             }
-            if fill.shut
-                && let Some(io) = self.conns.borrow_mut().get(key)
-            {
-                fd::shut(&io.fd, false);
+            if fill.shut {
+                self.shut(key, false);
             }
             if !fill.more {
                 break;
@@ -130,7 +134,7 @@ impl Worker {
 
     /// Sends; what the kernel does not take is kept until it says that it takes more. False then,
     /// and if the connection is broken.
-    fn send(&self, key: Key, bytes: &[u8]) -> bool {
+    pub(super) fn send(&self, key: Key, bytes: &[u8]) -> bool {
         if bytes.is_empty() {
             return true;
         }

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::entrance::Channel;
 use super::run::{Orders, Worker};
 use crate::api::Io;
 use crate::base::{CoreId, Key, Micros};
@@ -20,14 +22,9 @@ pub enum Item {
         messages: Vec<MeshMsg>,
     },
     /// A connection whose session lives here.
-    Moved {
-        /// Its descriptor; closed if this item is dropped on the way.
-        fd: OwnedFd,
-        /// Its peer.
-        peer: SocketAddr,
-        /// Bytes read and not consumed, its request first.
-        bytes: Vec<u8>,
-    },
+    Moved(Moved),
+    /// New connections begin TLS with this.
+    Certificate(Arc<rustls::ServerConfig>),
     /// Something to run here.
     Errand(Box<dyn FnOnce(&Io) + Send>),
     /// The admin core's answer to a request of the public port.
@@ -41,6 +38,18 @@ pub enum Item {
     },
     /// What the main thread wants.
     Orders(Orders),
+}
+
+/// A connection on its way to another core; dropped, it is closed.
+pub struct Moved {
+    pub(super) fd: OwnedFd,
+    pub(super) peer: SocketAddr,
+    /// It came over TLS, here or to a proxy.
+    pub(super) secure: bool,
+    /// Bytes read and not consumed, its request first.
+    pub(super) bytes: Vec<u8>,
+    /// Its TLS, with what was received and not opened.
+    pub(super) channel: Option<Box<Channel>>,
 }
 
 /// A REST request of the public port on its way to the admin core.
@@ -99,10 +108,11 @@ impl Worker {
                     shard.handle_mesh(message);
                 }
             }),
-            Item::Moved { fd, peer, bytes } => {
+            Item::Moved(moved) => {
                 self.core.with(|shard| shard.counters_mut().handovers_in += 1);
-                self.adopt(fd, peer, bytes);
+                self.adopt(moved);
             }
+            Item::Certificate(config) => *self.tls.borrow_mut() = Some(config),
             Item::Errand(errand) => {
                 let io = Io::new(Rc::clone(&self.core));
                 self.core.errand(|| errand(&io));

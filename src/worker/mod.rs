@@ -12,6 +12,9 @@
 //! - the watch is edge-triggered: what the kernel said of a connection is noted in its `ConnIo`
 //!   until it has been acted upon, whatever the connection waits for meanwhile;
 //! - a descriptor moves to another core with nothing unsent, and is watched by nobody on its way;
+//!   its TLS moves with it;
+//! - what TLS has opened is no longer told from what came plain, and what is sealed is sent in
+//!   that order;
 //! - `conns` is not borrowed across a handler, nor the shard across an await;
 //! - who has more to do lets the runtime park in between (`park_once`): its timers and its driver
 //!   have no turn while a task is runnable. A task that wakes itself would starve all others.
@@ -21,6 +24,7 @@
 mod accept;
 mod conn;
 mod driver;
+mod entrance;
 mod fd;
 mod flush;
 mod inbox;
@@ -28,9 +32,11 @@ mod notify;
 mod ready;
 mod round;
 mod run;
+mod tls;
 
 pub use driver::{Rung, Wanted, probe};
-pub use inbox::{AdminCall, Item};
+pub use entrance::Door;
+pub use inbox::{AdminCall, Item, Moved};
 pub use run::{Orders, Standing, WorkerStart, run};
 
 pub use fd::attach_successor_filter;

@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::rc::Rc;
 use std::task::Poll;
 
+use super::entrance::HANDSHAKES_A_ROUND;
 use super::notify::yield_now;
 use super::ready::{BATCH, Sign};
 use super::run::Worker;
@@ -64,6 +65,7 @@ impl Worker {
 
     async fn round(self: &Rc<Self>, events: &mut Vec<rustix::event::epoll::Event>) {
         self.core.claim_flush();
+        self.handshakes_left.set(HANDSHAKES_A_ROUND);
         self.drive_again();
         for _ in 0..BATCHES_A_ROUND {
             let count = self.ready.take(events);

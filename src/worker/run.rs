@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use super::conn::Conns;
 use super::driver::{self, Rung, Wanted};
+use super::entrance::Door;
 use super::inbox::{self, AdminCall, Item};
 use super::ready::Ready;
 use super::{accept, notify, round};
@@ -49,6 +50,10 @@ pub struct WorkerStart {
     pub build: Arc<dyn Fn(&Io) -> App + Send + Sync>,
     /// Its listeners in rows, one an address in each. Rows close one by one.
     pub listeners: Vec<Vec<std::net::TcpListener>>,
+    /// How connections of each listener of a row begin.
+    pub doors: Vec<Door>,
+    /// What TLS is begun with, if any of them has it.
+    pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Its inbox.
     pub inbox: Inbox<Item>,
     /// The inboxes of all workers.
@@ -100,6 +105,14 @@ pub(super) struct Worker {
     pub(super) to_admin: tokio::sync::mpsc::Sender<AdminCall>,
     /// Received into; lent to one read at a time.
     pub(super) scratch: Cell<Vec<u8>>,
+    /// What TLS has opened.
+    pub(super) plain: Cell<Vec<u8>>,
+    /// What TLS has sealed.
+    pub(super) sealed: Cell<Vec<u8>>,
+    /// What TLS of new connections is begun with.
+    pub(super) tls: RefCell<Option<Arc<rustls::ServerConfig>>>,
+    /// Signatures of handshakes that this round may still make.
+    pub(super) handshakes_left: Cell<u32>,
     /// Written from.
     pub(super) out: Cell<Vec<u8>>,
     /// Another core's inbox was full at the last flush.
@@ -116,7 +129,7 @@ pub(super) struct Worker {
 }
 
 /// Bytes received at once.
-const SCRATCH_BYTES: usize = 64 << 10;
+pub(super) const SCRATCH_BYTES: usize = 64 << 10;
 
 /// The world around a core, in production.
 struct WorkerHost {
@@ -204,6 +217,10 @@ async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on
         outlets: start.outlets,
         to_admin: start.to_admin,
         scratch: Cell::new(vec![0; SCRATCH_BYTES]),
+        plain: Cell::new(Vec::new()),
+        sealed: Cell::new(Vec::new()),
+        tls: RefCell::new(start.tls),
+        handshakes_left: Cell::new(0),
         out: Cell::new(Vec::new()),
         stuck: Cell::new(false),
         retries: Cell::new(false),
@@ -218,10 +235,10 @@ async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on
     core.install(&*start.build);
     for row in start.listeners {
         let mut stops = Vec::new();
-        for listener in row {
+        for (listener, door) in row.into_iter().zip(start.doors.iter().copied()) {
             let stop = Rc::new(notify::Notify::default());
             stops.push(Rc::clone(&stop));
-            drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener, stop)));
+            drop(monoio::spawn(accept::serve(Rc::clone(&worker), listener, door, stop)));
         }
         worker.stops.borrow_mut().push_back(stops);
     }

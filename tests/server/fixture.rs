@@ -25,6 +25,8 @@ pub(crate) struct Gone {
 /// A server that ends with the test.
 pub(crate) struct Fixture {
     pub(crate) address: SocketAddr,
+    /// Where TLS is spoken; the same as `address` if nowhere.
+    pub(crate) tls: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) notes: Vec<String>,
     /// Sockets of `/` that are gone, in that order on each core.
@@ -60,6 +62,7 @@ pub(crate) fn start_server(options: Options, also: impl FnOnce(Server) -> Server
     let running = also(server).start().expect("the server starts");
     Fixture {
         address: running.addresses[0],
+        tls: running.tls_addresses.first().copied().unwrap_or(running.addresses[0]),
         admin: running.admin_address,
         notes: running.notes.clone(),
         gone,
@@ -71,6 +74,15 @@ impl Fixture {
     /// The next socket of `/` that is gone.
     pub(crate) fn next_gone(&self) -> Gone {
         self.gone.recv_timeout(PATIENCE).expect("a socket goes")
+    }
+
+    /// How often connections, sessions and sockets have ended so.
+    pub(crate) fn ended(&self, label: &str) -> u64 {
+        let reply = fetch(self.admin, &get("/metrics"));
+        let wanted = format!("ending=\"{label}\"");
+        let text = reply.text();
+        let lines = text.lines().filter(|line| line.contains(&wanted));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
     }
 
     /// The sum of a metric over all cores.
@@ -171,6 +183,14 @@ fn talk(namespace: &mut NamespaceBuilder) {
     namespace.on("whoami", |event| {
         let socket = event.socket();
         event.ack().send(&(socket.id(), socket.namespace().to_string(), socket.transport()));
+    });
+    namespace.on("is-secure", |event| {
+        let handshake = event.socket().handshake();
+        event.ack().send(&(handshake.is_some_and(|handshake| handshake.secure),));
+    });
+    namespace.on("address", |event| {
+        let handshake = event.socket().handshake();
+        event.ack().send(&(handshake.map(|handshake| handshake.address()),));
     });
     namespace.on("panic", |_event| panic!("on purpose"));
     namespace.on_async("panic-later", |_event| async {

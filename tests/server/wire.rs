@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
 use std::time::Duration;
 
 use corewire::base::{CoreId, Id20};
 use corewire::ws::{self, Kind};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ClientConnection};
 use serde_json::Value;
 
 /// How long anything may take before the test has failed.
@@ -19,6 +22,8 @@ const MASK: [u8; 4] = [0x1d, 0xa5, 0x3c, 0xf0];
 /// A connection, and what was read ahead.
 pub(crate) struct Wire {
     stream: TcpStream,
+    /// TLS, if it is spoken.
+    tls: Option<Box<ClientConnection>>,
     bytes: Vec<u8>,
 }
 
@@ -68,11 +73,32 @@ impl Wire {
         Self::of(socket.into()).expect("timeouts can be set")
     }
 
+    /// A connection with TLS; its handshake is complete.
+    pub(crate) fn connect_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        Self::try_connect(address)?.over_tls(config)
+    }
+
+    /// Goes over to TLS.
+    pub(crate) fn over_tls(mut self, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        let name = ServerName::try_from("localhost").expect("a name");
+        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
+        while tls.is_handshaking() {
+            tls.complete_io(&mut self.stream)?;
+        }
+        self.tls = Some(Box::new(tls));
+        Ok(self)
+    }
+
+    /// The TLS that is spoken.
+    pub(crate) fn tls(&self) -> &ClientConnection {
+        self.tls.as_ref().expect("TLS is spoken")
+    }
+
     fn of(stream: TcpStream) -> io::Result<Self> {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, bytes: Vec::new() })
+        Ok(Self { stream, tls: None, bytes: Vec::new() })
     }
 
     pub(crate) fn send(&mut self, bytes: &[u8]) {
@@ -80,7 +106,14 @@ impl Wire {
     }
 
     pub(crate) fn try_send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        match &mut self.tls {
+            None => self.stream.write_all(bytes),
+            Some(tls) => {
+                let mut both = rustls::Stream::new(&mut **tls, &mut self.stream);
+                both.write_all(bytes)?;
+                both.flush()
+            }
+        }
     }
 
     /// Says no more, or hears no more.
@@ -104,7 +137,11 @@ impl Wire {
     fn more(&mut self) -> io::Result<usize> {
         let mut chunk = [0; 16 << 10];
         let count = loop {
-            match self.stream.read(&mut chunk) {
+            let read = match &mut self.tls {
+                None => self.stream.read(&mut chunk),
+                Some(tls) => rustls::Stream::new(&mut **tls, &mut self.stream).read(&mut chunk),
+            };
+            match read {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 count => break count?,
             }
@@ -272,9 +309,20 @@ impl Ws {
     /// A WebSocket, whatever is spoken on it.
     pub(crate) fn upgraded(mut wire: Wire, target: &str) -> Self {
         wire.send(upgrade(target).as_bytes());
+        Self::switched(wire)
+    }
+
+    fn switched(mut wire: Wire) -> Self {
         let reply = wire.reply();
         assert_eq!(reply.status, 101, "{}", reply.head);
         Self { wire, sid: String::new(), acks: 0, ahead: VecDeque::new() }
+    }
+
+    /// The same, where a request of one's own was sent.
+    pub(crate) fn answered(wire: Wire) -> Self {
+        let mut client = Self::switched(wire);
+        assert!(client.message().starts_with('0'), "an open packet");
+        client
     }
 
     /// Opens a session and joins `/`.
