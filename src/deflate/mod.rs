@@ -21,7 +21,6 @@ mod pack;
 #[cfg(test)]
 mod tests;
 
-pub use body::Coding;
 pub use inflate::{Bounds, InflateError, Inflater};
 pub use pack::{Deflater, PACK_BYTES_MAX};
 

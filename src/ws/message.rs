@@ -12,6 +12,17 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Parts of a message, empty ones counted.
     pub fragments_max: u32,
+    /// Whether permessage-deflate was agreed on, so that RSV1 has a meaning.
+    pub deflate: bool,
+}
+
+impl Limits {
+    /// Bytes of a message as it travels. What cannot be made shorter becomes a little longer in
+    /// the hands of a client that compresses everything; how long it is, inflating shows.
+    const fn travel_bytes_max(&self, packed: bool) -> usize {
+        let extra = if packed { self.message_bytes_max / 64 + 64 } else { 0 };
+        self.message_bytes_max.saturating_add(extra)
+    }
 }
 
 /// A rule of RFC 6455 that a peer broke, or a limit of ours.
@@ -19,7 +30,7 @@ pub struct Limits {
 pub enum WsError {
     /// Section 5.1: a client masks, a server does not.
     Mask,
-    /// Section 5.2: a reserved bit is set although no extension was agreed on.
+    /// Section 5.2: a reserved bit is set although no extension was agreed on that uses it there.
     ReservedBits,
     /// Section 5.2: a reserved opcode.
     Opcode,
@@ -74,6 +85,14 @@ pub enum Event<'a> {
     Text(Cow<'a, str>),
     /// A message of bytes, likewise.
     Binary(Cow<'a, [u8]>),
+    /// A compressed message, all its parts in a row. What it says, [`crate::deflate`] finds out,
+    /// and whether it is UTF-8, whoever asks that.
+    Packed {
+        /// Whether it has to be text.
+        text: bool,
+        /// Its payload.
+        data: Cow<'a, [u8]>,
+    },
     /// To be answered with a pong of this payload.
     Ping(&'a [u8]),
     /// Nobody asked, or somebody did; the payload does not matter to us.
@@ -123,6 +142,7 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Partial {
     text: bool,
+    packed: bool,
     fragments: u32,
     bytes: Vec<u8>,
     /// How much of `bytes` is known to be UTF-8; the rest is the start of one character.
@@ -180,6 +200,9 @@ impl Decoder {
         let payload = &mut frame[head.header_len..];
         apply_mask(payload, ready.mask);
         Ok(Some(match head.kind {
+            Kind::Text | Kind::Binary if head.packed && head.fin => {
+                Event::Packed { text: head.kind == Kind::Text, data: Cow::Borrowed(payload) }
+            }
             Kind::Text if head.fin => Event::Text(Cow::Borrowed(text(payload)?)),
             Kind::Binary if head.fin => Event::Binary(Cow::Borrowed(payload)),
             Kind::Ping => Event::Ping(payload),
@@ -197,17 +220,24 @@ impl Decoder {
 
     /// The rules a header can break because of what came before it, and the limits.
     fn check(&self, head: &FrameHead, limits: &Limits) -> Result<usize, WsError> {
-        let (bytes_before, fragments_before) = match (&self.partial, head.kind) {
+        // Rule: RFC 7692 section 6: RSV1 is set on the first frame of a compressed message, and
+        // nowhere else.
+        if head.packed && !(limits.deflate && matches!(head.kind, Kind::Text | Kind::Binary)) {
+            return Err(WsError::ReservedBits);
+        }
+        let (bytes_before, fragments_before, packed) = match (&self.partial, head.kind) {
             (None, Kind::Continuation) => return Err(WsError::NothingToContinue),
             (Some(_), Kind::Text | Kind::Binary) => return Err(WsError::Interleaved),
-            (Some(partial), Kind::Continuation) => (partial.bytes.len(), partial.fragments),
-            (_, _) => (0, 0),
+            (Some(partial), Kind::Continuation) => {
+                (partial.bytes.len(), partial.fragments, partial.packed)
+            }
+            (_, _) => (0, 0, head.packed),
         };
         let payload_len = usize::try_from(head.payload_len).map_err(|_| WsError::TooBig)?;
         if head.kind.is_control() {
             return Ok(payload_len);
         }
-        let room = limits.message_bytes_max.saturating_sub(bytes_before);
+        let room = limits.travel_bytes_max(packed).saturating_sub(bytes_before);
         if payload_len > room {
             return Err(WsError::TooBig);
         }
@@ -226,6 +256,7 @@ impl Decoder {
         let partial = self.partial.get_or_insert_with(|| {
             Box::new(Partial {
                 text: head.kind == Kind::Text,
+                packed: head.packed,
                 fragments: 0,
                 bytes: Vec::new(),
                 utf8_checked: 0,
@@ -233,11 +264,13 @@ impl Decoder {
         });
         partial.fragments += 1;
         partial.bytes.extend_from_slice(payload);
-        if partial.text {
+        if partial.text && !partial.packed {
             partial.check_utf8()?;
         }
         let Some(whole) = self.partial.take_if(|_| head.fin) else { return Ok(None) };
-        Ok(Some(if whole.text {
+        Ok(Some(if whole.packed {
+            Event::Packed { text: whole.text, data: Cow::Owned(whole.bytes) }
+        } else if whole.text {
             let text = String::from_utf8(whole.bytes).map_err(|_| WsError::Utf8)?;
             Event::Text(Cow::Owned(text))
         } else {
