@@ -196,6 +196,38 @@ fn broken_text_is_refused_at_the_part_that_breaks_it() {
 }
 
 #[test]
+fn broken_text_is_refused_before_its_frame_is_whole() {
+    let long = "ä€🦀x".repeat(1_000).into_bytes();
+    let mut broken = long.clone();
+    broken[6_000] = 0xFF;
+    // Six bytes of header with the mask, two of length: the broken byte is the 6,009th.
+    for (first, start) in [(true, 8), (false, 14)] {
+        let (kind, before) = if first {
+            (Kind::Text, vec![])
+        } else {
+            (Kind::Continuation, client(Kind::Text, false, b""))
+        };
+        let mut whole = before;
+        whole.extend(client(kind, true, &broken));
+        for step in [1, 7, 1_000, 2_999] {
+            let upto = |end: usize| whole[..end].chunks(step).collect::<Vec<_>>();
+            assert_eq!(decode(&upto(start + 6_000), &LIMITS).1, Ok(()), "{step}");
+            assert_eq!(decode(&upto(start + 6_001), &LIMITS).1, Err(WsError::Utf8), "{step}");
+        }
+    }
+    // A character over two frames of which the second comes in pieces.
+    let mut split = client(Kind::Text, false, b"ab\xE2\x82");
+    split.extend(client(Kind::Continuation, true, b"\xACcd"));
+    for cut in 1..split.len() {
+        let (seen, result) = decode(&[&split[..cut], &split[cut..]], &LIMITS);
+        assert_eq!((seen, result), (vec![Seen::Text("ab€cd".to_owned())], Ok(())), "{cut}");
+    }
+    // Binary may hold anything.
+    let binary = client(Kind::Binary, true, &broken);
+    assert_eq!(decode(&[&binary[..7_000]], &LIMITS), (vec![], Ok(())));
+}
+
+#[test]
 fn endless_tiny_fragments_end() {
     let mut decoder = Decoder::default();
     let mut part = client(Kind::Text, false, b"");
