@@ -46,6 +46,7 @@
 //! | --- | --- |
 //! | [`base`] | ids, time, slabs, limits |
 //! | [`http`], [`ws`], [`engineio`], [`socketio`] | the codecs |
+//! | [`deflate`] | compressed bytes, in and out |
 //! | [`telemetry`], [`config`] | numbers, options |
 //! | [`shard`] | one core's brain: bytes in, bytes out |
 //! | [`api`] | what an application is written against |
@@ -74,6 +75,7 @@ pub mod bridge;
 #[cfg(feature = "runtime")]
 pub mod command;
 pub mod config;
+pub mod deflate;
 pub mod doctor;
 pub mod engineio;
 pub mod gateway;

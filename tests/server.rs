@@ -5,6 +5,8 @@
 //! wait for an event, and no read waits for ever.
 #![expect(clippy::disallowed_methods, reason = "tests measure time and drive real sockets")]
 
+#[path = "server/deflate.rs"]
+mod deflate;
 #[path = "server/doctor.rs"]
 mod doctor;
 #[path = "server/fixture.rs"]

@@ -21,11 +21,6 @@ const CHECKS: &[Check] = &[
         says: "connection state recovery is not built yet; remove it to start",
     },
     Check {
-        option: "deflate",
-        broken: |options, _| options.deflate,
-        says: "WebSocket compression is not built yet; remove it to start",
-    },
-    Check {
         option: "unknown_event",
         broken: |options, tables| {
             options.unknown_event == UnknownEvent::Route && tables.routes.is_empty()

@@ -205,8 +205,21 @@ options! {
         eio3: bool = false, yes_no();
         /// Whether a client that comes back soon gets its rooms and missed packets again.
         recovery: bool = false, yes_no();
-        /// Whether WebSocket messages may be compressed.
+        /// Whether WebSocket clients that offer permessage-deflate may use it. Messages stand
+        /// alone, so that a connection costs no memory for it.
         deflate: bool = false, yes_no();
+        /// WebSocket messages of so many bytes or more are compressed.
+        deflate_threshold_bytes: usize = 1_024, number(0..=GIB);
+        /// How many times its compressed length a client's message may have, from 64 KiB on; more
+        /// ends the connection. 1032 is all that deflate can do.
+        deflate_ratio_max: usize = 100, number(2..=1_032);
+        /// Compressed messages that one worker keeps for further receivers. Beyond, they leave as
+        /// they are.
+        deflate_memory_bytes: usize = 16_777_216, number(0..=GIB);
+        /// Whether answers to polls are compressed for clients that ask for it.
+        http_compression: bool = true, yes_no();
+        /// Answers to polls of so many bytes or more are compressed.
+        http_compression_threshold_bytes: usize = 1_024, number(0..=GIB);
         /// Whether the browser client's files are served below the path.
         serve_client: bool = true, yes_no();
     }

@@ -216,7 +216,7 @@ fn options_made_by_hand_are_checked_too() {
         check(&options, &Tables::default()).unwrap_err().line,
         "ping_interval_ms = 0: allowed is 10 to 86400000 ms"
     );
-    let options = Options { deflate: true, ..Options::default() };
+    let options = Options { recovery: true, ..Options::default() };
     assert!(check(&options, &Tables::default()).is_err());
 }
 

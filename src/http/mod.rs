@@ -15,6 +15,7 @@
 //! Read first: `head.rs`, then `body.rs`, then `respond.rs`.
 
 mod body;
+mod coding;
 mod cors;
 mod head;
 mod proxies;
@@ -24,6 +25,7 @@ mod respond;
 mod upgrade;
 
 pub use body::{Body, BodyError};
+pub use coding::{Coding, coding_of};
 pub use cors::{Cors, Origins, origin_is_legal, origin_of};
 pub use head::{BodyLength, Head, HeadError, Version, parse_head};
 pub use proxies::{Client, ForwardedHeader, Proxies};

@@ -17,6 +17,8 @@ pub enum UpgradeError {
     Version,
     /// RFC 6455 section 4.2.1, item 5: not one key of 16 bytes in base64.
     Key,
+    /// RFC 6455 section 9.1: a list of extensions that is none.
+    Extensions,
     /// A body: its bytes could be taken for frames, and frames for it.
     Body,
 }
@@ -30,7 +32,7 @@ impl UpgradeError {
         match self {
             // Rule: RFC 6455 section 4.4: say which versions are spoken.
             Self::Version => response.with("Sec-WebSocket-Version", "13"),
-            Self::Method | Self::NotAsked | Self::Key | Self::Body => response,
+            Self::Method | Self::NotAsked | Self::Key | Self::Extensions | Self::Body => response,
         }
     }
 }

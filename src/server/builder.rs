@@ -11,7 +11,7 @@ use crate::bridge;
 use crate::config::{Driver, ForwardedHeader, Hook, Options, Tables, Transport};
 use crate::gateway::fair::{self, FairUse};
 use crate::http::{self, Cors, Origins, Proxies};
-use crate::shard::{Assets, Endpoint, Service, Settings};
+use crate::shard::{Assets, Compression, Endpoint, Service, Settings};
 use crate::worker::Wanted;
 
 /// A server that is about to start: options, an application, and what it serves beside
@@ -51,7 +51,8 @@ impl Server {
     #[must_use]
     pub fn new(options: Options, build: impl Fn(&Io) -> App + Send + Sync + 'static) -> Self {
         let path = options.path.clone();
-        let socketio = Endpoint { path, service: Service::SocketIo, message_bytes_max: None };
+        let socketio =
+            Endpoint { path, service: Service::SocketIo, message_bytes_max: None, deflate: false };
         let seed = getrandom::u64().unwrap_or_default();
         let per_s = options.address_handshakes_per_s;
         Self {
@@ -111,7 +112,12 @@ impl Server {
     #[must_use]
     pub fn engine_endpoint(mut self, path: &str) -> Self {
         let path = path.to_owned();
-        self.endpoints.push(Endpoint { path, service: Service::Engine, message_bytes_max: None });
+        self.endpoints.push(Endpoint {
+            path,
+            service: Service::Engine,
+            message_bytes_max: None,
+            deflate: false,
+        });
         self
     }
 
@@ -122,7 +128,17 @@ impl Server {
             path: path.to_owned(),
             service: Service::PlainWebSocket,
             message_bytes_max: Some(message_bytes_max),
+            deflate: false,
         });
+        self
+    }
+
+    /// Lets clients of a path agree on permessage-deflate, whatever the option `deflate` says.
+    #[must_use]
+    pub fn deflate_endpoint(mut self, path: &str) -> Self {
+        for endpoint in self.endpoints.iter_mut().filter(|endpoint| endpoint.path == path) {
+            endpoint.deflate = true;
+        }
         self
     }
 
@@ -191,6 +207,7 @@ impl Server {
             eio3: options.eio3,
             cors,
             strict_origin: options.strict_origin,
+            compression: self.compression(),
             cookie: options.cookie.then(|| options.cookie_name.clone()),
             ask_allow_request: self.ask_allow_request,
             assets: assets.map(|(assets, _)| assets),
@@ -198,6 +215,18 @@ impl Server {
             address_conns: self.address_conns.clone(),
             proxies: Proxies::new(&options.trusted_proxies, header_of(options.forwarded_header)),
             address_handshakes: self.address_handshakes.clone(),
+        }
+    }
+
+    fn compression(&self) -> Compression {
+        let options = &self.options;
+        Compression {
+            websocket: options.deflate,
+            polling: options.http_compression,
+            threshold_bytes: options.deflate_threshold_bytes,
+            polling_threshold_bytes: options.http_compression_threshold_bytes,
+            ratio_max: options.deflate_ratio_max,
+            memory_bytes_max: options.deflate_memory_bytes,
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::entrance::Entrance;
 use super::{Ending, Handshake, LogEvent, Shard};
 use crate::base::{AddressName, Key, Millis};
-use crate::http::Body;
+use crate::http::{Body, Coding};
 use crate::ws;
 
 /// One connection.
@@ -50,7 +50,7 @@ pub(crate) struct Conn {
 #[derive(Debug)]
 pub(crate) enum Speaks {
     Http(Phase),
-    WebSocket { decoder: ws::Decoder, role: Role },
+    WebSocket { decoder: ws::Decoder, role: Role, deflate: Option<ws::Agreed> },
 }
 
 /// Where an HTTP connection stands. One request at a time; pipelined ones wait in the host.
@@ -63,7 +63,7 @@ pub(crate) enum Phase {
     /// Giving out the packets of a post.
     Payload(Box<Payload>),
     /// A poll that waits for something to be said.
-    Poll { session: Key, keep_alive: bool, origin: Option<Box<str>> },
+    Poll { session: Key, keep_alive: bool, coding: Option<Coding>, origin: Option<Box<str>> },
     /// A handshake that waits for the application's hook.
     Asking(Box<Asking>),
     /// A REST request that waits for the admin core.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::ack::{Party, Waiter};
-use super::conn::Phase;
+use super::compress::Pressing;
+use super::conn::{Phase, Speaks};
 use super::frame::{Frame, Wire};
 use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
@@ -67,8 +68,16 @@ impl Shard {
             Ok(text) => (crate::ws::Kind::Text, text.as_bytes()),
             Err(data) => (crate::ws::Kind::Binary, data),
         };
-        crate::ws::write_header(&mut bytes, kind, data.len());
-        bytes.extend_from_slice(data);
+        let speaks = self.conns.get(conn).map(|conn| &conn.speaks);
+        if let Some(&Speaks::WebSocket { deflate: Some(agreed), .. }) = speaks {
+            let terms = self.settings.compression;
+            let counters = &mut self.counters;
+            let mut pressing = Pressing { press: &mut self.press, agreed, terms, counters };
+            pressing.write_message(kind, data, &mut bytes);
+        } else {
+            crate::ws::write_header(&mut bytes, kind, data.len());
+            bytes.extend_from_slice(data);
+        }
         self.write_raw(conn, &bytes);
     }
 
@@ -447,10 +456,12 @@ impl Shard {
         }
         self.counters.attachments_undeliverable += undeliverable;
         let Some(conn) = self.conns.get_mut(conn_key) else { return };
-        let old = std::mem::replace(&mut conn.speaks, super::conn::Speaks::Http(Phase::Head));
-        if let super::conn::Speaks::Http(Phase::Poll { keep_alive, origin, .. }) = old {
+        let old = std::mem::replace(&mut conn.speaks, Speaks::Http(Phase::Head));
+        if let Speaks::Http(Phase::Poll { keep_alive, coding, origin, .. }) = old {
             let media = if v3_binary { OCTETS } else { TEXT };
-            self.respond_payload(conn_key, origin.as_deref(), media, &body, keep_alive);
+            let cors = self.settings.cors.headers(origin.as_deref());
+            let response = self.payload(media, body, coding).with_first(cors);
+            self.respond(conn_key, &response, keep_alive);
         }
     }
 

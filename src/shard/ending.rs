@@ -99,6 +99,10 @@ endings! {
     WebSocketRule: Peer, 1002, "transport error", "websocket_rule", true;
     /// Text that is not UTF-8.
     WebSocketText: Peer, 1007, "transport error", "websocket_text", true;
+    /// A compressed message that cannot be inflated.
+    DeflateBroken: Peer, 1007, "transport error", "deflate_broken", true;
+    /// A compressed message that grows more than `deflate_ratio_max` times.
+    DeflateRatio: Peer, 1009, "transport error", "deflate_ratio", true;
     /// A message above `max_payload`.
     MessageTooBig: Peer, 1009, "transport error", "message_too_big", true;
     /// An HTTP request that is malformed, too large or too slow.

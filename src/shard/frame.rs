@@ -7,6 +7,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::compress::{PackedForms, Pressing};
 use crate::engineio::{self, Revision};
 use crate::socketio;
 use crate::ws::{self, Kind as WsKind};
@@ -99,7 +100,12 @@ impl Wire {
         &self.bytes[part.start as usize..part.end as usize]
     }
 
-    fn parts(&self) -> impl Iterator<Item = (&[u8], bool)> {
+    /// All its WebSocket frames.
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&[u8], bool)> {
         std::iter::once(&self.first).chain(&self.more).map(|part| (self.slice(*part), part.binary))
     }
 }
@@ -127,6 +133,14 @@ struct Inner {
     /// The same packet for the msgpack parser, made when the first such receiver appears;
     /// `None` inside when it cannot be said in that form.
     msgpack: OnceCell<Option<Wire>>,
+    /// What was compressed of it, made when a receiver appears that takes it.
+    packed: OnceCell<Box<PackedForms>>,
+}
+
+impl Inner {
+    fn new(wire: Store) -> Self {
+        Self { wire, msgpack: OnceCell::new(), packed: OnceCell::new() }
+    }
 }
 
 /// Which frame was sent, for asking later whether it still waits somewhere; keeps no bytes alive.
@@ -151,13 +165,13 @@ enum Store {
 
 impl From<Wire> for Frame {
     fn from(wire: Wire) -> Self {
-        Self(Rc::new(Inner { wire: Store::Own(wire), msgpack: OnceCell::new() }))
+        Self(Rc::new(Inner::new(Store::Own(wire))))
     }
 }
 
 impl From<Arc<Wire>> for Frame {
     fn from(wire: Arc<Wire>) -> Self {
-        Self(Rc::new(Inner { wire: Store::Shared(wire), msgpack: OnceCell::new() }))
+        Self(Rc::new(Inner::new(Store::Shared(wire))))
     }
 }
 
@@ -211,6 +225,32 @@ impl Frame {
                 if binary { (WsKind::Binary, &[4]) } else { (WsKind::Text, &[]) };
             push_part(out, kind, prefix, data);
         }
+        true
+    }
+
+    /// As [`Self::write_ws`], for a client that takes compressed messages.
+    ///
+    /// Cost: compressing happens once a core and form, however many take it.
+    pub(crate) fn write_ws_packed(
+        &self,
+        out: &mut Vec<u8>,
+        form: Form,
+        pressing: &mut Pressing<'_>,
+    ) -> bool {
+        let Some(wire) = self.formed(form) else { return false };
+        // Revision 3 puts a byte before binary messages: such a form is not worth keeping.
+        let common = form.revision == Revision::V4 || wire.parts().all(|(_, binary)| !binary);
+        if !common || !pressing.is_worth(wire.len()) {
+            return self.write_ws(out, form);
+        }
+        if Rc::strong_count(&self.0) == 1 && self.0.packed.get().is_none() {
+            pressing.write_once(wire, out);
+            return true;
+        }
+        let forms = self.0.packed.get_or_init(Box::default);
+        let cell =
+            if form.msgpack && self.wire().socketio { &forms.msgpack } else { &forms.common };
+        pressing.write_shared(wire, cell, out);
         true
     }
 

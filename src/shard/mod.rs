@@ -6,7 +6,7 @@
 //!
 //! Owns: connections, Engine.IO sessions, sockets, the core's slice of every room, acks owed by
 //! clients, questions to other cores, outboxes, deadlines.
-//! Imports: the codecs (`http`, `ws`, `engineio`, `socketio`), `telemetry`, `base`.
+//! Imports: the codecs (`http`, `ws`, `deflate`, `engineio`, `socketio`), `telemetry`, `base`.
 //!
 //! Holds at all times (`Shard::check` asserts it):
 //! - a socket's rooms and a room's sockets mirror each other;
@@ -19,6 +19,7 @@
 
 mod ack;
 mod check;
+mod compress;
 mod conn;
 mod emit;
 mod end;
@@ -62,7 +63,7 @@ pub use message::{
     AckArgs, AckId, AckOutcome, Answered, Ask, Completion, Dispatch, Forwarded, GatherRef,
     Gathered, Gone, MeshMsg, Name, Part, Quorum, RawMessage, SocketInfo, Step, Target, Terms, Verb,
 };
-pub use settings::{Assets, Endpoint, Service, Settings};
+pub use settings::{Assets, Compression, Endpoint, Service, Settings};
 pub use socket::{Namer, SocketError};
 pub use view::{LogEvent, NamespaceView};
 pub use write::Fill;
@@ -111,6 +112,7 @@ pub struct Shard {
     logs: VecDeque<LogEvent>,
     /// Reused for encoding.
     scratch: Vec<u8>,
+    press: compress::Press,
     outbox_bytes: usize,
     partial_bytes: usize,
     /// Connections that have not passed their entrance.
@@ -153,6 +155,7 @@ impl Shard {
             completions: VecDeque::new(),
             logs: VecDeque::new(),
             scratch: Vec::new(),
+            press: compress::Press::default(),
             outbox_bytes: 0,
             partial_bytes: 0,
             half_open: 0,

@@ -11,7 +11,7 @@ use super::settings::Service;
 use super::{Ending, Handshake, Shard};
 use crate::base::{AddressName, Key, Micros, Millis};
 use crate::engineio::{self, Heartbeat, Revision};
-use crate::http::{self, EngineError, EngineQuery, Head, Response};
+use crate::http::{self, EngineError, EngineQuery, Head, Response, UpgradeError};
 use crate::ws;
 
 impl Shard {
@@ -28,11 +28,17 @@ impl Shard {
 
     pub(super) fn become_websocket(&mut self, key: Key, head: &Head<'_>, role: Role) -> bool {
         let origin = http::origin_of(head).unwrap_or_default();
-        match http::accept(head, &[]) {
-            Ok(bytes) => {
+        let deflate = if self.deflates(role) { agree(head) } else { Ok(None) };
+        let accepted = deflate.and_then(|deflate| {
+            let extension = deflate.map(|agreed| ("Sec-WebSocket-Extensions", agreed.answer()));
+            Ok((http::accept(head, extension.as_slice())?, deflate))
+        });
+        match accepted {
+            Ok((bytes, deflate)) => {
                 self.write_raw(key, &bytes);
                 if let Some(conn) = self.conns.get_mut(key) {
-                    conn.speaks = Speaks::WebSocket { decoder: ws::Decoder::default(), role };
+                    let decoder = ws::Decoder::default();
+                    conn.speaks = Speaks::WebSocket { decoder, role, deflate };
                     conn.due = None;
                 }
                 true
@@ -45,6 +51,21 @@ impl Shard {
                 false
             }
         }
+    }
+
+    /// Whether this connection may agree on permessage-deflate.
+    fn deflates(&self, role: Role) -> bool {
+        let endpoint = match role {
+            Role::Plain { endpoint } => Some(endpoint),
+            Role::Session(session) | Role::Candidate(session) => {
+                self.sessions.get(session).map(|session| session.endpoint)
+            }
+            Role::Spent => None,
+        };
+        let settings = &self.settings;
+        endpoint.is_some_and(|endpoint| {
+            settings.compression.websocket || settings.endpoints[usize::from(endpoint)].deflate
+        })
     }
 
     /// Whether the host must call `next` although no bytes arrived: a hook has spoken.
@@ -225,6 +246,11 @@ impl Shard {
         let cors = self.settings.cors.headers(origin);
         self.respond(key, &response.with_first(cors), head.keep_alive);
     }
+}
+
+fn agree(head: &Head<'_>) -> Result<Option<ws::Agreed>, UpgradeError> {
+    let offers = head.all("sec-websocket-extensions");
+    ws::negotiate(offers).map_err(|ws::BadExtensions| UpgradeError::Extensions)
 }
 
 /// Old clients, and the official EIO 3 suite, begin to listen a moment after their WebSocket

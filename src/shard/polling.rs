@@ -9,7 +9,7 @@ use super::session::Transport;
 use super::{Ending, Shard};
 use crate::base::Key;
 use crate::engineio::{self, Piece, Revision};
-use crate::http::{self, Head, Response};
+use crate::http::{self, Coding, Head, Response};
 
 impl Shard {
     /// Rule: engine.io-protocol v4: one poll at a time; a second one ends the session, the first
@@ -17,7 +17,9 @@ impl Shard {
     pub(super) fn begin_poll(&mut self, key: Key, session_key: Key, head: &Head<'_>) {
         let origin: Option<Box<str>> = http::origin_of(head).unwrap_or_default().map(Box::from);
         let Some(session) = self.sessions.get_mut(session_key) else { return };
-        let phase = Phase::Poll { session: session_key, keep_alive: head.keep_alive, origin };
+        let coding = if self.settings.compression.polling { http::coding_of(head) } else { None };
+        let keep_alive = head.keep_alive;
+        let phase = Phase::Poll { session: session_key, keep_alive, coding, origin };
         match session.transport {
             Transport::Polling { poll: Some(_) } => {
                 self.counters.polls_duplicate += 1;
@@ -45,22 +47,34 @@ impl Shard {
         }
     }
 
-    /// Answers a poll with packets.
-    pub(super) fn respond_payload(
+    /// What a poll gets: packets, compressed if the client asks for that and they are many.
+    ///
+    /// Rule: engine.io, `httpCompression`: on, from 1,024 bytes.
+    pub(super) fn payload(
         &mut self,
-        key: Key,
-        origin: Option<&str>,
         media: &str,
-        body: &[u8],
-        keep_alive: bool,
-    ) {
-        let response = if media == OCTETS {
-            Response::payload_binary(body.to_vec())
-        } else {
-            Response::payload(body.to_vec())
+        body: Vec<u8>,
+        coding: Option<Coding>,
+    ) -> Response {
+        let answer = |body: Vec<u8>| {
+            if media == OCTETS { Response::payload_binary(body) } else { Response::payload(body) }
         };
-        let cors = self.settings.cors.headers(origin);
-        self.respond(key, &response.with_first(cors), keep_alive);
+        let terms = self.settings.compression;
+        if !terms.polling || body.len() < terms.polling_threshold_bytes {
+            return answer(body);
+        }
+        let packed = coding.and_then(|coding| Some((coding, self.press.body(coding, &body)?)));
+        let response = match packed {
+            None => answer(body),
+            Some((coding, packed)) => {
+                self.counters.deflated += 1;
+                self.counters.deflated_bytes += body.len() as u64;
+                self.counters.deflated_bytes_out += packed.len() as u64;
+                answer(packed).with("Content-Encoding", coding.name())
+            }
+        };
+        // Rule: RFC 9110 section 12.5.5: said too where the plain body was chosen.
+        response.with("Vary", "Accept-Encoding")
     }
 
     pub(super) fn begin_post(&mut self, key: Key, session_key: Key, head: &Head<'_>, binary: bool) {

@@ -25,6 +25,39 @@ pub struct Endpoint {
     pub service: Service,
     /// Bytes of one message here, where it differs from the general limit.
     pub message_bytes_max: Option<usize>,
+    /// Whether clients may agree on permessage-deflate here although it is off elsewhere.
+    pub deflate: bool,
+}
+
+/// What is compressed, and within which bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Compression {
+    /// Whether WebSocket clients may agree on permessage-deflate.
+    pub websocket: bool,
+    /// Whether answers to polls are compressed for clients that ask for it.
+    pub polling: bool,
+    /// Bytes from which a WebSocket message is compressed.
+    pub threshold_bytes: usize,
+    /// Bytes from which an answer to a poll is.
+    pub polling_threshold_bytes: usize,
+    /// How many times its compressed length a client's message may have.
+    pub ratio_max: usize,
+    /// Bytes of compressed forms that one core keeps for receivers to come; beyond, messages
+    /// leave as they are.
+    pub memory_bytes_max: usize,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            websocket: false,
+            polling: true,
+            threshold_bytes: 1_024,
+            polling_threshold_bytes: 1_024,
+            ratio_max: 100,
+            memory_bytes_max: 16 << 20,
+        }
+    }
 }
 
 /// Names of the application's static files and how to get one: path after the endpoint's prefix
@@ -60,6 +93,8 @@ pub struct Settings {
     pub cors: Cors,
     /// Whether a foreign Origin is refused and not merely not named.
     pub strict_origin: bool,
+    /// What is compressed.
+    pub compression: Compression,
     /// The name of the session cookie, if one is set.
     pub cookie: Option<String>,
     /// Whether handshakes wait for the application's hook.
@@ -84,6 +119,7 @@ impl Default for Settings {
                 path: String::from("/socket.io/"),
                 service: Service::SocketIo,
                 message_bytes_max: None,
+                deflate: false,
             }],
             forwarded: Vec::new(),
             ping_interval_ms: 25_000,
@@ -96,6 +132,7 @@ impl Default for Settings {
             eio3: false,
             cors: Cors::default(),
             strict_origin: false,
+            compression: Compression::default(),
             cookie: None,
             ask_allow_request: false,
             assets: None,

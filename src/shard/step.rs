@@ -6,6 +6,7 @@ use super::conn::{Role, Speaks};
 use super::message::{Dispatch, RawMessage, Step};
 use super::{Ending, Shard};
 use crate::base::Key;
+use crate::deflate::Bounds;
 use crate::engineio::Revision;
 use crate::ws::{self, WsError};
 
@@ -57,20 +58,29 @@ impl Shard {
         bytes: &'b mut [u8],
     ) -> Option<(Option<ws::Event<'b>>, &'b mut [u8])> {
         let limits = self.frame_limits(key);
+        let ratio_max = self.settings.compression.ratio_max;
         let conn = self.conns.get_mut(key)?;
         let Speaks::WebSocket { decoder, .. } = &mut conn.speaks else { return None };
         let taken = match decoder.look(bytes, &limits) {
             Ok(Ok(ready)) => {
                 let (frame, rest) = bytes.split_at_mut(ready.len);
-                decoder.take(&ready, frame).map(|event| (event, rest))
+                let event = match decoder.take(&ready, frame) {
+                    Ok(Some(ws::Event::Packed { text, data })) => {
+                        self.counters.inflated += 1;
+                        let bounds = Bounds { bytes_max: limits.message_bytes_max, ratio_max };
+                        self.press.unpack(text, &data, bounds).map(Some)
+                    }
+                    other => other.map_err(ending_of),
+                };
+                event.map(|event| (event, rest))
             }
             Ok(Err(_needs)) => return None,
-            Err(error) => Err(error),
+            Err(error) => Err(ending_of(error)),
         };
         match taken {
             Ok(taken) => Some(taken),
-            Err(error) => {
-                self.conn_ends(key, ending_of(error));
+            Err(ending) => {
+                self.conn_ends(key, ending);
                 None
             }
         }
@@ -91,7 +101,8 @@ impl Shard {
                     self.mark_dirty(key);
                 }
             }
-            ws::Event::Pong => {}
+            // A compressed message has been inflated by now, see `next_event`.
+            ws::Event::Pong | ws::Event::Packed { .. } => {}
             ws::Event::Close(code) => {
                 self.conns.get_mut(key)?.peer_code = code;
                 self.conn_ends(key, Ending::PeerClosed);
@@ -114,9 +125,12 @@ impl Shard {
     fn frame_limits(&self, key: Key) -> ws::Limits {
         let limits = &self.settings.limits;
         let conn = self.conns.get(key);
-        let endpoint = match conn.map(|conn| &conn.speaks) {
-            Some(Speaks::WebSocket { role: Role::Plain { endpoint }, .. }) => Some(*endpoint),
-            _ => None,
+        let (endpoint, deflate) = match conn.map(|conn| &conn.speaks) {
+            Some(Speaks::WebSocket { role: Role::Plain { endpoint }, deflate, .. }) => {
+                (Some(*endpoint), deflate.is_some())
+            }
+            Some(Speaks::WebSocket { deflate, .. }) => (None, deflate.is_some()),
+            _ => (None, false),
         };
         let special = endpoint
             .and_then(|endpoint| self.settings.endpoints[usize::from(endpoint)].message_bytes_max);
@@ -127,6 +141,7 @@ impl Shard {
             } else {
                 limits.fragments_max
             },
+            deflate,
         }
     }
 

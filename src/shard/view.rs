@@ -64,6 +64,7 @@ impl Shard {
         counters.handshakes_open = self.half_open as u64;
         counters.sessions = self.sessions.len() as u64;
         counters.sockets = self.sockets.len() as u64;
+        counters.deflate_held_bytes = self.press.held() as u64;
         counters.outbox_bytes = self.outbox_bytes as u64;
         counters.timers = self.timers.len() as u64;
         counters.namespaces = self.namespaces.len() as u64;

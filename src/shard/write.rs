@@ -1,6 +1,7 @@
 //! What the host writes: everything that waits for one connection at the end of a tick, at once.
 
 use super::Shard;
+use super::compress::Pressing;
 use super::conn::{Phase, Role, Speaks};
 use super::session::Transport;
 use crate::base::Key;
@@ -57,19 +58,33 @@ impl Shard {
             conn.out = Vec::new();
         }
         let mut more = false;
-        if let Speaks::WebSocket { role: Role::Session(session), .. } = &conn.speaks
+        if let Speaks::WebSocket { role: Role::Session(session), deflate, .. } = &conn.speaks
             && let Some(session) = self.sessions.get_mut(*session)
             && !session.outbox.is_empty()
             && session.hushed_until.is_none()
         {
             let form = session.form(attachments_max);
             self.hists.record(Stage::QueuedToWritten, self.now - session.queued_at);
-            while out.len() < bytes_max
-                && let Some(frame) = session.outbox.pop()
-            {
-                self.outbox_bytes -= frame.cost();
-                if !frame.write_ws(out, form) {
-                    self.counters.attachments_undeliverable += 1;
+            if let Some(agreed) = *deflate {
+                let counters = &mut self.counters;
+                let terms = self.settings.compression;
+                let mut pressing = Pressing { press: &mut self.press, agreed, terms, counters };
+                while out.len() < bytes_max
+                    && let Some(frame) = session.outbox.pop()
+                {
+                    self.outbox_bytes -= frame.cost();
+                    if !frame.write_ws_packed(out, form, &mut pressing) {
+                        pressing.counters.attachments_undeliverable += 1;
+                    }
+                }
+            } else {
+                while out.len() < bytes_max
+                    && let Some(frame) = session.outbox.pop()
+                {
+                    self.outbox_bytes -= frame.cost();
+                    if !frame.write_ws(out, form) {
+                        self.counters.attachments_undeliverable += 1;
+                    }
                 }
             }
             more = !session.outbox.is_empty();

@@ -112,6 +112,12 @@ table! {
     Counter volatile_dropped: "Volatile messages dropped because their receiver was not ready.";
     Counter attachments_undeliverable:
         "Messages not delivered because they have more attachments than the receiver takes.";
+    Counter deflated: "Messages compressed, for WebSocket clients that agreed to it or for polls.";
+    Counter deflated_bytes: "Bytes of those messages before they were compressed.";
+    Counter deflated_bytes_out: "Bytes of those messages when they were compressed.";
+    Counter deflate_skipped:
+        "Messages sent uncompressed because the core's memory for compressed ones was used up.";
+    Counter inflated: "Compressed messages received.";
     Counter slow_consumers: "Connections ended because they did not read fast enough.";
     Counter handler_panics: "Handlers that panicked; each ended its socket.";
     Counter parse_errors: "Messages that broke the protocol; each ended its connection.";
@@ -160,6 +166,7 @@ table! {
     Gauge rooms: "Rooms with a member on this core; a room on two cores counts on both.";
     Gauge room_memberships: "Memberships: sockets counted once for each room they are in.";
     Gauge outbox_bytes: "Bytes queued for clients and not written yet.";
+    Gauge deflate_held_bytes: "Bytes of compressed messages kept for further receivers.";
     Gauge acks_pending: "Questions to clients whose acknowledgement is awaited.";
     Gauge timers: "Deadlines in the timer queue.";
     Gauge amqp_spool_messages: "Messages that wait for the broker.";

@@ -72,6 +72,18 @@ pub fn write_header(out: &mut Vec<u8>, kind: Kind, payload_len: usize) {
     write_any_header(out, kind, true, None, payload_len);
 }
 
+/// Writes the header of a compressed message.
+///
+/// Rule: RFC 7692 section 6: RSV1 marks it.
+pub fn write_packed_header(out: &mut Vec<u8>, kind: Kind, payload_len: usize) {
+    let start = out.len();
+    write_header(out, kind, payload_len);
+    out[start] |= RSV1;
+}
+
+/// The bit that permessage-deflate uses, in the first byte of a frame.
+const RSV1: u8 = 0x40;
+
 /// Writes the pong that answers a ping.
 ///
 /// Rule: RFC 6455 section 5.5.3: with the ping's own payload.
@@ -124,6 +136,9 @@ pub fn read_server_frame(bytes: &[u8]) -> Result<Option<ServerFrame<'_>>, WsErro
     if head.mask.is_some() {
         return Err(WsError::Mask);
     }
+    if head.packed {
+        return Err(WsError::ReservedBits);
+    }
     let consumed = usize::try_from(head.payload_len).ok();
     let consumed = consumed.and_then(|len| len.checked_add(head.header_len));
     let consumed = consumed.ok_or(WsError::TooBig)?;
@@ -136,6 +151,8 @@ pub fn read_server_frame(bytes: &[u8]) -> Result<Option<ServerFrame<'_>>, WsErro
 pub(super) struct FrameHead {
     pub(super) kind: Kind,
     pub(super) fin: bool,
+    /// RSV1: the message that begins here is compressed.
+    pub(super) packed: bool,
     pub(super) mask: Option<[u8; 4]>,
     pub(super) payload_len: u64,
     pub(super) header_len: usize,
@@ -152,8 +169,9 @@ impl FrameHead {
             // no other way to fail.
             Err(_) => return Err(WsError::Opcode),
         };
-        // Rule: RFC 6455 section 5.2, RSV: zero unless an extension defines them.
-        if header.rsv1 || header.rsv2 || header.rsv3 {
+        // Rule: RFC 6455 section 5.2, RSV: zero unless an extension defines them. RSV1 is judged
+        // by whoever knows what was agreed on.
+        if header.rsv2 || header.rsv3 {
             return Err(WsError::ReservedBits);
         }
         let kind = Kind::of(header.opcode).ok_or(WsError::Opcode)?;
@@ -172,7 +190,8 @@ impl FrameHead {
         }
         // The cursor may stand before a mask it could not read whole, but then nothing was found.
         let header_len = usize::try_from(cursor.position()).expect("a header has 14 bytes at most");
-        Ok(Some(Self { kind, fin: header.is_final, mask: header.mask, payload_len, header_len }))
+        let (fin, packed, mask) = (header.is_final, header.rsv1, header.mask);
+        Ok(Some(Self { kind, fin, packed, mask, payload_len, header_len }))
     }
 
     /// How many bytes a header has that starts like `bytes`, as far as can be seen yet.

@@ -12,6 +12,17 @@ pub struct Limits {
     pub message_bytes_max: usize,
     /// Parts of a message, empty ones counted.
     pub fragments_max: u32,
+    /// Whether permessage-deflate was agreed on, so that RSV1 has a meaning.
+    pub deflate: bool,
+}
+
+impl Limits {
+    /// Bytes of a message as it travels. What cannot be made shorter becomes a little longer in
+    /// the hands of a client that compresses everything; how long it is, inflating shows.
+    const fn travel_bytes_max(&self, packed: bool) -> usize {
+        let extra = if packed { self.message_bytes_max / 64 + 64 } else { 0 };
+        self.message_bytes_max.saturating_add(extra)
+    }
 }
 
 /// A rule of RFC 6455 that a peer broke, or a limit of ours.
@@ -19,7 +30,7 @@ pub struct Limits {
 pub enum WsError {
     /// Section 5.1: a client masks, a server does not.
     Mask,
-    /// Section 5.2: a reserved bit is set although no extension was agreed on.
+    /// Section 5.2: a reserved bit is set although no extension was agreed on that uses it there.
     ReservedBits,
     /// Section 5.2: a reserved opcode.
     Opcode,
@@ -74,6 +85,14 @@ pub enum Event<'a> {
     Text(Cow<'a, str>),
     /// A message of bytes, likewise.
     Binary(Cow<'a, [u8]>),
+    /// A compressed message, all its parts in a row. What it says, [`crate::deflate`] finds out,
+    /// and whether it is UTF-8, whoever asks that.
+    Packed {
+        /// Whether it has to be text.
+        text: bool,
+        /// Its payload.
+        data: Cow<'a, [u8]>,
+    },
     /// To be answered with a pong of this payload.
     Ping(&'a [u8]),
     /// Nobody asked, or somebody did; the payload does not matter to us.
@@ -123,10 +142,22 @@ pub struct Decoder {
 #[derive(Debug)]
 struct Partial {
     text: bool,
+    packed: bool,
     fragments: u32,
     bytes: Vec<u8>,
     /// How much of `bytes` is known to be UTF-8; the rest is the start of one character.
     utf8_checked: usize,
+    early: Early,
+}
+
+/// How far a text frame that is not whole yet has been judged.
+#[derive(Debug, Default)]
+struct Early {
+    /// Bytes of its payload.
+    seen: usize,
+    /// The start of one character at their end.
+    open: [u8; 3],
+    open_len: usize,
 }
 
 impl Decoder {
@@ -155,7 +186,7 @@ impl Decoder {
     ///
     /// # Errors
     /// As [`Self::next`].
-    pub fn look(&self, bytes: &[u8], limits: &Limits) -> Result<Result<Ready, usize>, WsError> {
+    pub fn look(&mut self, bytes: &[u8], limits: &Limits) -> Result<Result<Ready, usize>, WsError> {
         let Some(head) = FrameHead::parse(bytes)? else {
             return Ok(Err(FrameHead::len_expected(bytes)));
         };
@@ -164,7 +195,11 @@ impl Decoder {
         let mask = head.mask.ok_or(WsError::Mask)?;
         let payload_len = self.check(&head, limits)?;
         let len = head.header_len.saturating_add(payload_len);
-        Ok(if bytes.len() < len { Err(len) } else { Ok(Ready { head, mask, len }) })
+        if bytes.len() >= len {
+            return Ok(Ok(Ready { head, mask, len }));
+        }
+        self.judge_early(&head, mask, &bytes[head.header_len..])?;
+        Ok(Err(len))
     }
 
     /// The second half: takes that very frame. `None` is a part of a message that was kept.
@@ -180,13 +215,44 @@ impl Decoder {
         let payload = &mut frame[head.header_len..];
         apply_mask(payload, ready.mask);
         Ok(Some(match head.kind {
-            Kind::Text if head.fin => Event::Text(Cow::Borrowed(text(payload)?)),
+            Kind::Text | Kind::Binary if head.packed && head.fin => {
+                Event::Packed { text: head.kind == Kind::Text, data: Cow::Borrowed(payload) }
+            }
+            Kind::Text if head.fin => {
+                self.partial = None;
+                Event::Text(Cow::Borrowed(text(payload)?))
+            }
             Kind::Binary if head.fin => Event::Binary(Cow::Borrowed(payload)),
             Kind::Ping => Event::Ping(payload),
             Kind::Pong => Event::Pong,
             Kind::Close => Event::Close(parse_close(payload)?),
             Kind::Text | Kind::Binary | Kind::Continuation => return self.absorb(head, payload),
         }))
+    }
+
+    /// Refuses text whose frame is not whole yet as soon as nothing that follows could make it
+    /// UTF-8: who is sent megabytes need not wait for the last of them.
+    ///
+    /// Cost: each byte is unmasked once more, into a buffer that stays in the cache.
+    fn judge_early(
+        &mut self,
+        head: &FrameHead,
+        mask: [u8; 4],
+        so_far: &[u8],
+    ) -> Result<(), WsError> {
+        if so_far.is_empty() || head.packed {
+            return Ok(());
+        }
+        match (head.kind, &mut self.partial) {
+            (Kind::Continuation, Some(partial)) if partial.text && !partial.packed => {
+                partial.judge_early(mask, so_far)
+            }
+            (Kind::Text, partial) => {
+                let partial = partial.get_or_insert_with(|| Partial::new(head));
+                partial.judge_early(mask, so_far)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Bytes of memory held for a message in parts.
@@ -197,17 +263,25 @@ impl Decoder {
 
     /// The rules a header can break because of what came before it, and the limits.
     fn check(&self, head: &FrameHead, limits: &Limits) -> Result<usize, WsError> {
-        let (bytes_before, fragments_before) = match (&self.partial, head.kind) {
+        // Rule: RFC 7692 section 6: RSV1 is set on the first frame of a compressed message, and
+        // nowhere else.
+        if head.packed && !(limits.deflate && matches!(head.kind, Kind::Text | Kind::Binary)) {
+            return Err(WsError::ReservedBits);
+        }
+        let begun = self.partial.as_ref().filter(|partial| partial.fragments > 0);
+        let (bytes_before, fragments_before, packed) = match (begun, head.kind) {
             (None, Kind::Continuation) => return Err(WsError::NothingToContinue),
             (Some(_), Kind::Text | Kind::Binary) => return Err(WsError::Interleaved),
-            (Some(partial), Kind::Continuation) => (partial.bytes.len(), partial.fragments),
-            (_, _) => (0, 0),
+            (Some(partial), Kind::Continuation) => {
+                (partial.bytes.len(), partial.fragments, partial.packed)
+            }
+            (_, _) => (0, 0, head.packed),
         };
         let payload_len = usize::try_from(head.payload_len).map_err(|_| WsError::TooBig)?;
         if head.kind.is_control() {
             return Ok(payload_len);
         }
-        let room = limits.message_bytes_max.saturating_sub(bytes_before);
+        let room = limits.travel_bytes_max(packed).saturating_sub(bytes_before);
         if payload_len > room {
             return Err(WsError::TooBig);
         }
@@ -223,21 +297,17 @@ impl Decoder {
         head: &FrameHead,
         payload: &[u8],
     ) -> Result<Option<Event<'a>>, WsError> {
-        let partial = self.partial.get_or_insert_with(|| {
-            Box::new(Partial {
-                text: head.kind == Kind::Text,
-                fragments: 0,
-                bytes: Vec::new(),
-                utf8_checked: 0,
-            })
-        });
+        let partial = self.partial.get_or_insert_with(|| Partial::new(head));
         partial.fragments += 1;
+        partial.early = Early::default();
         partial.bytes.extend_from_slice(payload);
-        if partial.text {
+        if partial.text && !partial.packed {
             partial.check_utf8()?;
         }
         let Some(whole) = self.partial.take_if(|_| head.fin) else { return Ok(None) };
-        Ok(Some(if whole.text {
+        Ok(Some(if whole.packed {
+            Event::Packed { text: whole.text, data: Cow::Owned(whole.bytes) }
+        } else if whole.text {
             let text = String::from_utf8(whole.bytes).map_err(|_| WsError::Utf8)?;
             Event::Text(Cow::Owned(text))
         } else {
@@ -247,18 +317,61 @@ impl Decoder {
 }
 
 impl Partial {
+    fn new(head: &FrameHead) -> Box<Self> {
+        Box::new(Self {
+            text: head.kind == Kind::Text,
+            packed: head.packed,
+            fragments: 0,
+            bytes: Vec::new(),
+            utf8_checked: 0,
+            early: Early::default(),
+        })
+    }
+
+    /// Goes on with judging the frame that comes next, of whose payload there is only `so_far`.
+    fn judge_early(&mut self, mask: [u8; 4], so_far: &[u8]) -> Result<(), WsError> {
+        let Early { seen, open, open_len } = &mut self.early;
+        if *seen == 0 {
+            let rest = &self.bytes[self.utf8_checked..];
+            open[..rest.len()].copy_from_slice(rest);
+            *open_len = rest.len();
+        }
+        let mut clear = [0; EARLY_BYTES];
+        while *seen < so_far.len() {
+            clear[..*open_len].copy_from_slice(&open[..*open_len]);
+            let count = (so_far.len() - *seen).min(EARLY_BYTES - *open_len);
+            let end = *open_len + count;
+            clear[*open_len..end].copy_from_slice(&so_far[*seen..*seen + count]);
+            let mut turned = mask;
+            turned.rotate_left(*seen % 4);
+            apply_mask(&mut clear[*open_len..end], turned);
+            let left = unfinished(&clear[..end])?;
+            *open_len = left.len();
+            open[..left.len()].copy_from_slice(left);
+            *seen += count;
+        }
+        Ok(())
+    }
+
     /// Refuses text as soon as no further part could make it UTF-8.
     ///
     /// Cost: each byte is looked at once, but for up to three a part that wait for their rest.
     fn check_utf8(&mut self) -> Result<(), WsError> {
-        match simdutf8::compat::from_utf8(&self.bytes[self.utf8_checked..]) {
-            Ok(_) => self.utf8_checked = self.bytes.len(),
-            Err(broken) if broken.error_len().is_none() => {
-                self.utf8_checked += broken.valid_up_to();
-            }
-            Err(_) => return Err(WsError::Utf8),
-        }
+        let left = unfinished(&self.bytes[self.utf8_checked..])?.len();
+        self.utf8_checked = self.bytes.len() - left;
         Ok(())
+    }
+}
+
+/// Bytes of an unfinished frame that are unmasked at a time, apart, for a look at them.
+const EARLY_BYTES: usize = 1_024;
+
+/// The start of one character at the end of what is UTF-8 otherwise: three bytes at most.
+fn unfinished(bytes: &[u8]) -> Result<&[u8], WsError> {
+    match simdutf8::compat::from_utf8(bytes) {
+        Ok(_) => Ok(&[]),
+        Err(broken) if broken.error_len().is_none() => Ok(&bytes[broken.valid_up_to()..]),
+        Err(_) => Err(WsError::Utf8),
     }
 }
 

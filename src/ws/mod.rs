@@ -9,21 +9,26 @@
 //!
 //! Holds at all times:
 //! - a length is judged from the header, before a byte of its payload is waited for or copied;
-//! - a decoder keeps less than twice `message_bytes_max` (a vector's spare room), and nothing
+//! - a decoder keeps about twice `message_bytes_max` at most (a vector's spare room), and nothing
 //!   while no message is in parts;
+//! - compressed messages are put together here and inflated by the shard, whose core has one
+//!   inflater for all;
 //! - bytes that do not hold a whole frame are left as they were, so asking again is harmless.
 //!
 //! Read first: `message.rs`, then `frame.rs`.
 
 mod close;
+mod extension;
 mod frame;
 mod message;
 #[cfg(test)]
 mod tests;
 
 pub use close::{close_code_is_legal, close_frame};
+pub use extension::{Agreed, BadExtensions, negotiate};
 pub use frame::{
-    Kind, ServerFrame, header_len, read_server_frame, write_client_frame, write_header, write_pong,
+    Kind, ServerFrame, header_len, read_server_frame, write_client_frame, write_header,
+    write_packed_header, write_pong,
 };
 pub use message::{Decoder, Event, Limits, Step, WsError};
 

@@ -8,13 +8,14 @@ use tungstenite::{Error, Message, WebSocket};
 use super::*;
 use crate::base::Rng;
 
-const LIMITS: Limits = Limits { message_bytes_max: 100_000, fragments_max: 64 };
+const LIMITS: Limits = Limits { message_bytes_max: 100_000, fragments_max: 64, deflate: false };
 
 /// An [`Event`] that owns what it shows.
 #[derive(Clone, Debug, PartialEq)]
 enum Seen {
     Text(String),
     Binary(Vec<u8>),
+    Packed(bool, Vec<u8>),
     Ping(Vec<u8>),
     Pong,
     Close(Option<u16>),
@@ -24,6 +25,7 @@ fn owned(event: Event<'_>) -> Seen {
     match event {
         Event::Text(text) => Seen::Text(text.into_owned()),
         Event::Binary(bytes) => Seen::Binary(bytes.into_owned()),
+        Event::Packed { text, data } => Seen::Packed(text, data.into_owned()),
         Event::Ping(bytes) => Seen::Ping(bytes.to_vec()),
         Event::Pong => Seen::Pong,
         Event::Close(code) => Seen::Close(code),
@@ -116,6 +118,54 @@ fn messages_of_rfc_6455_sections_5_4_to_8_1() {
 }
 
 #[test]
+fn rsv1_of_rfc_7692_section_6() {
+    let packed = |kind, fin, payload: &[u8]| {
+        let mut frame = client(kind, fin, payload);
+        frame[0] |= 0x40;
+        frame
+    };
+    let agreed = Limits { deflate: true, ..LIMITS };
+    let hear = |frames: &[Vec<u8>], limits| decode(&[&frames.concat()], &limits);
+    let text = packed(Kind::Text, true, b"\xFF");
+    assert_eq!(hear(&[text.clone()], agreed), (vec![Seen::Packed(true, vec![0xFF])], Ok(())));
+    assert_eq!(hear(&[text], LIMITS).1, Err(WsError::ReservedBits), "nothing was agreed on");
+    let parts = [
+        packed(Kind::Binary, false, b"a"),
+        client(Kind::Ping, true, b"p"),
+        client(Kind::Continuation, true, b"b"),
+        client(Kind::Text, true, b"plain"),
+    ];
+    let want = [
+        Seen::Ping(b"p".to_vec()),
+        Seen::Packed(false, b"ab".to_vec()),
+        Seen::Text("plain".to_owned()),
+    ];
+    assert_eq!(hear(&parts, agreed), (want.to_vec(), Ok(())));
+    let control = |kind| vec![packed(kind, true, b"")];
+    for wrong in [
+        control(Kind::Ping),
+        control(Kind::Pong),
+        control(Kind::Close),
+        vec![packed(Kind::Text, false, b"a"), packed(Kind::Continuation, true, b"b")],
+    ] {
+        assert_eq!(hear(&wrong, agreed), (vec![], Err(WsError::ReservedBits)));
+    }
+    for bit in [0x20, 0x10] {
+        let mut frame = packed(Kind::Text, true, b"");
+        frame[0] |= bit;
+        assert_eq!(hear(&[frame], agreed).1, Err(WsError::ReservedBits));
+    }
+    // What could not be made shorter may travel a little longer than the limit, and no more.
+    let most = LIMITS.message_bytes_max + LIMITS.message_bytes_max / 64 + 64;
+    assert!(hear(&[packed(Kind::Binary, true, &vec![0; most])], agreed).1.is_ok());
+    let over = packed(Kind::Binary, true, &vec![0; most + 1]);
+    assert_eq!(hear(&[over], agreed).1, Err(WsError::TooBig));
+    let parts =
+        [packed(Kind::Binary, false, &vec![0; most]), client(Kind::Continuation, true, &[0])];
+    assert_eq!(hear(&parts, agreed).1, Err(WsError::TooBig));
+}
+
+#[test]
 fn a_header_is_judged_before_its_payload_is_there() {
     let whole = client(Kind::Binary, true, &vec![0; 100_001]);
     assert_eq!(decode(&[&whole[..14]], &LIMITS).1, Err(WsError::TooBig));
@@ -143,6 +193,38 @@ fn broken_text_is_refused_at_the_part_that_breaks_it() {
     let bad = client(Kind::Continuation, false, b"\x28");
     assert_eq!(decode(&[&start, &good], &LIMITS), (vec![], Ok(())));
     assert_eq!(decode(&[&start, &bad], &LIMITS), (vec![], Err(WsError::Utf8)));
+}
+
+#[test]
+fn broken_text_is_refused_before_its_frame_is_whole() {
+    let long = "ä€🦀x".repeat(1_000).into_bytes();
+    let mut broken = long.clone();
+    broken[6_000] = 0xFF;
+    // Six bytes of header with the mask, two of length: the broken byte is the 6,009th.
+    for (first, start) in [(true, 8), (false, 14)] {
+        let (kind, before) = if first {
+            (Kind::Text, vec![])
+        } else {
+            (Kind::Continuation, client(Kind::Text, false, b""))
+        };
+        let mut whole = before;
+        whole.extend(client(kind, true, &broken));
+        for step in [1, 7, 1_000, 2_999] {
+            let upto = |end: usize| whole[..end].chunks(step).collect::<Vec<_>>();
+            assert_eq!(decode(&upto(start + 6_000), &LIMITS).1, Ok(()), "{step}");
+            assert_eq!(decode(&upto(start + 6_001), &LIMITS).1, Err(WsError::Utf8), "{step}");
+        }
+    }
+    // A character over two frames of which the second comes in pieces.
+    let mut split = client(Kind::Text, false, b"ab\xE2\x82");
+    split.extend(client(Kind::Continuation, true, b"\xACcd"));
+    for cut in 1..split.len() {
+        let (seen, result) = decode(&[&split[..cut], &split[cut..]], &LIMITS);
+        assert_eq!((seen, result), (vec![Seen::Text("ab€cd".to_owned())], Ok(())), "{cut}");
+    }
+    // Binary may hold anything.
+    let binary = client(Kind::Binary, true, &broken);
+    assert_eq!(decode(&[&binary[..7_000]], &LIMITS), (vec![], Ok(())));
 }
 
 #[test]

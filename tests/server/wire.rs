@@ -16,6 +16,8 @@ use serde_json::Value;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(15);
 /// Where polling happens.
 pub(crate) const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
+/// RSV1, which marks a compressed message.
+pub(crate) const PACKED: u8 = 0x40;
 /// A mask like any other.
 const MASK: [u8; 4] = [0x1d, 0xa5, 0x3c, 0xf0];
 
@@ -219,6 +221,23 @@ impl Wire {
         }
     }
 
+    /// The next frame as it came: its first byte and its payload.
+    pub(crate) fn frame(&mut self) -> (u8, Vec<u8>) {
+        loop {
+            let mut bytes = self.bytes.clone();
+            let first = bytes.first().copied().unwrap_or_default();
+            // The library's reader takes no frame that says it is compressed.
+            if let Some(byte) = bytes.first_mut() {
+                *byte &= !PACKED;
+            }
+            if let Some(frame) = ws::read_server_frame(&bytes).expect("a frame") {
+                self.bytes.drain(..frame.consumed);
+                return (first, frame.payload.to_vec());
+            }
+            self.must_read().expect("a whole frame comes");
+        }
+    }
+
     /// The next message of a WebSocket; pings of the frame layer are not used by this server.
     pub(crate) fn heard(&mut self) -> Heard {
         loop {
@@ -264,10 +283,11 @@ pub(crate) fn fetch(address: SocketAddr, request: &[u8]) -> Reply {
     wire.reply()
 }
 
-fn upgrade(target: &str) -> String {
+/// A WebSocket handshake, with more header lines or none.
+pub(crate) fn upgrade(target: &str, more: &str) -> String {
     format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n{more}\r\n"
     )
 }
 
@@ -308,7 +328,7 @@ impl Ws {
 
     /// A WebSocket, whatever is spoken on it.
     pub(crate) fn upgraded(mut wire: Wire, target: &str) -> Self {
-        wire.send(upgrade(target).as_bytes());
+        wire.send(upgrade(target, "").as_bytes());
         Self::switched(wire)
     }
 
