@@ -87,8 +87,10 @@ impl Core {
     /// Reads the clock and hands the time in; verbs inside [`Self::at_one_time`] go on from it.
     pub(super) fn tell_time(&self) -> Micros {
         let now = self.host.now_us();
-        self.shard.borrow_mut().set_now(now);
-        now
+        let mut shard = self.shard.borrow_mut();
+        shard.set_now(now);
+        // A clock that went back is not followed.
+        shard.now()
     }
 
     /// Runs something short in which all verbs happen at the same time: the clock is read once

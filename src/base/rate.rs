@@ -284,6 +284,28 @@ mod tests {
         assert_eq!(shared.take(&3_u32.to_le_bytes(), now + 1_100_000), Ok(()));
     }
 
+    /// A naive table: a bucket of its own for each name, at the clock that the table has.
+    #[test]
+    fn shared_buckets_agree_with_a_bucket_for_each_name() {
+        let mut rng = Rng::new(5, 6);
+        for round in 0..100 {
+            let rate = Rate::new(1 + rng.below(2_000) as u32, 1 + rng.below(30) as u32);
+            let shared = SharedBuckets::new(rate, 500, round);
+            let mut twin = BTreeMap::<u8, u64>::new();
+            let mut now = 1_000_000;
+            for _ in 0..400 {
+                now += rng.below(3_000) as u64;
+                let name = rng.below(30) as u8;
+                let at = twin.entry(name).or_default();
+                let wanted = rate.take(*at, now);
+                if let Ok(next) = wanted {
+                    *at = next.div_ceil(TICK_US) * TICK_US;
+                }
+                assert_eq!(shared.take(&[name], now), wanted.map(drop), "round {round}, {name}");
+            }
+        }
+    }
+
     #[test]
     fn counts_are_what_was_added_and_not_removed() {
         let shared = SharedCounts::new(3, 64, 9);

@@ -107,6 +107,7 @@ impl<T> TimerQueue<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Rng;
 
     #[test]
     fn moments_are_written_as_the_calendar_has_them() {
@@ -129,6 +130,40 @@ mod tests {
             let woke = (0..).find(|now| queue.pop(Millis(*now)).is_some()).expect("it is due");
             assert!(woke >= due && woke < due + 7, "due {due}, woke {woke}");
             assert!(queue.is_empty());
+        }
+    }
+
+    /// A naive queue: a list of deadlines, looked through from its start.
+    #[test]
+    fn the_queue_agrees_with_a_list() {
+        for seed in 0..200 {
+            let mut rng = Rng::new(seed, 0x71_4E);
+            let slot_ms = 1 + rng.below(20) as u64;
+            let span_ms = [5, 100, 100_000][rng.below(3)];
+            let (mut queue, mut list, mut now) = (TimerQueue::new(slot_ms), Vec::new(), 0);
+            for entry in 0..300_u32 {
+                for _ in 0..rng.below(3) {
+                    let due = now + rng.below(span_ms) as u64;
+                    queue.add(Millis(due), entry);
+                    list.push((due.div_ceil(slot_ms), entry));
+                }
+                now += rng.below(span_ms / 2 + 1) as u64;
+                while let Some(woken) = queue.pop(Millis(now)) {
+                    let first = list.iter().map(|(slot, _)| *slot).min().expect("it was added");
+                    assert!(first * slot_ms <= now, "seed {seed}: woken early");
+                    let wanted = list.iter().filter(|(slot, _)| *slot == first);
+                    let wanted: Vec<u32> = wanted.map(|(_, entry)| *entry).collect();
+                    assert_eq!(woken, wanted, "seed {seed}: a slot, in the order it was filled");
+                    list.retain(|(slot, _)| *slot != first);
+                }
+                assert!(
+                    list.iter().all(|(slot, _)| slot * slot_ms > now),
+                    "seed {seed}: overslept"
+                );
+                let next = list.iter().map(|(slot, _)| Millis(slot * slot_ms)).min();
+                assert_eq!((queue.next_due(), queue.len()), (next, list.len()), "seed {seed}");
+                assert_eq!(queue.is_empty(), list.is_empty());
+            }
         }
     }
 }

@@ -4,7 +4,7 @@
 //! Those of `/socket/…` are here and act in `/`; the commands of `/api/v1` are in the folder, and
 //! the others are thin forms of them.
 
-mod binary;
+pub mod binary;
 mod emit;
 mod lists;
 mod members;

@@ -2,8 +2,8 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::sync::{AtomicU64, Ordering};
 use crate::base::{CoreId, hasher};
 use crate::shard::{CoreMask, Interest};
 
@@ -24,8 +24,12 @@ impl InterestTable {
     /// A table for so many cores. One core needs none.
     #[must_use]
     pub fn new(cores: usize, seed: u64) -> Arc<Self> {
+        Self::with_buckets(cores, if cores == 1 { 1 } else { 1 << BUCKETS_LOG2 }, seed)
+    }
+
+    /// The same with so many buckets.
+    pub(super) fn with_buckets(cores: usize, buckets: usize, seed: u64) -> Arc<Self> {
         let words = cores.div_ceil(64);
-        let buckets = if cores == 1 { 1 } else { 1 << BUCKETS_LOG2 };
         let mut bits = Vec::new();
         bits.resize_with(words * buckets, || AtomicU64::new(0));
         Arc::new(Self { words, bits, hash: hasher(seed) })

@@ -11,10 +11,16 @@
 //! - a message that is in an inbox whose worker sleeps has a ring of the bell behind it;
 //! - a bit of the interest table is written by its own core only.
 //!
+//! The first two are tried in every order of steps by `tests/loom`, which compiles `inbox.rs` and
+//! `interest.rs` as they are.
+//!
 //! Read first: `inbox.rs`, then `interest.rs`.
 
 mod inbox;
+#[cfg(test)]
+mod inbox_tests;
 mod interest;
+mod sync;
 
 pub use inbox::{Bell, Inbox, Outlet, inbox};
 pub use interest::{InterestTable, TableOf};

@@ -6,7 +6,7 @@ use super::entrance::Entrance;
 use super::session::Transport;
 use super::socket::Seat;
 use super::timer::Timer;
-use crate::base::Key;
+use crate::base::{Key, Limits};
 
 /// Entries of one connection or session in the timer queue; more than a few mean that each of
 /// them lives as long as its owner.
@@ -69,6 +69,27 @@ impl Shard {
         self.check_posts();
         self.check_partials();
         self.check_timers();
+    }
+
+    /// Asserts that nothing here is more than `limits` permit: the memory bill is kept.
+    ///
+    /// # Panics
+    /// If something is: a mistake of ours.
+    pub fn check_bill(&self, limits: &Limits) {
+        let within = [
+            ("connections", self.conns.len(), limits.conns_max),
+            ("sessions", self.sessions.len(), limits.sessions_max),
+            ("bytes that wait for clients", self.outbox_bytes, limits.outboxes_bytes_max),
+            ("bytes in part", self.partial_bytes, limits.partials_bytes_max),
+            ("questions", self.gathers.len(), limits.gathers_max),
+        ];
+        for (what, count, max) in within {
+            assert!(count <= max, "{count} {what}, where {max} may be");
+        }
+        for (_, socket) in self.sockets.iter() {
+            let acks = socket.acks.len();
+            assert!(acks <= limits.acks_pending_max, "{acks} acks are owed by one socket");
+        }
     }
 
     /// A session whose post is forgotten takes no other one.

@@ -18,6 +18,8 @@
 //! `end.rs` with the table in `ending.rs`.
 
 mod ack;
+#[cfg(test)]
+mod ack_tests;
 mod check;
 mod compress;
 mod conn;

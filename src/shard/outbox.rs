@@ -92,6 +92,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::Rng;
     use crate::shard::frame::Wire;
 
     fn frame(len: usize) -> Frame {
@@ -129,5 +130,50 @@ mod tests {
             assert_eq!(outbox.bytes(), outbox.iter().map(Frame::cost).sum::<usize>());
         }
         assert!(costs.is_sorted() && costs.len() == 99);
+    }
+
+    /// A naive outbox: a list of what frames cost, added up each time.
+    #[test]
+    fn the_outbox_agrees_with_a_list() {
+        for seed in 0..300 {
+            let mut rng = Rng::new(seed, 0x0B_0C);
+            let limits = Limits {
+                outbox_bytes_max: 200 + rng.below(5_000),
+                outbox_soft_bytes: rng.below(3_000),
+                outbox_frames_max: 1 + rng.below(20),
+                ..Limits::DEFAULT
+            };
+            let taste = 1 + rng.below(9);
+            let (mut outbox, mut list) = (Outbox::default(), Vec::<usize>::new());
+            for _ in 0..200 {
+                if rng.below(10) < taste {
+                    let (frame, volatile) = (frame(rng.below(900)), rng.below(3) == 0);
+                    let bytes: usize = list.iter().sum();
+                    let wanted = match list.len() {
+                        0 => Push::Queued,
+                        _ if volatile && bytes > limits.outbox_soft_bytes => Push::Dropped,
+                        _ if bytes + frame.cost() > limits.outbox_bytes_max => Push::BytesExceeded,
+                        len if len >= limits.outbox_frames_max => Push::FramesExceeded,
+                        _ => Push::Queued,
+                    };
+                    assert_eq!(outbox.push(&frame, volatile, &limits), wanted, "seed {seed}");
+                    let refused = matches!(wanted, Push::BytesExceeded | Push::FramesExceeded);
+                    let anyway = refused && rng.below(4) == 0;
+                    if anyway {
+                        outbox.push_anyway(&frame);
+                    }
+                    if anyway || wanted == Push::Queued {
+                        list.push(frame.cost());
+                    }
+                } else {
+                    let wanted = (!list.is_empty()).then(|| list.remove(0));
+                    assert_eq!(outbox.pop().map(|frame| frame.cost()), wanted, "seed {seed}");
+                }
+                let costs: Vec<usize> = outbox.iter().map(Frame::cost).collect();
+                assert_eq!(costs, list, "seed {seed}");
+                assert_eq!(outbox.bytes(), list.iter().sum::<usize>(), "seed {seed}");
+                assert_eq!((outbox.len(), outbox.is_empty()), (list.len(), list.is_empty()));
+            }
+        }
     }
 }

@@ -21,16 +21,19 @@ impl User {
         !self.quits && !self.closes && !matches!(self.seats[0], Seat::Asked(..))
     }
 
-    /// Does something, if it is in a namespace.
-    pub(super) fn act(&mut self, desk: &mut Desk<'_>, tight: bool, cores: usize) {
+    /// Does something, if it is in a namespace. Says what.
+    pub(super) fn act(&mut self, desk: &mut Desk<'_>, tight: bool, cores: usize) -> &'static str {
         if self.quits || self.closes {
-            return;
+            return "nothing";
         }
         let namespace = desk.work.below(NAMESPACES.len());
         let seat = match self.seats[namespace] {
             Seat::In(seat) => seat,
-            Seat::Out | Seat::Left(_) => return self.connect(namespace, desk.ledger),
-            Seat::Asked(..) => return,
+            Seat::Out | Seat::Left(_) => {
+                self.connect(namespace, desk.ledger);
+                return "connects";
+            }
+            Seat::Asked(..) => return "nothing",
         };
         let now = desk.now;
         match desk.work.below(23) {
@@ -39,14 +42,19 @@ impl User {
                 desk.ledger.room_asked(seat, room);
                 let args = json!([if member { "join" } else { "leave" }, room_name(room)]);
                 self.ask(namespace, seat, now, &args, Expect::Room(room, member));
+                "asks for a room"
             }
-            5..=12 => self.say(namespace, seat, desk),
+            5..=12 => {
+                self.say(namespace, seat, desk);
+                "says something"
+            }
             13 | 14 => {
                 let words =
                     json!([{"a": [1, null, "é\u{2028}"]}, desk.work.draw() >> 12, -1.5, ""]);
                 let mut args = vec![json!("echo")];
                 args.extend(words.as_array().into_iter().flatten().cloned());
                 self.ask(namespace, seat, now, &json!(args), Expect::Echo(words));
+                "wants an echo"
             }
             15 => {
                 let wait_ms = 50 + desk.work.below(ASK_MS_MAX as usize - 50) as u64;
@@ -54,17 +62,20 @@ impl User {
                 let emit = desk.ledger.issue(seat, aim, Kind::Sure, false);
                 let args = json!(["ask", emit, to, wait_ms]);
                 self.ask(namespace, seat, now, &args, Expect::Asked(emit, wait_ms));
+                "asks everybody"
             }
             16 => {
                 let (nonce, wait_ms) = (desk.work.draw() >> 20, ASK_MS_MAX);
                 let args = json!(["me", nonce, wait_ms]);
                 self.ask(namespace, seat, now, &args, Expect::Me(nonce, wait_ms));
+                "wants to be asked"
             }
             17 => {
                 let (aim, to) = aim(namespace, false, desk);
                 let emit = desk.ledger.issue(seat, aim, Kind::Count, false);
                 let args = json!(["count", emit, to, desk.work.below(2) == 0]);
                 self.ask(namespace, seat, now, &args, Expect::Count(emit));
+                "counts"
             }
             18 => {
                 let (from, to) = (desk.work.below(ROOMS), desk.work.below(ROOMS));
@@ -72,20 +83,29 @@ impl User {
                 let mass = desk.ledger.mass(namespace, from, to, join);
                 let args = json!(["mass", mass, room_name(from), room_name(to), join]);
                 self.ask(namespace, seat, now, &args, Expect::Mass(mass));
+                "moves a room"
             }
-            19 => self.disconnect(namespace, desk.ledger),
+            19 => {
+                self.disconnect(namespace, desk.ledger);
+                "disconnects"
+            }
             20 | 21 if tight => {
                 let (room, close) = (desk.work.below(ROOMS), desk.work.below(2) == 0);
                 let args = json!(["purge", room_name(room), close]);
                 self.send(&format!("2{}{args}", Self::prefix(namespace)), &[]);
+                "throws out a room"
             }
             20 | 21 => {
                 let (nonce, core) = (desk.work.draw() >> 20, desk.work.below(cores));
                 self.errands.push((nonce, core, seat));
                 let args = json!(["errand", nonce, core]);
                 self.send(&format!("2{}{args}", Self::prefix(namespace)), &[]);
+                "sends an errand"
             }
-            _ => self.quit(namespace, seat, desk),
+            _ => {
+                self.quit(namespace, seat, desk);
+                "wants to be thrown out"
+            }
         }
     }
 

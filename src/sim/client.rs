@@ -377,21 +377,35 @@ impl Client {
         self.stage == Stage::Open && self.user.can_act()
     }
 
-    /// Does something: as a user, or as what it is made of.
-    pub(super) fn act(&mut self, ctx: &mut Ctx<'_>) {
+    /// Does something: as a user, or as what it is made of. Says what.
+    pub(super) fn act(&mut self, ctx: &mut Ctx<'_>) -> &'static str {
         if self.stage != Stage::Open {
-            return;
+            return "nothing";
         }
-        match ctx.desk.work.below(60) {
-            0 => self.leave(ctx),
-            1..=4 if self.habits.naughty => self.sin(ctx),
-            5 => self.stall(ctx),
-            6..=8 if self.habits.naughty => self.stall(ctx),
-            _ => {
-                self.user.act(&mut ctx.desk, ctx.tight, ctx.cores);
-                self.out.extend(std::mem::take(&mut self.user.out));
+        let what = match ctx.desk.work.below(60) {
+            0 => {
+                self.leave(ctx);
+                "goes"
             }
-        }
+            1..=4 if self.habits.naughty => {
+                self.sin(ctx);
+                "breaks a rule"
+            }
+            5 => {
+                self.stall(ctx);
+                "stops reading"
+            }
+            6..=8 if self.habits.naughty => {
+                self.stall(ctx);
+                "stops reading"
+            }
+            _ => {
+                let what = self.user.act(&mut ctx.desk, ctx.tight, ctx.cores);
+                self.out.extend(std::mem::take(&mut self.user.out));
+                what
+            }
+        };
         self.go_on(ctx);
+        what
     }
 }

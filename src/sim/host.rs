@@ -5,6 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::task::{Context, Waker};
 
+use super::mutant::{Mutant, Saboteur};
 use crate::api::{Host, LocalFuture};
 use crate::base::{CoreId, Micros};
 use crate::shard::{CoreMask, Interest};
@@ -55,15 +56,21 @@ impl Desk {
     }
 }
 
+/// Everybody's clock as one core reads it.
+pub(super) struct ClockOfCore {
+    pub(super) clock: Rc<Cell<Micros>>,
+    pub(super) behind_us: Rc<Cell<Micros>>,
+}
+
 /// The host of one core.
 pub(super) struct SimHost {
-    pub(super) clock: Rc<Cell<Micros>>,
+    pub(super) clock: ClockOfCore,
     pub(super) desk: Rc<Desk>,
 }
 
 impl Host for SimHost {
     fn now_us(&self) -> Micros {
-        self.clock.get()
+        self.clock.clock.get().saturating_sub(self.clock.behind_us.get())
     }
 
     fn spawn(&self, future: LocalFuture) {
@@ -83,11 +90,12 @@ impl Host for SimHost {
 /// Which cores have members of a room; so few buckets that rooms share them.
 pub(super) struct Table {
     buckets: Vec<Cell<CoreMask>>,
+    saboteur: Rc<Saboteur>,
 }
 
 impl Table {
-    pub(super) fn new(buckets: usize) -> Self {
-        Self { buckets: (0..buckets).map(|_| Cell::default()).collect() }
+    pub(super) fn new(buckets: usize, saboteur: Rc<Saboteur>) -> Self {
+        Self { buckets: (0..buckets).map(|_| Cell::default()).collect(), saboteur }
     }
 
     /// Whether no core has a member of anything.
@@ -116,7 +124,9 @@ impl Interest for TableOf {
     }
 
     fn set(&self, bucket: u32, core: CoreId) {
-        self.0.change(bucket, |mask| mask.set(core));
+        if !self.0.saboteur.strikes(Mutant::ForgottenInterest) {
+            self.0.change(bucket, |mask| mask.set(core));
+        }
     }
 
     fn clear(&self, bucket: u32, core: CoreId) {

@@ -80,6 +80,10 @@ pub(super) struct Link {
     pub(super) end_seen: bool,
     /// The client has closed: what still comes is thrown away.
     pub(super) deaf: bool,
+    /// The connection was reset: both ends find an end behind what had arrived by then.
+    pub(super) broken: bool,
+    /// Of what the client has sent, so much arrives.
+    pub(super) up_left: usize,
     /// The cable is cut: nothing gets through, and nobody is told.
     pub(super) cut: bool,
     /// The client reads nothing until then.
@@ -106,6 +110,8 @@ impl Link {
             aborted: false,
             end_seen: false,
             deaf: false,
+            broken: false,
+            up_left: usize::MAX,
             cut: false,
             slow_until: 0,
             place: Place::Queued { core },
@@ -119,6 +125,26 @@ impl Link {
         self.down.clear();
     }
 
+    /// The connection breaks, for both ends.
+    pub(super) fn reset(&mut self) {
+        self.broken = true;
+        self.up_left = self.up.len();
+        (self.up_ended, self.down_ended) = (true, true);
+    }
+
+    /// Bytes that a core can read now.
+    pub(super) fn arrived(&self) -> usize {
+        if self.aborted { 0 } else { self.up.len().min(self.up_left) }
+    }
+
+    /// The core takes so many of them.
+    pub(super) fn take(&mut self, count: usize) -> Vec<u8> {
+        if self.up_left != usize::MAX {
+            self.up_left -= count;
+        }
+        self.up.drain(..count).collect()
+    }
+
     /// The core closes its descriptor in both directions; its own read then finds the end.
     pub(super) fn abort(&mut self) {
         self.aborted = true;
@@ -128,7 +154,7 @@ impl Link {
 
     /// How many bytes the kernel takes now.
     pub(super) fn room(&self, now: Micros) -> usize {
-        if self.deaf && !self.cut {
+        if self.broken || (self.deaf && !self.cut) {
             return usize::MAX;
         }
         let slow = self.cut || now < self.slow_until;
@@ -152,6 +178,6 @@ impl Link {
 
     /// Whether the core has something to read: bytes or their end.
     pub(super) fn readable_by_core(&self) -> bool {
-        self.aborted || (!self.cut && (!self.up.is_empty() || self.up_ended))
+        self.aborted || (!self.cut && (self.arrived() > 0 || self.up_ended))
     }
 }

@@ -21,18 +21,30 @@
 mod acts;
 mod answers;
 mod app;
+mod choice;
 mod client;
+mod fault;
 mod hear;
 mod host;
 mod leave;
 mod ledger;
 mod link;
+mod mutant;
 mod node;
 mod plan;
+mod script;
+mod shrink;
 mod user;
 mod wire;
 mod world;
 
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
+
+pub use mutant::Mutant;
+pub use script::{Act, Script, WORLD};
+pub use shrink::{Failure, shrink};
 pub use world::Report;
 
 /// Runs the world of `seed` to its end.
@@ -41,5 +53,27 @@ pub use world::Report;
 /// If a core does what it must not, or does not what it must. The caller names the seed.
 #[must_use]
 pub fn run(seed: u64) -> Report {
-    world::World::new(seed).run()
+    world::World::new(&Script::of(seed), &Rc::default()).run()
+}
+
+/// Runs a script to its end, or to where it fails.
+///
+/// # Errors
+/// What failed, and what had been done until then.
+pub fn attempt(script: &Script) -> Result<Report, Box<Failure>> {
+    let told = world::Told::default();
+    let mut clients = 0;
+    let run = || {
+        let world = world::World::new(script, &told);
+        clients = world.clients.len();
+        world.run()
+    };
+    catch_unwind(AssertUnwindSafe(run))
+        .map_err(|panic| Box::new(Failure { why: words_of(&*panic), acts: told.take(), clients }))
+}
+
+fn words_of(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str);
+    let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("it panicked without words").to_owned()
 }

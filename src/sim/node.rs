@@ -4,10 +4,12 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
-use super::host::{Desk, SimHost};
+use super::fault::Tally;
+use super::host::{ClockOfCore, Desk, SimHost};
 use super::link::{Link, Place, Served, Waits};
+use super::mutant::{Mutant, Saboteur};
 use crate::api::Core;
-use crate::base::{CoreId, Key, Micros, Millis};
+use crate::base::{CoreId, Key, Limits, Micros};
 use crate::shard::{MeshMsg, Shard, Step};
 
 /// What goes from core to core.
@@ -21,6 +23,8 @@ pub(super) struct Lanes {
     pub(super) to: Vec<VecDeque<Item>>,
     /// Batches one of them holds.
     pub(super) room: usize,
+    /// What is on its way to each core does not arrive before that.
+    pub(super) late_until: Vec<Micros>,
 }
 
 /// One core and the worker's half of its connections.
@@ -33,6 +37,18 @@ pub(super) struct Node {
     pub(super) forwarded: RefCell<Vec<Key>>,
     /// Set while another core's inbox is full: no flush before that.
     pub(super) retry_at: Option<Micros>,
+    /// The core does nothing until then.
+    pub(super) stopped_until: Micros,
+    /// How far its clock is behind.
+    pub(super) behind_us: Rc<Cell<Micros>>,
+    notes: Notes,
+}
+
+/// Whoever watches, and whoever spoils.
+#[derive(Clone)]
+pub(super) struct Notes {
+    pub(super) tally: Rc<Tally>,
+    pub(super) saboteur: Rc<Saboteur>,
 }
 
 /// Bytes joined into one write.
@@ -41,9 +57,12 @@ const WRITE_BYTES: usize = 64 << 10;
 const RETRY_US: Micros = 1_000;
 
 impl Node {
-    pub(super) fn new(shard: Shard, clock: &Rc<Cell<Micros>>) -> Self {
+    pub(super) fn new(shard: Shard, clock: &Rc<Cell<Micros>>, notes: Notes) -> Self {
         let desk = Rc::new(Desk::default());
-        let host = SimHost { clock: Rc::clone(clock), desk: Rc::clone(&desk) };
+        let behind_us = Rc::new(Cell::new(0));
+        let clock_of_core =
+            ClockOfCore { clock: Rc::clone(clock), behind_us: Rc::clone(&behind_us) };
+        let host = SimHost { clock: clock_of_core, desk: Rc::clone(&desk) };
         Self {
             core: Core::new(shard, Box::new(host)),
             desk,
@@ -51,6 +70,9 @@ impl Node {
             links: BTreeMap::new(),
             forwarded: RefCell::new(Vec::new()),
             retry_at: None,
+            stopped_until: 0,
+            behind_us,
+            notes,
         }
     }
 
@@ -70,6 +92,7 @@ impl Node {
         let port = u16::try_from(id % 60_000).expect("below") + 1;
         let peer = std::net::SocketAddr::from(([127, 0, 0, 1], port));
         let Some(key) = self.core.with(|shard| shard.open_conn(peer)) else {
+            self.notes.tally.count("a connection refused");
             links[id].place = Place::Closed;
             links[id].down_ended = true;
             return;
@@ -89,7 +112,10 @@ impl Node {
     /// The connection's task reads `count` of the bytes that are there, or their end.
     pub(super) fn read(&mut self, links: &mut [Link], id: usize, count: usize, lanes: &mut Lanes) {
         self.desk.stir();
-        let bytes: Vec<u8> = links[id].up.drain(..count).collect();
+        let mut bytes = links[id].take(count);
+        if self.notes.saboteur.strikes(Mutant::DoubledRead) {
+            bytes.extend_from_within(..);
+        }
         let served = served(&mut links[id]);
         if count == 0 {
             served.waits = Waits::End;
@@ -119,7 +145,9 @@ impl Node {
         if self.core.with(|shard| shard.owes_answer(key)) || !served.unsent.is_empty() {
             return;
         }
-        self.core.with(|shard| shard.handle_eof(key));
+        if !self.notes.saboteur.strikes(Mutant::ForgottenEnd) {
+            self.core.with(|shard| shard.handle_eof(key));
+        }
         self.links.remove(&key);
         links[id].place = Place::Closed;
         links[id].down_ended = true;
@@ -156,7 +184,7 @@ impl Node {
             match self.core.with(|shard| shard.next(key, rest)) {
                 Step::Wait { consumed } => return (None, used + consumed),
                 Step::Run { consumed, dispatch } => {
-                    self.core.run(dispatch, self.clock.get());
+                    self.core.run(dispatch, self.core.now_us());
                     used += consumed;
                 }
                 Step::Handover { core } => return (Some(core), used),
@@ -178,13 +206,19 @@ impl Node {
         self.core.with(|shard| shard.release_conn(key));
         self.links.remove(&key);
         links[id].place = Place::Moving;
-        lanes.to[core.index()].push_back(Item::Moved { link: id, bytes });
+        if !self.notes.saboteur.strikes(Mutant::LostMove) {
+            lanes.to[core.index()].push_back(Item::Moved { link: id, bytes });
+        }
     }
 
     /// The kernel has room again for a connection that had none.
     pub(super) fn send_rest(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
         self.desk.stir();
         let now = self.clock.get();
+        if links[id].broken {
+            self.give_up(links, id);
+            return self.hand_over(links, id, lanes);
+        }
         let unsent = std::mem::take(&mut served(&mut links[id]).unsent);
         let count = links[id].write(&unsent, now);
         let served = served(&mut links[id]);
@@ -198,10 +232,24 @@ impl Node {
         }
     }
 
+    /// The kernel refuses to send: what waits will not be sent, and nothing more is read.
+    fn give_up(&self, links: &mut [Link], id: usize) {
+        self.notes.tally.count("a write that failed");
+        let served = served(&mut links[id]);
+        served.unsent.clear();
+        if !matches!(served.waits, Waits::Handover(_)) {
+            served.waits = Waits::End;
+            served.resume = true;
+        }
+    }
+
     /// The end of a tick: completions, messages to other cores, one write a connection.
     pub(super) fn flush(&mut self, links: &mut [Link], lanes: &mut Lanes) {
         self.desk.stir();
         self.desk.flush.set(false);
+        if self.notes.saboteur.strikes(Mutant::ForgottenFlush) {
+            return self.core.begin_flush();
+        }
         loop {
             self.core.pump();
             while self.core.with(Shard::take_log).is_some() {}
@@ -233,12 +281,14 @@ impl Node {
         for (to, lane) in lanes.to.iter_mut().enumerate().filter(|(to, _)| *to != me) {
             let to = CoreId::from_index(to);
             let messages = self.core.with(|shard| shard.take_mesh(to));
-            if messages.is_empty() {
+            if messages.is_empty() || self.notes.saboteur.strikes(Mutant::LostBatch) {
                 continue;
             }
             if lane.len() >= lanes.room {
                 self.core.with(|shard| shard.return_mesh(to, messages));
                 self.retry_at = Some(now + RETRY_US);
+            } else if self.notes.saboteur.strikes(Mutant::HastyBatch) {
+                lane.push_front(Item::Batch { messages });
             } else {
                 lane.push_back(Item::Batch { messages });
             }
@@ -264,6 +314,15 @@ impl Node {
         loop {
             let mut buffer = Vec::new();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
+            if links[id].broken && !buffer.is_empty() {
+                return self.give_up(links, id);
+            }
+            if self.notes.saboteur.strikes(Mutant::DoubledWrite) {
+                buffer.extend_from_within(..);
+            }
+            if self.notes.saboteur.strikes(Mutant::LostWrite) {
+                buffer.clear();
+            }
             let count = links[id].write(&buffer, now);
             if count < buffer.len() {
                 served(&mut links[id]).unsent = buffer[count..].to_vec();
@@ -322,14 +381,18 @@ impl Node {
         self.core.with(Shard::handle_timeout);
     }
 
-    /// When the next deadline is.
-    pub(super) fn next_due(&self) -> Option<Millis> {
-        self.core.with(|shard| shard.next_due())
+    /// When the next deadline is, by everybody's clock.
+    pub(super) fn next_due(&self) -> Option<Micros> {
+        let due = self.core.with(|shard| shard.next_due())?;
+        Some(due.0 * 1_000 + self.behind_us.get())
     }
 
-    /// Asserts every invariant of this core.
-    pub(super) fn check(&self) {
-        self.core.with(|shard| shard.check());
+    /// Asserts every invariant of this core, and that it holds no more than it may.
+    pub(super) fn check(&self, limits: &Limits) {
+        self.core.with(|shard| {
+            shard.check();
+            shard.check_bill(limits);
+        });
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a seed stands for: how many cores, which clients, which limits, which steps are rare.
 
 use super::client::Habits;
+use super::fault::Weather;
 use super::wire::Dialect;
 use crate::base::{Limits, Rng};
 use crate::engineio::Revision;
@@ -27,6 +28,7 @@ pub(super) struct Plan {
     pub(super) drains: bool,
     /// Limits so low that anybody may be cut.
     pub(super) tight: bool,
+    pub(super) weather: Weather,
 }
 
 impl Plan {
@@ -45,6 +47,7 @@ impl Plan {
             weights: std::array::from_fn(|_| [1, 4, 16][chance.below(3)]),
             drains: chance.below(5) == 0,
             tight,
+            weather: Weather::new(chance),
         }
     }
 }
@@ -107,5 +110,18 @@ fn settings(chance: &mut Rng, tight: bool) -> Settings {
         forwarded: vec![String::from("/api/")],
         ask_allow_request: chance.below(4) == 0,
         ..Settings::default()
+    }
+}
+
+/// Limits that a server keeps which does not keep those it was given.
+pub(super) fn doubled(limits: Limits) -> Limits {
+    Limits {
+        conns_max: limits.conns_max.saturating_mul(2),
+        sessions_max: limits.sessions_max.saturating_mul(2),
+        partials_bytes_max: limits.partials_bytes_max.saturating_mul(2),
+        outboxes_bytes_max: limits.outboxes_bytes_max.saturating_mul(2),
+        gathers_max: limits.gathers_max.saturating_mul(2),
+        acks_pending_max: limits.acks_pending_max.saturating_mul(2),
+        ..limits
     }
 }

@@ -1,57 +1,24 @@
 //! Several cores and their clients, one thread, one seed.
 
-use std::cell::Cell;
-use std::collections::VecDeque;
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 
 use super::app::{self, Presence};
-use super::client::{Client, Ctx, Stage};
+use super::choice::Choice;
+use super::client::{Client, Ctx, Habits, Stage};
+use super::fault::Tally;
 use super::host::{Table, TableOf};
 use super::ledger::Ledger;
-use super::link::{Link, Place, Waits};
-use super::node::{Item, Lanes, Node};
-use super::plan::{Plan, STEPS};
+use super::link::{Link, Place};
+use super::mutant::{Mutant, Saboteur};
+use super::node::{Item, Lanes, Node, Notes};
+use super::plan::{Plan, STEPS, doubled};
+use super::script::{Act, Script, WORLD};
 use super::user::Desk;
 use crate::base::{CoreId, Micros, Rng};
 use crate::shard::{Birth, Shard};
 use crate::telemetry::Counters;
-
-/// One thing that may happen next.
-#[derive(Clone, Copy, Debug)]
-enum Choice {
-    Accept(usize),
-    Read(usize),
-    Resume(usize),
-    SendRest(usize),
-    Hear(usize),
-    Task(usize, usize),
-    Flush(usize),
-    Timeout(usize),
-    Lane(usize, usize),
-    Fire(usize),
-    Act(usize),
-    Answer(usize, usize),
-}
-
-impl Choice {
-    /// Its kind and what it concerns, as numbers.
-    fn numbers(self) -> (usize, usize, usize) {
-        match self {
-            Self::Accept(link) => (0, link, 0),
-            Self::Read(link) => (1, link, 0),
-            Self::Resume(link) => (2, link, 0),
-            Self::SendRest(link) => (3, link, 0),
-            Self::Hear(link) => (4, link, 0),
-            Self::Task(core, task) => (5, core, task),
-            Self::Flush(core) => (6, core, 0),
-            Self::Timeout(core) => (7, core, 0),
-            Self::Lane(from, to) => (8, from, to),
-            Self::Fire(client) => (9, client, 0),
-            Self::Act(client) => (10, client, 0),
-            Self::Answer(core, at) => (11, core, at),
-        }
-    }
-}
 
 /// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,18 +33,26 @@ pub struct Report {
     pub answers: u64,
     /// What all cores counted.
     pub counters: Counters,
+    /// What went wrong by itself, and how often.
+    pub faults: BTreeMap<&'static str, u64>,
 }
 
 /// The world of one seed.
 pub(super) struct World {
-    plan: Plan,
-    clock: Rc<Cell<Micros>>,
-    nodes: Vec<Node>,
+    script: Script,
+    pub(super) plan: Plan,
+    pub(super) clock: Rc<Cell<Micros>>,
+    pub(super) nodes: Vec<Node>,
     /// `lanes[from].to[to]`.
-    lanes: Vec<Lanes>,
-    links: Vec<Link>,
-    clients: Vec<Client>,
-    ledger: Ledger,
+    pub(super) lanes: Vec<Lanes>,
+    pub(super) links: Vec<Link>,
+    pub(super) clients: Vec<Client>,
+    pub(super) ledger: Ledger,
+    pub(super) tally: Rc<Tally>,
+    /// What was done, for whoever wants to know how it came to this.
+    told: Told,
+    /// How many acts there were of each client, and of the world.
+    acts: BTreeMap<usize, u32>,
     presence: Rc<Presence>,
     table: Rc<Table>,
     schedule: Rng,
@@ -88,18 +63,31 @@ pub(super) struct World {
     answers: u64,
 }
 
+/// What was done so far; it outlives a world that fails.
+pub(super) type Told = Rc<RefCell<Vec<(Act, &'static str)>>>;
+
+/// Steps between two faults where the weather is bad.
+const FAULT_STEPS: usize = 120;
 /// Steps after which a world that does not come to rest is given up.
 const STEPS_MAX: u64 = 2_000_000;
 /// Time after which it must be quiet when nobody does anything more.
 const QUIET_US: Micros = 60_000_000;
 
 impl World {
-    pub(super) fn new(seed: u64) -> Self {
-        let plan = Plan::new(&mut Rng::new(seed, 0x91A4));
+    pub(super) fn new(script: &Script, told: &Told) -> Self {
+        let seed = script.seed;
+        let plan = Plan::new(&mut script.stream(0x91A4));
         let clock = Rc::new(Cell::new(0));
-        let table = Rc::new(Table::new(plan.buckets));
+        let (tally, saboteur) =
+            (Rc::default(), Saboteur::new(script.mutant, script.stream(0x5AB0)));
+        let notes = Notes { tally: Rc::clone(&tally), saboteur: Rc::new(saboteur) };
+        let table = Rc::new(Table::new(plan.buckets, Rc::clone(&notes.saboteur)));
         let presence = Rc::new(Presence::default());
-        let settings = Rc::new(plan.settings.clone());
+        let mut settings = plan.settings.clone();
+        if script.mutant == Some(Mutant::DoubledBill) {
+            settings.limits = doubled(settings.limits);
+        }
+        let settings = Rc::new(settings);
         let node = |at: usize| {
             let core = CoreId::from_index(at);
             let mut ids = Rng::new(seed, 0x1D5 + at as u64);
@@ -113,7 +101,8 @@ impl World {
                     bytes.fill_with(|| ids.draw().to_le_bytes()[0]);
                 }),
             };
-            let node = Node::new(Shard::new(Rc::clone(&settings), birth), &clock);
+            let shard = Shard::new(Rc::clone(&settings), birth);
+            let node = Node::new(shard, &clock, notes.clone());
             node.core.install(&|_| app::build(&presence));
             node
         };
@@ -121,10 +110,22 @@ impl World {
         let lane = || Lanes {
             to: (0..plan.cores).map(|_| VecDeque::new()).collect(),
             room: plan.lane_room,
+            late_until: vec![0; plan.cores],
         };
         let clients = plan.clients.iter().enumerate();
-        let clients = clients.map(|(at, habits)| Client::new(at, *habits)).collect();
+        let client = |(at, habits): (usize, &Habits)| {
+            let mut client = Client::new(at, *habits);
+            if !script.has_client(at) {
+                client.stage = Stage::Retired;
+            }
+            client
+        };
+        let clients = clients.map(client).collect();
         Self {
+            script: script.clone(),
+            tally,
+            told: Rc::clone(told),
+            acts: BTreeMap::new(),
             lanes: (0..plan.cores).map(|_| lane()).collect(),
             nodes,
             links: Vec::new(),
@@ -132,9 +133,9 @@ impl World {
             ledger: Ledger::default(),
             presence,
             table,
-            schedule: Rng::new(seed, 0x5C4E),
-            workload: Rng::new(seed, 0x3011),
-            faults: Rng::new(seed, 0xFA17),
+            schedule: script.twisted(0x5C4E),
+            workload: script.stream(0x3011),
+            faults: script.twisted(0xFA17),
             trace: seed,
             steps: 0,
             answers: 0,
@@ -143,13 +144,13 @@ impl World {
         }
     }
 
-    fn now(&self) -> Micros {
+    pub(super) fn now(&self) -> Micros {
         self.clock.get()
     }
 
     /// Runs everything, to the rest at the end.
     pub(super) fn run(mut self) -> Report {
-        for _ in 0..self.plan.rounds {
+        for _ in 0..self.script.rounds.unwrap_or(self.plan.rounds).min(self.plan.rounds) {
             let (mut acts, until) = (self.plan.acts, self.now() + QUIET_US);
             while acts > 0 && self.clients.iter().any(|client| client.stage != Stage::Retired) {
                 match self.step(true) {
@@ -172,6 +173,7 @@ impl World {
             delivered: self.ledger.delivered,
             answers: self.answers,
             counters,
+            faults: self.tally.take(),
         }
     }
 
@@ -190,7 +192,7 @@ impl World {
         }
         self.ledger.settle();
         for node in &self.nodes {
-            node.check();
+            node.check(&self.plan.settings.limits);
             node.check_waits(&mut self.links);
         }
     }
@@ -238,7 +240,7 @@ impl World {
             assert!(matches!(link.place, Place::Closed), "connection {at} is kept: {link:?}");
         }
         for (at, node) in self.nodes.iter().enumerate() {
-            node.check();
+            node.check(&self.plan.settings.limits);
             let counters = node.core.with(|shard| shard.counters());
             let left = [
                 counters.connections,
@@ -258,57 +260,6 @@ impl World {
         assert!(self.presence.is_empty(), "a handler was not told that its socket is gone");
     }
 
-    /// Everything that may happen now.
-    fn choices(&self, acting: bool) -> Vec<Choice> {
-        let now = self.now();
-        let mut all = Vec::new();
-        for (id, link) in self.links.iter().enumerate() {
-            match &link.place {
-                Place::Queued { .. } => all.push(Choice::Accept(id)),
-                Place::Served(served) => {
-                    let waits = served.waits;
-                    if waits == Waits::Input && link.readable_by_core() {
-                        all.push(Choice::Read(id));
-                    }
-                    if matches!(waits, Waits::Resume | Waits::End) && served.resume {
-                        all.push(Choice::Resume(id));
-                    }
-                    if !served.unsent.is_empty() && link.room(now) > 0 {
-                        all.push(Choice::SendRest(id));
-                    }
-                }
-                Place::Moving | Place::Closed => {}
-            }
-            if link.readable_by_client(now) {
-                all.push(Choice::Hear(id));
-            }
-        }
-        for (at, node) in self.nodes.iter().enumerate() {
-            let ready = (0..node.desk.tasks()).filter(|task| node.desk.is_ready(*task));
-            all.extend(ready.map(|task| Choice::Task(at, task)));
-            let forwarded = node.forwarded.borrow().len();
-            all.extend((0..forwarded).map(|request| Choice::Answer(at, request)));
-            if node.desk.flush.get() && node.retry_at.is_none_or(|retry| retry <= now) {
-                all.push(Choice::Flush(at));
-            }
-            if node.next_due().is_some_and(|due| due.0 * 1_000 <= now) {
-                all.push(Choice::Timeout(at));
-            }
-            let lanes = self.lanes[at].to.iter().enumerate();
-            let full = lanes.filter(|(_, lane)| !lane.is_empty());
-            all.extend(full.map(|(to, _)| Choice::Lane(at, to)));
-        }
-        for (at, client) in self.clients.iter().enumerate() {
-            if client.due().is_some_and(|due| due <= now) {
-                all.push(Choice::Fire(at));
-            }
-            if acting && client.can_act() {
-                all.push(Choice::Act(at));
-            }
-        }
-        all
-    }
-
     /// Does one thing that may happen; `None` if nothing can until time passes.
     fn step(&mut self, acting: bool) -> Option<Choice> {
         let choices = self.choices(acting);
@@ -324,7 +275,8 @@ impl World {
             at = at.saturating_sub(weight);
             here
         });
-        let choice = *chosen?;
+        let weather = acting && self.plan.weather.is_bad() && self.faults.below(FAULT_STEPS) == 0;
+        let choice = if weather { Choice::Fault } else { *chosen? };
         let pause = if self.faults.below(64) == 0 { 3_000 } else { 20 };
         self.clock.set(self.now() + self.faults.below(pause) as u64);
         self.steps += 1;
@@ -332,7 +284,7 @@ impl World {
         let (kind, one, two) = choice.numbers();
         self.fold((kind << 32 | one << 8 | two) as u64);
         if let Some(core) = self.perform(choice) {
-            self.nodes[core].check();
+            self.nodes[core].check(&self.plan.settings.limits);
         }
         if let Some(wrong) = self.presence.wrong() {
             panic!("the application noticed: {wrong}");
@@ -353,7 +305,7 @@ impl World {
                 self.serve(core, |node, links, lanes| node.adopt(links, id, Vec::new(), lanes))
             }
             Choice::Read(id) => {
-                let here = if self.links[id].aborted { 0 } else { self.links[id].up.len() };
+                let here = self.links[id].arrived();
                 let count = if here == 0 { 0 } else { self.cut(here) };
                 let core = self.core_of(id)?;
                 self.serve(core, |node, links, lanes| node.read(links, id, count, lanes))
@@ -386,10 +338,44 @@ impl World {
                 None
             }
             Choice::Act(at) => {
-                self.with_client(at, Client::act);
+                self.act(at);
+                None
+            }
+            Choice::Fault => {
+                let act = self.next_act(WORLD);
+                if self.script.has_act(act) {
+                    let what = self.befall(self.script.of_act(act, 0xFA17));
+                    self.told.borrow_mut().push((act, what));
+                }
                 None
             }
         }
+    }
+
+    fn next_act(&mut self, actor: usize) -> Act {
+        let number = self.acts.entry(actor).or_default();
+        let act = Act { actor, number: *number };
+        *number += 1;
+        act
+    }
+
+    /// A client does what it does at this point of its life, by chances of its own.
+    fn act(&mut self, at: usize) {
+        let act = self.next_act(at);
+        if !self.script.has_act(act) {
+            return;
+        }
+        let workload = std::mem::replace(&mut self.workload, self.script.of_act(act, 0x3011));
+        let faults = std::mem::replace(&mut self.faults, self.script.of_act(act, 0xFA17));
+        let told = Rc::clone(&self.told);
+        told.borrow_mut().push((act, "began"));
+        self.with_client(at, |client, ctx| {
+            let what = client.act(ctx);
+            if let Some(last) = told.borrow_mut().last_mut() {
+                last.1 = what;
+            }
+        });
+        (self.workload, self.faults) = (workload, faults);
     }
 
     fn core_of(&self, id: usize) -> Option<usize> {
@@ -450,12 +436,21 @@ impl World {
 
     /// Nothing can happen now: time passes until something can. False if nothing ever will.
     fn advance(&mut self) -> bool {
-        let cores = self.nodes.iter().filter_map(Node::next_due).map(|due| due.0 * 1_000);
+        let cores = self.nodes.iter().filter_map(Node::next_due);
+        let stopped = self.nodes.iter().map(|node| node.stopped_until);
+        let late = self.lanes.iter().flat_map(|lane| lane.late_until.iter().copied());
         let clients = self.clients.iter().filter_map(Client::due);
         let readers = self.links.iter().filter(|link| !link.deaf).map(|link| link.slow_until);
         let retries = self.nodes.iter().filter_map(|node| node.retry_at);
         let now = self.now();
-        let next = cores.chain(clients).chain(readers).chain(retries).filter(|at| *at > now).min();
+        let held = stopped.chain(late);
+        let next = cores
+            .chain(clients)
+            .chain(readers)
+            .chain(retries)
+            .chain(held)
+            .filter(|at| *at > now)
+            .min();
         if let Some(next) = next {
             self.clock.set(next);
         }

@@ -16,10 +16,13 @@ const PIECES_MAX: usize = 10;
 const KEY: &str = "$b64";
 
 /// Arguments for the wire: JSON without brackets, and the attachments it refers to.
-pub(super) type Args<'a> = (Cow<'a, str>, Vec<Vec<u8>>);
+pub type Args<'a> = (Cow<'a, str>, Vec<Vec<u8>>);
 
 /// Takes the binary data out of arguments, `[…]` as JSON that was judged before.
-pub(super) fn take(args: &str) -> Result<Args<'_>, Fault> {
+///
+/// # Errors
+/// What stands there for binary is none, or there is more of it than one event may have.
+pub fn take(args: &str) -> Result<Args<'_>, Fault> {
     let inner = args.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or("");
     let inner = inner.trim();
     // A key may be written with escapes; then its `$` or a backslash is there.
@@ -51,7 +54,8 @@ pub(super) fn take(args: &str) -> Result<Args<'_>, Fault> {
 }
 
 /// Puts attachments back into arguments that came from a client; gives `[…]`.
-pub(super) fn give(args: &str, attachments: &[Vec<u8>]) -> String {
+#[must_use]
+pub fn give(args: &str, attachments: &[Vec<u8>]) -> String {
     let mut out = String::with_capacity(args.len() + 2);
     out.push('[');
     if attachments.is_empty() {
