@@ -25,6 +25,8 @@ mod process;
 mod program;
 #[path = "server/rounds.rs"]
 mod rounds;
+#[path = "server/stuck.rs"]
+mod stuck;
 #[path = "server/transports.rs"]
 mod transports;
 #[path = "server/wire.rs"]

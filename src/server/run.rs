@@ -77,6 +77,7 @@ pub(super) fn start(
         desk: Arc::clone(&desk),
         hooks: Arc::clone(&server.hooks),
         outside: Arc::clone(&outside),
+        log: log.clone(),
         epoch,
     })
     .map_err(resource("a thread for the admin core"))?;
@@ -91,6 +92,12 @@ pub(super) fn start(
         outlets: &outlets,
         admin: &admin,
         log: &log,
+        conns_max: files::conns_max(
+            server.options.conns_max,
+            allowed,
+            workers,
+            options.listen.len(),
+        ),
         interest: InterestTable::new(workers, getrandom::u64().unwrap_or(epoch.1)),
         epoch,
         started,
@@ -180,6 +187,8 @@ struct Common<'a> {
     outlets: &'a [crate::mesh::Outlet<Item>],
     admin: &'a wiring::AdminThread,
     log: &'a Log,
+    /// Connections of a worker, as far as descriptors go.
+    conns_max: usize,
     interest: Arc<InterestTable>,
     epoch: (Instant, u64),
     started: mpsc::Sender<std::io::Result<Standing>>,
@@ -212,11 +221,13 @@ impl Common<'_> {
         left: Arc<AtomicUsize>,
     ) -> WorkerStart {
         let log = self.log.clone();
+        let mut settings = self.server.settings();
+        settings.limits.conns_max = self.conns_max;
         WorkerStart {
             core: CoreId::from_index(worker),
             cpu: self.plan.cpus[worker],
             wanted: self.server.wanted(),
-            settings: self.server.settings(),
+            settings,
             build: Arc::clone(&self.server.build),
             listeners,
             inbox,
@@ -241,19 +252,22 @@ fn all_notes(
     allowed: u64,
     log: &Log,
 ) -> Vec<String> {
-    let memory = memory_notes(&server.settings().limits, rungs.len(), allowed);
+    let addresses = server.options.listen.len();
+    let memory = memory_notes(&server.limits(), rungs.len(), addresses, allowed);
     let notes = [notes(plan, rungs), memory].concat();
     log.notes(&notes);
     notes
 }
 
-fn memory_notes(limits: &Limits, workers: usize, allowed: u64) -> Vec<String> {
+fn memory_notes(limits: &Limits, workers: usize, addresses: usize, allowed: u64) -> Vec<String> {
     let bill = limits.core_bytes_max(workers) >> 20;
     let mut notes =
         vec![format!("memory at the very worst {bill} MiB a worker; {allowed} descriptors")];
-    if allowed < (limits.conns_max * workers) as u64 {
+    let fit = files::conns_max(limits.conns_max, allowed, workers, addresses);
+    if fit < limits.conns_max {
         notes.push(format!(
-            "descriptors run out before conns_max ({} a worker): raise ulimit -n or lower it",
+            "descriptors suffice for {fit} of conns_max ({} a worker), more are refused: raise \
+             ulimit -n or lower it",
             limits.conns_max,
         ));
     }

@@ -32,6 +32,7 @@ pub(super) struct AdminStart {
     pub(super) desk: Arc<Desk>,
     pub(super) hooks: Arc<bridge::Hooks>,
     pub(super) outside: Arc<Outside>,
+    pub(super) log: super::log::Log,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -108,7 +109,9 @@ async fn live(
     waiting: mpsc::Receiver<AdminCall>,
     mut closed: watch::Receiver<bool>,
 ) {
-    tokio::spawn(admin::collect(Arc::clone(&admin)));
+    let log = start.log;
+    let tell = Arc::new(move |level, event, fields| log.line(level, event, fields));
+    tokio::spawn(admin::collect(Arc::clone(&admin), tell));
     tokio::spawn(answer_calls(Arc::clone(&admin), start.outlets.clone(), waiting));
     if start.gateway {
         tokio::spawn(sweep(start.outlets));
