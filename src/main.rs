@@ -76,7 +76,8 @@ fn load(args: &[String]) -> Result<Loaded, StartError> {
     };
     let file = path.as_deref().zip(text.as_deref());
     let loaded = config::load(Options::gateway(), file, std::env::vars(), args)?;
-    for warning in loaded.warnings.iter().chain(&config::token_warnings(&loaded.options)) {
+    let open = config::open_warnings(&loaded.options, &loaded.tables);
+    for warning in loaded.warnings.iter().chain(&open) {
         eprintln!("corewire: warning: {warning}");
     }
     Ok(loaded)

@@ -10,10 +10,27 @@ use corewire::telemetry::{Counters, Kind, Stage, Totals, render};
 /// The page and how it is made.
 type Page = (&'static str, fn() -> String);
 
-const PAGES: [Page; 3] =
-    [("failure.md", failure), ("configuration.md", configuration), ("metrics.md", metrics)];
+const PAGES: [Page; 4] = [
+    ("failure.md", failure),
+    ("configuration.md", configuration),
+    ("metrics.md", metrics),
+    ("security.md", security),
+];
 
 const MADE: &str = "UPDATE_PAGES=1 cargo test --test manual";
+
+const BEGIN: &str =
+    "<!-- made from src/config/exposure.rs by UPDATE_PAGES=1 cargo test --test manual -->\n\n";
+const END: &str = "\n<!-- end of what is made -->\n";
+
+/// The page as it is, with the table that is made from the code.
+fn security() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/manual/security.md");
+    let page = std::fs::read_to_string(path).expect("the page is there");
+    let (before, rest) = page.split_once(BEGIN).expect("the table begins");
+    let (_, after) = rest.split_once(END.trim_start()).expect("the table ends");
+    [before, BEGIN, &corewire::config::open_markdown(), END, after].concat()
+}
 
 fn failure() -> String {
     format!(
@@ -85,9 +102,10 @@ fn metrics() -> String {
     }
     page.push_str(
         "\nThe admin core adds `process_resident_memory_bytes`, `process_cpu_seconds_total`,\n\
-         `corewire_up`, `corewire_uptime_seconds`, `corewire_core_healthy`, and for the gateway\n\
-         `corewire_gateway_rooms` and `corewire_gateway_users`; for webhooks, one series a `hook`,\n\
-         `corewire_hook_open` and `corewire_hook_queue`.\n",
+         `corewire_up`, `corewire_uptime_seconds`, `corewire_core_healthy`,\n\
+         `corewire_core_stalls_total`, and for the gateway `corewire_gateway_rooms` and\n\
+         `corewire_gateway_users`; for webhooks, one series a `hook`, `corewire_hook_open` and\n\
+         `corewire_hook_queue`.\n",
     );
     page
 }

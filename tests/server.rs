@@ -31,6 +31,8 @@ mod program;
 mod proxies;
 #[path = "server/rounds.rs"]
 mod rounds;
+#[path = "server/stuck.rs"]
+mod stuck;
 #[path = "server/tls.rs"]
 mod tls;
 #[path = "server/transports.rs"]

@@ -7,6 +7,7 @@ use tokio::sync::oneshot;
 
 use super::process;
 use super::state::{Admin, label, unix_ms};
+use super::watch::Teller;
 use crate::api::SnapshotParts;
 use crate::base::CoreId;
 use crate::command::Full;
@@ -22,12 +23,15 @@ const FRESH_WITHIN: Duration = Duration::from_millis(300);
 ///
 /// A core is asked again when it has answered and an interval is over. However late an answer
 /// is, its histograms are merged: they are in no other snapshot.
-pub async fn collect(admin: Arc<Admin>) {
+///
+/// `tell` hears of workers that fall silent and of those that come back.
+pub async fn collect(admin: Arc<Admin>, tell: Arc<Teller>) {
     for core in admin.cores() {
         tokio::spawn(listen(Arc::clone(&admin), core));
     }
     loop {
         admin.absorb_own();
+        admin.watch(&*tell);
         tokio::time::sleep(INTERVAL).await;
     }
 }
@@ -45,7 +49,9 @@ async fn listen(admin: Arc<Admin>, core: CoreId) {
             admin.book().known[core.index()].overloaded = true;
             spare = Histograms::new();
         } else if let Ok((parts, thread)) = answer.await {
-            let busy_us = process::thread_cpu_us(thread.as_raw_pid()).unwrap_or(0);
+            let thread = thread.as_raw_pid();
+            let busy_us = process::thread_cpu_us(thread).unwrap_or(0);
+            admin.book().known[core.index()].thread = Some(thread);
             spare = admin.absorb(core, asked_at, parts, busy_us);
         } else {
             // The worker ended, or the errand panicked; either way it is asked again.

@@ -96,6 +96,10 @@ pub(super) struct Worker {
     healthy: bool,
     /// Whether it holds back because another core is behind.
     overloaded: bool,
+    /// Milliseconds since it was last heard.
+    silent_ms: u64,
+    /// What the kernel says its thread is doing, while it is not healthy: running, sleeping.
+    stuck_in: Option<&'static str>,
 }
 
 impl Admin {
@@ -133,6 +137,8 @@ pub(super) fn workers(book: &Book) -> Vec<Worker> {
             busy: known.busy.cores().min(1.0),
             healthy: known.is_healthy(),
             overloaded: known.overloaded,
+            silent_ms: u64::try_from(known.silence().as_millis()).unwrap_or(u64::MAX),
+            stuck_in: known.stuck_in(),
         }
     };
     book.known.iter().enumerate().map(view).collect()

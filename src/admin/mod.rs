@@ -34,6 +34,7 @@ mod serve;
 mod state;
 mod stats;
 mod verbs;
+mod watch;
 
 #[cfg(test)]
 mod tests;
@@ -44,3 +45,4 @@ pub use collect::collect;
 pub use router::router;
 pub use serve::serve;
 pub use state::{Admin, AdminSettings, GatewayRoutes, Phase};
+pub use watch::Teller;

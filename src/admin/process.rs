@@ -27,6 +27,21 @@ pub(super) fn own_cpu_us() -> Option<u64> {
     schedstat_us("/proc/thread-self")
 }
 
+/// What the kernel says a thread of ours is doing.
+///
+/// Rule: proc_pid_stat(5): the third field, behind a name that may hold anything.
+pub(super) fn thread_state(tid: i32) -> Option<&'static str> {
+    let text = fs::read_to_string(format!("/proc/self/task/{tid}/stat")).ok()?;
+    let (_, fields) = text.rsplit_once(')')?;
+    Some(match fields.trim_start().chars().next()? {
+        'R' => "running",
+        'S' => "sleeping",
+        'D' => "waiting for the disk",
+        'T' | 't' => "stopped",
+        _ => "ended",
+    })
+}
+
 /// `schedstat` counts nanoseconds, but not every kernel has it; `stat` counts ticks.
 fn schedstat_us(folder: &str) -> Option<u64> {
     let precise = fs::read_to_string(format!("{folder}/schedstat")).ok().and_then(|text| {
@@ -104,5 +119,7 @@ mod tests {
             sum = std::hint::black_box(sum + 1);
         }
         assert!(sum > 0 && cpu_us() > 0);
+        let me = rustix::thread::gettid().as_raw_pid();
+        assert_eq!((thread_state(me), thread_state(0)), (Some("running"), None));
     }
 }

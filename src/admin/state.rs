@@ -130,15 +130,12 @@ pub(super) struct Known {
     pub(super) busy: CpuMeter,
     /// Whether it said that another core is too far behind.
     pub(super) overloaded: bool,
-}
-
-/// After this long without a word a worker is not healthy.
-const SILENCE_MAX: Duration = Duration::from_secs(3);
-
-impl Known {
-    pub(super) fn is_healthy(&self) -> bool {
-        self.heard_at.is_some_and(|heard| heard.elapsed() <= SILENCE_MAX)
-    }
+    /// The kernel's number of its thread, once it has been heard.
+    pub(super) thread: Option<i32>,
+    /// How often it fell silent for too long.
+    pub(super) stalls: u64,
+    /// Since when it has been silent, while the log's last word about it is that it is.
+    pub(super) silent_since: Option<Instant>,
 }
 
 impl Admin {
@@ -166,6 +163,9 @@ impl Admin {
             heard_at: None,
             busy: CpuMeter::new(0),
             overloaded: false,
+            thread: None,
+            stalls: 0,
+            silent_since: None,
         });
         let book = Book {
             totals: Totals::new(),

@@ -166,6 +166,12 @@ pub(super) async fn metrics(admin: Arc<Admin>, _call: Call) -> Result<Reply, Fai
         let healthy = u8::from(known.is_healthy());
         out.sample("corewire_core_healthy", &[("core", &core)], healthy);
     }
+    let help = "Times the worker did not answer for more than three seconds.";
+    out.family("corewire_core_stalls_total", help, Kind::Counter);
+    for (core, known) in book.known.iter().enumerate() {
+        let core = core.to_string();
+        out.sample("corewire_core_stalls_total", &[("core", &core)], known.stalls);
+    }
     if let Some(hooks) = &admin.settings.hooks {
         super::hooks::measure(&mut out, &hooks.health());
     }

@@ -159,36 +159,6 @@ const TOKEN_CHECKS: &[Check] = &[
     },
 ];
 
-/// What may be less safe than it looks: lines for the operator of a gateway.
-#[must_use]
-pub fn token_warnings(options: &Options) -> Vec<String> {
-    let mut lines = Vec::new();
-    let is_public = |address: &SocketAddr| !address.ip().to_canonical().is_loopback();
-    match options.auth_mode {
-        AuthMode::Trusted if options.listen.iter().any(is_public) => lines.push(
-            "auth_mode = \"trusted\": every client is believed to be who it says it is, and other \
-             machines can connect; set auth_mode = \"jwt\""
-                .into(),
-        ),
-        AuthMode::Jwt => {
-            if options.jwt_audience.is_empty() {
-                lines.push(
-                    "jwt_audience = []: tokens that were issued for other services are taken too"
-                        .into(),
-                );
-            }
-            if options.jwt_issuer.is_empty() && options.oidc_issuer.is_empty() {
-                lines.push("jwt_issuer = []: tokens are taken whoever has issued them".into());
-            }
-        }
-        _ => {}
-    }
-    if options.token_in_query && options.auth_mode != AuthMode::Trusted {
-        lines.push("token_in_query = true: tokens will stand in the logs of proxies".into());
-    }
-    lines
-}
-
 /// Checks every value and every rule between values. [`load()`](super::load()) has done so
 /// already: this is for who fills in [`Options`] by hand.
 ///

@@ -14,6 +14,7 @@
 //! Read first: `options.rs` (the table), then `load.rs`.
 
 mod checks;
+mod exposure;
 mod flags;
 mod load;
 #[cfg(test)]
@@ -26,7 +27,10 @@ mod tables;
 mod tests;
 mod words;
 
-pub use checks::{check, token_warnings};
+pub use checks::check;
+pub use exposure::{
+    OPEN_SETTINGS, OpenSetting, Reach, open_markdown, open_settings, open_warnings,
+};
 pub use flags::{Command, config_path, parse_command, take_format};
 pub use load::{Loaded, load};
 pub use options::{Entry, OPTIONS, Options, entry};

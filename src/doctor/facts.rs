@@ -44,6 +44,8 @@ pub struct Wanted {
     pub listen: Vec<SocketAddr>,
     /// Where REST is served.
     pub admin_listen: Option<SocketAddr>,
+    /// Options that are left open to strangers.
+    pub open_settings: Vec<&'static str>,
 }
 
 impl Default for Wanted {
@@ -59,6 +61,7 @@ impl Default for Wanted {
             driver: Driver::Auto,
             listen: Vec::new(),
             admin_listen: None,
+            open_settings: Vec::new(),
         }
     }
 }

@@ -202,17 +202,17 @@ pub(super) const CHECKS: &[Check] = &[
         },
     },
     Check {
-        id: "admin_exposed",
+        id: "open_settings",
         severity: Hint,
-        looks_at: "`admin_listen`",
-        fires: "not a loopback address: keys and answers cross the network in the clear",
+        looks_at: "options that keep strangers out",
+        fires: "one of them is left open where other machines can connect",
         anchor: "addresses",
         find: |facts| {
-            let admin = facts.wanted.admin_listen?;
-            let port = admin.port();
-            (!admin.ip().to_canonical().is_loopback()).then(|| {
-                let is = format!("the admin listener is {admin}, without TLS");
-                Finding::new(is, format!("--admin-listen 127.0.0.1:{port}, or a private address"))
+            let open = &facts.wanted.open_settings;
+            (!open.is_empty()).then(|| {
+                let is =
+                    format!("{} options are open to strangers: {}", open.len(), open.join(", "));
+                Finding::new(is, "what each warning at the start says to set")
             })
         },
     },

@@ -355,10 +355,10 @@ const CASES: &[Case] = &[
         |f| f.network.busy_read_us = None,
     ),
     (
-        "admin_exposed",
-        |f| f.wanted.admin_listen = Some(at([0, 0, 0, 0], 3002)),
-        &["0.0.0.0:3002", "--admin-listen 127.0.0.1:3002"],
-        |f| f.wanted.admin_listen = Some(at([127, 9, 9, 9], 3002)),
+        "open_settings",
+        |f| f.wanted.open_settings = vec!["auth_mode", "listen"],
+        &["2 options are open to strangers: auth_mode, listen", "warning at the start"],
+        |f| f.wanted.open_settings.clear(),
     ),
     (
         "unread",

@@ -88,6 +88,7 @@ pub(super) fn start(
         hooks: Arc::clone(&server.hooks),
         outside: Arc::clone(&outside),
         renewal,
+        log: log.clone(),
         epoch,
     })
     .map_err(resource("a thread for the admin core"))?;
@@ -104,6 +105,12 @@ pub(super) fn start(
         log: &log,
         doors: doors::of(options).map(|(_, _, door)| door).collect(),
         tls,
+        conns_max: files::conns_max(
+            server.options.conns_max,
+            allowed,
+            workers,
+            options.listen.len(),
+        ),
         interest: InterestTable::new(workers, getrandom::u64().unwrap_or(epoch.1)),
         epoch,
         started,
@@ -188,6 +195,8 @@ struct Common<'a> {
     log: &'a Log,
     doors: Vec<Door>,
     tls: Option<Arc<rustls::ServerConfig>>,
+    /// Connections of a worker, as far as descriptors go.
+    conns_max: usize,
     interest: Arc<InterestTable>,
     epoch: (Instant, u64),
     started: mpsc::Sender<std::io::Result<Standing>>,
@@ -220,11 +229,13 @@ impl Common<'_> {
         left: Arc<AtomicUsize>,
     ) -> WorkerStart {
         let log = self.log.clone();
+        let mut settings = self.server.settings();
+        settings.limits.conns_max = self.conns_max;
         WorkerStart {
             core: CoreId::from_index(worker),
             cpu: self.plan.cpus[worker],
             wanted: self.server.wanted(),
-            settings: self.server.settings(),
+            settings,
             build: Arc::clone(&self.server.build),
             listeners,
             doors: self.doors.clone(),
@@ -251,19 +262,22 @@ fn all_notes(
     allowed: u64,
     log: &Log,
 ) -> Vec<String> {
-    let memory = memory_notes(&server.settings().limits, rungs.len(), allowed);
+    let addresses = server.options.listen.len();
+    let memory = memory_notes(&server.limits(), rungs.len(), addresses, allowed);
     let notes = [notes(plan, rungs), memory].concat();
     log.notes(&notes);
     notes
 }
 
-fn memory_notes(limits: &Limits, workers: usize, allowed: u64) -> Vec<String> {
+fn memory_notes(limits: &Limits, workers: usize, addresses: usize, allowed: u64) -> Vec<String> {
     let bill = limits.core_bytes_max(workers) >> 20;
     let mut notes =
         vec![format!("memory at the very worst {bill} MiB a worker; {allowed} descriptors")];
-    if allowed < (limits.conns_max * workers) as u64 {
+    let fit = files::conns_max(limits.conns_max, allowed, workers, addresses);
+    if fit < limits.conns_max {
         notes.push(format!(
-            "descriptors run out before conns_max ({} a worker): raise ulimit -n or lower it",
+            "descriptors suffice for {fit} of conns_max ({} a worker), more are refused: raise \
+             ulimit -n or lower it",
             limits.conns_max,
         ));
     }

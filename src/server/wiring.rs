@@ -34,6 +34,7 @@ pub(super) struct AdminStart {
     pub(super) hooks: Arc<bridge::Hooks>,
     pub(super) outside: Arc<Outside>,
     pub(super) renewal: Option<Renewal>,
+    pub(super) log: super::log::Log,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -110,7 +111,9 @@ async fn live(
     waiting: mpsc::Receiver<AdminCall>,
     mut closed: watch::Receiver<bool>,
 ) {
-    tokio::spawn(admin::collect(Arc::clone(&admin)));
+    let log = start.log;
+    let tell = Arc::new(move |level, event, fields| log.line(level, event, fields));
+    tokio::spawn(admin::collect(Arc::clone(&admin), tell));
     tokio::spawn(answer_calls(Arc::clone(&admin), start.outlets.clone(), waiting));
     if let Some(renewal) = start.renewal {
         tokio::spawn(renewal.run(start.outlets.clone()));

@@ -1,6 +1,6 @@
 //! What the configuration asks of the machine.
 
-use crate::config::Loaded;
+use crate::config::{Loaded, open_settings};
 use crate::doctor::Wanted;
 use crate::server::{self, BACKLOG, Server, StartError};
 
@@ -22,5 +22,8 @@ pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
         driver: options.driver,
         listen: options.listen.clone(),
         admin_listen: Some(options.admin_listen),
+        open_settings: open_settings(options, &loaded.tables)
+            .map(|setting| setting.option)
+            .collect(),
     })
 }

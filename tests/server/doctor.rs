@@ -24,9 +24,13 @@ fn small(more: &[&str]) -> Command {
 fn each_finding_is_a_line_with_what_to_run_and_the_last_line_sums_up() {
     let (code, said, errors) = run(small(&["--listen=0.0.0.0:1"]));
     assert_eq!(code, 0, "{said}");
-    // Clients that others can reach are believed: that is said to whoever reads a configuration.
-    let warned = |line: &str| line.starts_with("corewire: warning: auth_mode = \"trusted\"");
-    assert!(errors.lines().count() == 1 && errors.lines().all(warned), "{errors}");
+    // Clients that others can reach are believed: that is said to whoever reads a configuration,
+    // and so is every other setting that is left open to them.
+    assert!(errors.starts_with("corewire: warning: auth_mode = \"trusted\""), "{errors}");
+    let warned = |line: &str| line.starts_with("corewire: warning: ") && line.contains("; set ");
+    assert!(errors.lines().all(warned), "{errors}");
+    let open = format!("{} options are open to strangers: auth_mode", errors.lines().count());
+    assert!(said.contains(&open), "{said}");
     let lines: Vec<&str> = said.lines().collect();
     let (last, findings) = lines.split_last().expect("a line that sums up");
     for line in findings {
@@ -78,5 +82,6 @@ fn it_reads_the_configuration_as_the_server_does() {
     let mut exposed = small(&["--admin-listen=0.0.0.0:1"]);
     exposed.env("COREWIRE_API_KEY", "a-key-for-this-test");
     let (_, said, _) = run(exposed);
-    assert!(said.contains("the admin listener is 0.0.0.0:1"), "{said}");
+    let open = said.lines().find(|line| line.contains("open to strangers"));
+    assert!(open.is_some_and(|line| line.contains(" api_key, admin_listen ")), "{said}");
 }

@@ -10,11 +10,11 @@ use std::sync::{Arc, Mutex};
 use std::task::{Poll, Waker};
 use std::time::Instant;
 
-use crate::admin::{Admin, AdminSettings, GatewayRoutes, Phase};
+use crate::admin::{Admin, AdminSettings, GatewayRoutes, Phase, Teller};
 use crate::api::{Core, Host, Io, LocalFuture};
 use crate::base::{CoreId, Key, Micros, Rng};
 use crate::command::{Desk, Errand, Full, Workers};
-use crate::config::{Options, Tables};
+use crate::config::{LogLevel, Options, Tables};
 use crate::gateway::{self, GatewaySettings};
 use crate::shard::{Birth, CoreMask, Interest, Settings, Shard, Step};
 
@@ -88,6 +88,9 @@ pub(super) struct World {
     pub(super) queue: Arc<Queue>,
     pub(super) admin: Arc<Admin>,
     runtime: tokio::runtime::Runtime,
+    /// What the admin core said of workers, and how it says it.
+    pub(super) said: Arc<Mutex<Vec<(LogLevel, String)>>>,
+    pub(super) tell: Arc<Teller>,
 }
 
 /// A client's connection: its core and its key there.
@@ -136,8 +139,14 @@ impl World {
         admin.set_phase(Phase::Serving);
         let mut runtime = tokio::runtime::Builder::new_current_thread();
         let runtime = runtime.enable_io().enable_time().build().unwrap();
-        runtime.spawn(super::collect(Arc::clone(&admin)));
-        Self { cores: (0..cores).map(core).collect(), queue, admin, runtime }
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&said);
+        let tell: Arc<Teller> = Arc::new(move |level, event, fields| {
+            let line = fields.iter().map(|(name, value)| format!(" {name}={value}"));
+            heard.lock().unwrap().push((level, format!("{event}{}", line.collect::<String>())));
+        });
+        runtime.spawn(super::collect(Arc::clone(&admin), Arc::clone(&tell)));
+        Self { cores: (0..cores).map(core).collect(), queue, admin, runtime, said, tell }
     }
 
     /// Runs a future of the admin core while the workers work.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::super::{GatewayRoutes, Origin, Phase};
 use super::fake::World;
 use super::{get, key, post, request, send};
-use crate::config::Scope;
+use crate::config::{LogLevel, Scope};
 use crate::telemetry::Stage;
 
 /// Makes the last word of a core lie so far back.
@@ -75,6 +75,39 @@ fn silent_workers_degrade_health_and_the_last_one_ends_it() {
 
     world.queue.silent.store(0, Relaxed);
     assert_eq!(get(&world, "/socket/health").at("/data/status"), "healthy", "they came back");
+}
+
+#[test]
+fn a_worker_that_falls_silent_is_named_and_counted_once_and_again_when_it_is_back() {
+    let world = World::new(2, |_| {});
+    let look = || world.admin.watch(&*world.tell);
+    get(&world, "/socket/health");
+    look();
+    assert_eq!(get(&world, "/socket/health").at("/data/workers/1/stuckIn"), Value::Null);
+    silence(&world, 1, 4);
+    look();
+    look();
+    let health = get(&world, "/socket/health");
+    // The thread of this test plays all workers.
+    assert_eq!(health.at("/data/workers/1/stuckIn"), "running");
+    assert!(health.at("/data/workers/1/silentMs").as_u64().unwrap() >= 4_000);
+    assert_eq!(health.at("/data/workers/0/stuckIn"), Value::Null);
+    let metrics = get(&world, "/metrics").body;
+    for (core, stalls) in [(0, 0), (1, 1)] {
+        let line = format!("corewire_core_stalls_total{{core=\"{core}\"}} {stalls}");
+        assert!(metrics.contains(&line), "{line}");
+    }
+    world.queue.silent.store(0, Relaxed);
+    assert_eq!(get(&world, "/socket/health").at("/data/status"), "healthy");
+    look();
+    let said = world.said.lock().unwrap();
+    let [(LogLevel::Error, gone), (LogLevel::Warn, back)] = &said[..] else { panic!("{said:?}") };
+    assert!(
+        gone.starts_with("worker does not answer core=1 worker=worker-1 silent_ms=4"),
+        "{gone}"
+    );
+    assert!(gone.ends_with(" doing=running"), "{gone}");
+    assert!(back.starts_with("worker answers again core=1 worker=worker-1 silent_ms="), "{back}");
 }
 
 #[test]

@@ -8,7 +8,7 @@ use tungstenite::{Error, Message, WebSocket, error::ProtocolError};
 
 use super::{chance, pieces};
 
-const LIMITS: Limits = Limits { message_bytes_max: 3_000, fragments_max: 6 };
+const LIMITS: Limits = Limits { message_bytes_max: 3_000, fragments_max: 6, deflate: false };
 
 /// What was heard, owned.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,6 +112,7 @@ fn hear(pieces: &[&[u8]]) -> (Vec<Heard>, Result<(), WsError>) {
                     match event {
                         Event::Text(text) => Heard::Text(text.into_owned()),
                         Event::Binary(bytes) => Heard::Binary(bytes.into_owned()),
+                        Event::Packed { .. } => panic!("nobody agreed on compression"),
                         Event::Ping(bytes) => Heard::Ping(bytes.to_vec()),
                         Event::Pong => Heard::Pong,
                         Event::Close(code) => {

@@ -1,0 +1,59 @@
+//! A handler that blocks its core: the core is named, the others serve on, and it comes back.
+
+use std::sync::{Arc, Mutex, mpsc};
+
+use corewire::api::{App, Io};
+use corewire::base::CoreId;
+use corewire::server::Server;
+use serde_json::{Value, json};
+
+use crate::fixture::{eventually, metric, options};
+use crate::wire::{Ws, fetch, get};
+
+/// What health tells of the workers.
+fn workers(admin: std::net::SocketAddr) -> Value {
+    fetch(admin, &get("/socket/health")).json()["data"]["workers"].clone()
+}
+
+#[test]
+fn a_worker_that_a_handler_blocks_is_named_while_the_others_serve() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let app = move |_: &Io| {
+        let held = Arc::clone(&held);
+        App::new().namespace("/", move |root| {
+            root.on("block", move |_| {
+                let held = held.lock().expect("nobody panics with it");
+                // It ends when the test says so, or is over.
+                let _released = held.recv();
+            });
+            root.on("echo", |event| event.ack().send_raw(event.raw_args(), event.attachments()));
+        })
+    };
+    let running = Server::new(options(2), app).start().expect("it starts");
+    let (address, admin) = (running.addresses[0], running.admin_address);
+    let mut victim = Ws::connect_on(address, CoreId(1));
+    let mut other = Ws::connect_on(address, CoreId(0));
+    eventually("both are heard", || workers(admin)[1]["silentMs"].as_u64() < Some(2_000));
+    victim.text(r#"42["block"]"#);
+    eventually("it is found", || workers(admin)[1]["healthy"] == json!(false));
+
+    let stuck = workers(admin);
+    assert_eq!(stuck[1]["stuckIn"], json!("sleeping"), "{stuck}");
+    assert!(stuck[1]["silentMs"].as_u64() > Some(3_000), "{stuck}");
+    assert_eq!((&stuck[0]["healthy"], &stuck[0]["stuckIn"]), (&json!(true), &Value::Null));
+    assert_eq!(fetch(admin, &get("/healthz")).json()["data"]["status"], json!("degraded"));
+    let metrics = fetch(admin, &get("/metrics")).text();
+    for line in ["corewire_core_healthy{core=\"0\"} 1", "corewire_core_healthy{core=\"1\"} 0"] {
+        assert!(metrics.contains(line), "{line}");
+    }
+    eventually("it is counted", || metric(admin, "corewire_core_stalls_total") == 1);
+    assert_eq!(other.ask(r#"["echo",7]"#), json!([7]), "the other core serves on");
+
+    release.send(()).expect("the handler waits");
+    eventually("it is back", || workers(admin)[1]["healthy"] == json!(true));
+    assert_eq!(victim.ask(r#"["echo",8]"#), json!([8]));
+    assert_eq!(metric(admin, "corewire_core_stalls_total"), 1);
+    drop(release);
+    running.stop();
+}
