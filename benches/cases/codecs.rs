@@ -78,7 +78,7 @@ fn write_answer() -> Box<dyn Live> {
 fn read_frame(len: usize) -> Box<dyn Live> {
     let mut frame = Vec::new();
     write_client_frame(&mut frame, Kind::Text, true, [1, 2, 3, 4], "x".repeat(len).as_bytes());
-    let limits = Limits { message_bytes_max: 1_000_000, fragments_max: 16 };
+    let limits = Limits { message_bytes_max: 1_000_000, fragments_max: 16, deflate: false };
     let state = (frame.clone(), frame, Decoder::default());
     live(
         state,

@@ -12,6 +12,7 @@
 //! `tests/fuzz.rs` replays what is kept of it in `corpus/`.
 
 mod config;
+mod deflate;
 mod engineio;
 mod http;
 mod json;
@@ -37,6 +38,9 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "http_query", run: http::query },
     Target { name: "ws_frames", run: ws::frames },
     Target { name: "ws_stream", run: ws::stream },
+    Target { name: "ws_extensions", run: deflate::extensions },
+    Target { name: "inflate", run: deflate::inflate },
+    Target { name: "deflate", run: deflate::deflate },
     Target { name: "engineio", run: engineio::payload },
     Target { name: "packet", run: packets::text },
     Target { name: "msgpack", run: packets::msgpack },

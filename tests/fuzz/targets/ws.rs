@@ -8,7 +8,7 @@ use tungstenite::{Error, Message, WebSocket, error::ProtocolError};
 
 use super::{chance, pieces};
 
-const LIMITS: Limits = Limits { message_bytes_max: 3_000, fragments_max: 6 };
+const LIMITS: Limits = Limits { message_bytes_max: 3_000, fragments_max: 6, deflate: false };
 
 /// What was heard, owned.
 #[derive(Clone, Debug, PartialEq)]
@@ -114,6 +114,7 @@ fn hear(pieces: &[&[u8]]) -> (Vec<Heard>, Result<(), WsError>) {
                         Event::Binary(bytes) => Heard::Binary(bytes.into_owned()),
                         Event::Ping(bytes) => Heard::Ping(bytes.to_vec()),
                         Event::Pong => Heard::Pong,
+                        Event::Packed { .. } => unreachable!("nothing was agreed on"),
                         Event::Close(code) => {
                             heard.push(Heard::Close(code));
                             return (heard, Ok(()));
