@@ -12,11 +12,12 @@
 //! `tests/fuzz.rs` replays what is kept of it in `corpus/`.
 
 mod config;
-mod edges;
+mod deflate;
 mod engineio;
 mod http;
 mod json;
 mod packets;
+mod proxies;
 mod rest;
 mod tokens;
 mod ws;
@@ -38,10 +39,11 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "http_query", run: http::query },
     Target { name: "ws_frames", run: ws::frames },
     Target { name: "ws_stream", run: ws::stream },
-    Target { name: "inflate", run: edges::inflate },
-    Target { name: "extensions", run: edges::offer },
-    Target { name: "proxy", run: edges::proxy },
-    Target { name: "forwarded", run: edges::forwarded },
+    Target { name: "ws_extensions", run: deflate::extensions },
+    Target { name: "inflate", run: deflate::inflate },
+    Target { name: "deflate", run: deflate::deflate },
+    Target { name: "proxy", run: proxies::header },
+    Target { name: "forwarded", run: proxies::forwarded },
     Target { name: "engineio", run: engineio::payload },
     Target { name: "packet", run: packets::text },
     Target { name: "msgpack", run: packets::msgpack },

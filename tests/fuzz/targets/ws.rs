@@ -112,9 +112,9 @@ fn hear(pieces: &[&[u8]]) -> (Vec<Heard>, Result<(), WsError>) {
                     match event {
                         Event::Text(text) => Heard::Text(text.into_owned()),
                         Event::Binary(bytes) => Heard::Binary(bytes.into_owned()),
-                        Event::Packed { .. } => panic!("nobody agreed on compression"),
                         Event::Ping(bytes) => Heard::Ping(bytes.to_vec()),
                         Event::Pong => Heard::Pong,
+                        Event::Packed { .. } => unreachable!("nothing was agreed on"),
                         Event::Close(code) => {
                             heard.push(Heard::Close(code));
                             return (heard, Ok(()));

@@ -1,57 +1,16 @@
-//! What stands before and around the codecs: compressed messages, the offers that lead to them,
-//! and what proxies say of clients.
+//! What proxies in front say of clients.
 
 use std::net::SocketAddr;
 
-use corewire::deflate::{Bounds, Deflater, InflateError, Inflater};
 use corewire::http::{
     ForwardedHeader, PROXY_HEADER_BYTES_MAX, Proxies, parse_head, parse_proxy_header,
 };
-use corewire::ws::negotiate;
 
 use super::choice;
 
-const BOUNDS: Bounds = Bounds { bytes_max: 100_000, ratio_max: 50 };
-
-/// A compressed message, right or wrong: it stays within its bounds, says the same twice (nothing
-/// of the one before is left), and comes back from our own compressor.
-pub(super) fn inflate(bytes: &[u8]) {
-    let mut inflater = Inflater::default();
-    let first = inflater.message(bytes, BOUNDS);
-    assert_eq!(inflater.message(bytes, BOUNDS), first, "something was left of the one before");
-    match first {
-        Ok(message) => {
-            assert!(message.len() <= BOUNDS.bytes_max);
-            let suspected = message.len() > Bounds::UNSUSPECTED_BYTES;
-            assert!(!suspected || message.len() <= bytes.len() * BOUNDS.ratio_max);
-        }
-        Err(InflateError::Broken | InflateError::TooBig | InflateError::Ratio) => {}
-    }
-    let mut deflater = Deflater::default();
-    let packed = deflater.message(bytes).map(<[u8]>::to_vec);
-    let again = deflater.message(bytes).map(<[u8]>::to_vec);
-    assert_eq!(packed, again, "the compressor remembers");
-    if let Some(packed) = packed {
-        assert!(packed.len() < bytes.len(), "longer than it was");
-        let wide = Bounds { bytes_max: bytes.len(), ratio_max: 2_000 };
-        assert_eq!(inflater.message(&packed, wide).as_deref(), Ok(bytes));
-    }
-}
-
-/// An offer of extensions: what is agreed on is answered in words that are an offer themselves.
-pub(super) fn offer(bytes: &[u8]) {
-    if let Ok(Some(agreed)) = negotiate([bytes].into_iter()) {
-        let answer = agreed.answer();
-        let again = negotiate([answer.as_bytes()].into_iter());
-        let again = again.expect("our own words").expect("an agreement");
-        assert_eq!(again.packed_bytes_max(), agreed.packed_bytes_max());
-        assert!(agreed.packed_bytes_max() >= 256);
-    }
-}
-
 /// A PROXY header: never longer than it may be, the same with more behind it, and in no piece of
 /// it another verdict than "more is needed".
-pub(super) fn proxy(bytes: &[u8]) {
+pub(super) fn header(bytes: &[u8]) {
     let whole = parse_proxy_header(bytes);
     let Ok(Some(header)) = whole else { return };
     assert!(header.len <= bytes.len().min(PROXY_HEADER_BYTES_MAX));
