@@ -65,7 +65,7 @@ async function round(server, number) {
   return found;
 }
 
-const median = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];
+const median = (values) => [...values].sort((a, b) => a - b)[values.length >> 1];
 
 const server = await startServer("corewire", ["--rooms-open=true", "--log-level", "warn"]);
 const rounds = [];

@@ -9,6 +9,7 @@ import { connect } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
 import {
   ask, Client, CONFORMANCE_FLAGS, eventually, metric, next, rest, startServer, succeeded,
   TRANSPORTS, within, WORKERS,
@@ -311,7 +312,7 @@ describe("a machine that has run out", { concurrency: false }, () => {
   describe("no memory for a ring", () => {
     const library = join(folder, "ring_fault.so");
     before(() => {
-      const source = join(import.meta.dirname, "ring_fault.c");
+      const source = fileURLToPath(new URL("ring_fault.c", import.meta.url));
       execFileSync("cc", ["-shared", "-fPIC", "-o", library, source, "-ldl"]);
     });
     const fault = (what) => ({ LD_PRELOAD: library, RING_FAULT: what });
