@@ -31,6 +31,13 @@ pub mod rabbitmq {}
 #[doc = include_str!("tokens.md")]
 pub mod tokens {}
 
+#[doc = include_str!("proxy.md")]
+pub mod proxy {}
+#[doc = include_str!("faults.md")]
+pub mod faults {}
+#[doc = include_str!("security.md")]
+pub mod security {}
+
 #[doc = include_str!("failure.md")]
 pub mod failure {}
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -9,6 +10,9 @@ use super::StartError;
 
 /// Connections that may wait to be accepted, a listener.
 pub const BACKLOG: i32 = 4_096;
+
+/// How long the listeners of a process that was killed may be seen.
+const AFTERLIFE: Duration = Duration::from_millis(500);
 
 /// How an address is listened on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,9 +36,7 @@ pub(super) fn listeners(
     };
     let address = reachable(address);
     if sharing == Sharing::Alone && address.port() != 0 {
-        // Without SO_REUSEPORT this fails if anybody listens there, with it or without. It is
-        // closed again at once: the real ones follow.
-        open(address, false).map_err(failed)?;
+        alone(address).map_err(failed)?;
     }
     let first = open(address, true).map_err(failed)?;
     let address = first.local_addr().map_err(failed)?;
@@ -49,12 +51,31 @@ pub(super) fn listeners(
 /// answers there beside the old one until that has drained.
 pub(super) fn admin(address: SocketAddr, sharing: Sharing) -> Result<TcpListener, StartError> {
     let address = reachable(address);
-    let alone = sharing == Sharing::Alone && address.port() != 0;
-    let free = if alone { open(address, false).map(drop) } else { Ok(()) };
+    let is_alone = sharing == Sharing::Alone && address.port() != 0;
+    let free = if is_alone { alone(address) } else { Ok(()) };
     free.and_then(|()| open(address, true)).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => StartError::AddressTaken { option: "admin_listen", address },
         _ => StartError::Address { option: "admin_listen", address, error },
     })
+}
+
+/// That nobody listens there. A process that was killed a moment ago may seem to: the kernel takes
+/// its rings down behind its back, and they hold its listeners. So a taken port is looked at again.
+fn alone(address: SocketAddr) -> io::Result<()> {
+    let began = Instant::now();
+    loop {
+        // Without SO_REUSEPORT this fails if anybody listens there, with it or without. It is
+        // closed again at once: the real ones follow.
+        match open(address, false) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                if began.elapsed() >= AFTERLIFE {
+                    return Err(error);
+                }
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other.map(drop),
+        }
+    }
 }
 
 /// `[::]` where there is IPv6, else `0.0.0.0`.

@@ -145,6 +145,8 @@ table! {
     Counter amqp_spooled: "Messages that had to wait for the broker.";
     Counter amqp_spool_refused: "Events refused because the spool was full or off.";
     Counter amqp_spool_dropped: "Messages dropped from the spool: no room, or not to be read.";
+    Counter amqp_spool_unwritten:
+        "Messages refused because the spool's folder did not take them: its disk is full.";
     Counter amqp_spool_expired: "Messages of the spool that nobody wanted any more.";
     Counter amqp_connects: "Connections to the broker that were made.";
     Counter amqp_commands: "Commands received from the broker.";

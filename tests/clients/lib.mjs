@@ -110,16 +110,19 @@ process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 
 /**
  * Starts `corewire` or `conformance` on ports the kernel chooses and waits until it serves.
- * `env` is laid over an environment without any setting of ours.
+ * `env` is laid over an environment without any setting of ours. `listen` is another address,
+ * `under` a command that starts it as its last words say, `stderr` a descriptor for the log.
  */
-export async function startServer(kind, flags = [], env = {}) {
+export async function startServer(kind, flags = [], env = {}, how = {}) {
+  const { listen = "127.0.0.1:0", under = [], stderr = "pipe", workers = WORKERS } = how;
   const clean = Object.fromEntries(
     Object.entries(process.env).filter(([name]) => !/^(COREWIRE|SOCKET)_/.test(name)),
   );
-  const args = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workers", WORKERS];
-  const child = spawn(BINARIES[kind], [...args, ...flags], {
+  const args = ["--listen", listen, "--admin-listen", "127.0.0.1:0", "--workers", workers];
+  const [program, ...words] = [...under, BINARIES[kind], ...args, ...flags];
+  const child = spawn(program, words, {
     env: { ...clean, ...env },
-    stdio: ["ignore", "pipe", "pipe"],
+    stdio: ["ignore", "pipe", stderr],
   });
   running.add(child);
   const log = [];
@@ -131,7 +134,7 @@ export async function startServer(kind, flags = [], env = {}) {
   const server = { kind, pid: child.pid, log, exited, child };
   const address = (name) => new RegExp(`^${name} on (\\S+)$`);
   const lines = createInterface({ input: child.stdout });
-  createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
+  if (child.stderr) createInterface({ input: child.stderr }).on("line", (line) => log.push(line));
   const ready = new Promise((done) => {
     lines.on("line", (line) => {
       log.push(line);

@@ -198,7 +198,11 @@ impl Publisher {
                 }
             }
             None => {
-                self.shared.count(|counters| counters.amqp_spool_refused += 1);
+                let unwritten = self.store.take_unwritten();
+                self.shared.count(|counters| {
+                    counters.amqp_spool_refused += 1;
+                    counters.amqp_spool_unwritten += unwritten;
+                });
                 let retry_after_ms = self.backoff.ceiling_ms().max(1_000);
                 let outcome = Outcome::Failed(RouteFailure::BrokerUnavailable { retry_after_ms });
                 self.fail(&id, told, outcome);

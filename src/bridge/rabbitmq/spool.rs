@@ -146,6 +146,13 @@ impl<T> Spool<T> {
         Some(entry)
     }
 
+    /// The newest item is out again.
+    pub(super) fn pop_last(&mut self) {
+        if let Some(entry) = self.entries.pop_back() {
+            self.forget(&entry);
+        }
+    }
+
     /// Takes all that nobody wants any more.
     pub(super) fn take_expired(&mut self, now_ms: u64) -> Vec<Entry<T>> {
         let late = |entry: &Entry<T>| entry.deadline_ms.is_some_and(|deadline| deadline <= now_ms);

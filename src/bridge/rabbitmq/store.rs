@@ -30,6 +30,8 @@ pub(super) struct Parcel {
 pub(super) struct Store {
     spool: Spool<Stored>,
     file: Option<Segments>,
+    /// Messages that the folder did not take since somebody asked.
+    unwritten: u64,
 }
 
 /// What a start found in the folder.
@@ -48,7 +50,7 @@ impl Store {
         let mut spool = Spool::new(settings.bounds);
         let mut found = Found::default();
         let Some((folder, bytes_max)) = &settings.folder else {
-            return Ok((Self { spool, file: None }, found));
+            return Ok((Self { spool, file: None, unwritten: 0 }, found));
         };
         let replayed = Segments::open(folder, *bytes_max)?;
         found.torn_bytes = replayed.torn_bytes;
@@ -64,7 +66,7 @@ impl Store {
                 at_ms: message.at_ms,
             });
         }
-        Ok((Self { spool, file: Some(replayed.segments) }, found))
+        Ok((Self { spool, file: Some(replayed.segments), unwritten: 0 }, found))
     }
 
     pub(super) fn is_on(&self) -> bool {
@@ -111,10 +113,8 @@ impl Store {
                 for entry in &dropped {
                     self.release(entry);
                 }
-                if is_in {
-                    self.write_newest(&parcel.message);
-                }
-                Some(gone + dropped.len())
+                let is_kept = !is_in || self.write_newest(&parcel.message);
+                is_kept.then_some(gone + dropped.len())
             }
         }
     }
@@ -126,13 +126,27 @@ impl Store {
         }
     }
 
-    /// The newest message moves into the folder, if there is one and it takes it.
-    fn write_newest(&mut self, message: &Message) {
-        if let Some(file) = &mut self.file
-            && let Ok(place) = file.append(&message.to_record())
-        {
-            self.spool.replace_last(Stored::File { place, republished: message.republished });
+    /// The newest message moves into the folder, if there is one; or out again, if the folder does
+    /// not take it: memory has no bound of its own beside a folder, and what waits there would not
+    /// outlive the process.
+    fn write_newest(&mut self, message: &Message) -> bool {
+        let Some(file) = &mut self.file else { return true };
+        match file.append(&message.to_record()) {
+            Ok(place) => {
+                self.spool.replace_last(Stored::File { place, republished: message.republished });
+                true
+            }
+            Err(_) => {
+                self.unwritten += 1;
+                self.spool.pop_last();
+                false
+            }
         }
+    }
+
+    /// How many messages the folder did not take since the last call.
+    pub(super) fn take_unwritten(&mut self) -> u64 {
+        std::mem::take(&mut self.unwritten)
     }
 
     /// Puts those back that were on their way, in their order.

@@ -1,0 +1,199 @@
+// Behind nginx and Caddy, with the files of examples/proxy and nothing but other ports; and a
+// restart without a gap, two processes on one port.
+
+import assert from "node:assert/strict";
+import { spawn } from "node:child_process";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { Agent } from "node:http";
+import { connect, createServer } from "node:net";
+import { once } from "node:events";
+import { tmpdir } from "node:os";
+import { dirname, join, resolve } from "node:path";
+import { after, before, describe, test } from "node:test";
+import { fileURLToPath } from "node:url";
+import {
+  ask, Client, CONFORMANCE_FLAGS, eventually, metric, next, startServer, terminate, TRANSPORTS,
+  upgraded, within,
+} from "./lib.mjs";
+import { Traffic } from "./traffic.mjs";
+
+const limit = { timeout: 60_000 };
+const folder = mkdtempSync(join(tmpdir(), "corewire-proxy-"));
+const examples = resolve(dirname(fileURLToPath(import.meta.url)), "../../examples/proxy");
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+after(() => rmSync(folder, { recursive: true, force: true }));
+
+/** A port that was free a moment ago: neither proxy can be told to choose one. */
+async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
+
+/** The example's text with other addresses; each must stand in it. */
+function example(name, changes) {
+  let text = readFileSync(join(examples, name), "utf8");
+  for (const [from, to] of changes) {
+    assert.ok(text.includes(from), `${name} holds ${from}`);
+    text = text.replaceAll(from, to);
+  }
+  const file = join(folder, name);
+  writeFileSync(file, text);
+  return file;
+}
+
+const port = (server) => new URL(server.url).port;
+
+const PROXIES = {
+  nginx: (at, [one, two]) => {
+    const file = example("nginx.conf", [
+      ["listen 80;", `listen 127.0.0.1:${at};`], ["worker_processes auto;", "worker_processes 1;"],
+      ["127.0.0.1:3001", `127.0.0.1:${port(one)}`], ["127.0.0.1:3011", `127.0.0.1:${port(two)}`],
+      ["http {", `http { access_log off; ${["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .map((kind) => `${kind}_temp_path ${folder}/${kind};`).join(" ")}`],
+      ["worker_rlimit_nofile 65536;", ""], ["worker_connections 32768;", "worker_connections 1024;"],
+    ]);
+    const only = `daemon off; pid ${folder}/nginx.pid; error_log stderr;`;
+    return ["nginx", ["-p", folder, "-c", file, "-e", "stderr", "-g", only]];
+  },
+  caddy: (at, [one, two]) => {
+    const file = example("Caddyfile", [
+      [":80 {", `http://127.0.0.1:${at} {`],
+      ["127.0.0.1:3001", `127.0.0.1:${port(one)}`], ["127.0.0.1:3011", `127.0.0.1:${port(two)}`],
+    ]);
+    return ["caddy", ["run", "--config", file, "--adapter", "caddyfile"]];
+  },
+};
+
+/** Starts a proxy in front of two servers and waits until it takes connections. */
+async function proxy(name, servers) {
+  const at = await freePort();
+  const [program, args] = PROXIES[name](at, servers);
+  const env = { ...process.env, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder,
+    PATH: `${process.env.PATH}:/usr/sbin` };
+  const child = spawn(program, args, { env, stdio: ["ignore", "ignore", "pipe"] });
+  running.add(child);
+  let log = "";
+  child.stderr.on("data", (text) => { log += text; });
+  const ended = once(child, "exit").then(() => { throw new Error(`${name} ended:\n${log}`); });
+  ended.catch(() => {});
+  await Promise.race([ended, eventually(`${name} listens`, async () => {
+    const socket = connect({ host: "127.0.0.1", port: at });
+    await once(socket, "connect");
+    socket.destroy();
+    return true;
+  }, 20_000)]);
+  return {
+    url: `http://127.0.0.1:${at}`,
+    stop: async () => {
+      child.kill("SIGKILL");
+      running.delete(child);
+      await once(child, "exit");
+    },
+  };
+}
+
+for (const name of Object.keys(PROXIES)) {
+  describe(`behind ${name}`, { concurrency: false }, () => {
+    let servers;
+    let front;
+    before(async () => {
+      const start = () => startServer("conformance", CONFORMANCE_FLAGS);
+      servers = [await start(), await start()];
+      front = await proxy(name, servers);
+    }, limit);
+    after(async () => {
+      await front?.stop();
+      for (const server of servers ?? []) server.child.kill("SIGKILL");
+    });
+
+    /** A client with an address of its own, as far as the proxy can see. */
+    const client = (n, options) => new Client("sio4", front.url, {
+      ...options, agent: new Agent({ localAddress: `127.0.0.${n + 1}`, keepAlive: true }),
+    });
+
+    for (const [transport, options] of Object.entries(TRANSPORTS)) {
+      test(`${transport}: answers, binary, large messages, pings, from 12 addresses`, limit, async () => {
+        const clients = Array.from({ length: 12 }, (_, n) => client(n, options));
+        const sockets = await Promise.all(clients.map((one) => one.connect()));
+        const pings = sockets.map(async (socket) => {
+          if (options.transports.length === 2) await upgraded(socket);
+          await next(socket.io, "ping");
+          await next(socket.io, "ping");
+        });
+        await Promise.all(sockets.map(async (socket, n) => {
+          const bytes = Buffer.alloc(100_000, n);
+          for (let turn = 0; turn < 10; turn += 1) {
+            const [number, back] = await ask(socket, "message-with-ack", turn, bytes);
+            assert.equal(number, turn);
+            assert.ok(bytes.equals(Buffer.from(back)), "the bytes came back");
+          }
+          const large = "x".repeat(900_000);
+          assert.deepEqual(await ask(socket, "message-with-ack", large), [large]);
+        }));
+        await Promise.all(pings);
+        const sessions = await Promise.all(servers.map((one) => metric(one, "corewire_sessions")));
+        assert.equal(sessions[0] + sessions[1], 12, `${sessions}`);
+        // Caddy's hash of these addresses is its own affair.
+        if (name === "nginx") assert.ok(sessions.every((count) => count > 0), `${sessions}`);
+        for (const socket of sockets) assert.ok(socket.connected);
+        clients.forEach((one) => one.closeAll());
+        await eventually("they are gone", async () =>
+          (await Promise.all(servers.map((one) => metric(one, "corewire_sessions")))).every((n) => !n));
+      });
+    }
+
+    test("what a server sends comes at once, by polling too", limit, async () => {
+      const one = client(1, { transports: ["polling"] });
+      const socket = await one.connect();
+      const heard = [];
+      socket.on("seq", (n) => heard.push(n));
+      for (let n = 0; n < 20; n += 1) {
+        socket.emit("burst", 1, 10);
+        await next(socket, "seq");
+      }
+      assert.equal(heard.length, 20);
+      one.closeAll();
+    });
+
+    test("one of two servers drains: its clients come back to the other one", limit, async () => {
+      const traffic = new Traffic(front.url, { clients: 6 });
+      await traffic.start();
+      await traffic.more(100);
+      const busy = (await metric(servers[0], "corewire_sessions")) > 0 ? 0 : 1;
+      assert.equal(await terminate(servers[busy]), 0);
+      await traffic.more(200);
+      await traffic.stop();
+      assert.ok(traffic.returns >= 6, `${traffic.returns} came back`);
+    });
+  });
+}
+
+describe("a restart without a gap", { concurrency: false }, () => {
+  for (const transport of ["websocket", "polling"]) {
+    test(`two processes on one port, ${transport}: nobody is turned away, every event is answered`, limit, async () => {
+      let server = await startServer("conformance", [...CONFORMANCE_FLAGS, "--drain", "3000"]);
+      const { url } = server;
+      const listen = url.slice("http://".length);
+      const traffic = new Traffic(url, { clients: 12, transports: [transport] });
+      await traffic.start();
+      await traffic.more(100);
+      for (const workers of ["2", "1"]) {
+        const flags = [...CONFORMANCE_FLAGS, "--drain", "3000", "--takeover"];
+        const successor = await startServer("conformance", flags, {}, { listen, workers });
+        await traffic.more(50);
+        assert.equal(await within(terminate(server), "the old one to end"), 0);
+        await traffic.more(100);
+        server = successor;
+      }
+      assert.deepEqual(traffic.failures, [], "no attempt to connect failed");
+      assert.ok(traffic.returns >= 24, `${traffic.returns} came back`);
+      await traffic.stop();
+      await server.stop();
+    });
+  }
+});
