@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Ending, Handshake, LogEvent, Shard};
-use crate::base::{AddressName, Key, Millis};
+use crate::base::{AddressName, Counted, Key, Millis};
 use crate::http::Body;
 use crate::ws;
 
@@ -35,6 +35,8 @@ pub(crate) struct Conn {
     pub(crate) moving: bool,
     /// The earliest entry it has in the timer queue.
     pub(crate) timer_at: Millis,
+    /// Its place among the connections of its address, if those are limited.
+    pub(crate) counted: Option<Counted>,
 }
 
 /// What a connection speaks.
@@ -144,13 +146,14 @@ impl Shard {
             self.count_ending(Ending::ConnsFull);
             return None;
         }
-        if let Some(addresses) = &self.settings.address_conns
-            && !addresses.add(&AddressName::of(peer.ip()))
-        {
+        let addresses = self.settings.address_conns.as_ref();
+        let Ok(counted) =
+            addresses.map_or(Ok(None), |counts| counts.add(&AddressName::of(peer.ip())))
+        else {
             self.counters.connections_refused += 1;
             self.count_ending(Ending::AddressFull);
             return None;
-        }
+        };
         let key = self.conns.insert(Conn {
             speaks: Speaks::Http(Phase::Head),
             peer,
@@ -165,6 +168,7 @@ impl Shard {
             paused: false,
             moving: false,
             timer_at: Millis(u64::MAX),
+            counted,
         });
         self.counters.connections_opened += 1;
         let keep_alive_ms = self.settings.limits.request_timeout_ms;
@@ -189,8 +193,8 @@ impl Shard {
         if let Some(conn) = self.conns.remove(key) {
             self.partial_bytes -= conn.partial_bytes;
             self.counters.connections_closed += 1;
-            if let Some(addresses) = &self.settings.address_conns {
-                addresses.remove(&AddressName::of(conn.peer.ip()));
+            if let (Some(addresses), Some(counted)) = (&self.settings.address_conns, conn.counted) {
+                addresses.remove(counted);
             }
         }
     }
