@@ -60,6 +60,11 @@ impl Published {
         self.failed_ms.is_none_or(|failed| now_ms >= failed + AGAIN_MS)
     }
 
+    /// Whether the last fetch brought nothing.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.failed_ms.is_some()
+    }
+
     /// Whether a name that is not among the keys is reason enough to fetch them.
     pub(super) fn may_look_for(&mut self, kid: &str, now_ms: u64) -> bool {
         let is_missed = self.misses.get(kid).is_some_and(|until| now_ms < *until);

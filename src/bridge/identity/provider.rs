@@ -139,16 +139,12 @@ impl Provider {
             return verdict;
         }
         let kid = auth::header(token)?.kid.unwrap_or_default();
-        match self.keys_with(&kid).await {
-            Some(keys) => {
-                let verdict = auth::verify(token, &keys, &self.rules, now_ms);
-                if verdict == Err(TokenError::UnknownKey) {
-                    lock(&self.published).miss(&kid, now_ms);
-                }
-                verdict
-            }
-            None => Err(TokenError::UnknownKey),
+        let Some(keys) = self.keys_with(&kid).await? else { return Err(TokenError::UnknownKey) };
+        let verdict = auth::verify(token, &keys, &self.rules, now_ms);
+        if verdict == Err(TokenError::UnknownKey) {
+            lock(&self.published).miss(&kid, now_ms);
         }
+        verdict
     }
 
     /// The keys, fetched if there are none.
@@ -166,16 +162,22 @@ impl Provider {
     }
 
     /// The keys, fetched anew because one is not among them; `None` if that is not worth it.
-    async fn keys_with(&self, kid: &str) -> Option<Arc<KeySet>> {
+    async fn keys_with(&self, kid: &str) -> Result<Option<Arc<KeySet>>, TokenError> {
         let fetches = {
             let mut published = lock(&self.published);
             if !published.may_look_for(kid, self.now_ms()) {
-                return None;
+                return Ok(None);
             }
             published.fetches()
         };
         self.fetch_unless_since(fetches).await;
-        lock(&self.published).usable(self.now_ms())
+        let published = lock(&self.published);
+        // Nobody has said that there is no such key.
+        if published.is_failing() {
+            Err(TokenError::Unavailable)
+        } else {
+            Ok(published.usable(self.now_ms()))
+        }
     }
 
     /// Fetches keys, unless somebody has tried since so many fetches.

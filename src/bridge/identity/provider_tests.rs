@@ -317,12 +317,14 @@ async fn an_empty_set_of_keys_takes_none_away() {
     assert!(provider.verdict(&key.token("us")).await.is_ok());
     for empty in [json!({"keys": []}), json!({"keys": [{"kty": "oct", "k": "AAAA"}]}), json!({})] {
         idp.says("/keys", 200, &empty);
-        // A name that nobody knows has them fetched again.
+        // A name that is not known has them fetched again. Nobody has said that it is nobody's.
         let verdict = provider.verdict(&stranger.token("us")).await;
-        assert_eq!(verdict, Err(TokenError::UnknownKey), "{empty}");
+        assert_eq!(verdict, Err(TokenError::Unavailable), "{empty}");
         assert!(provider.verdict(&key.token("us")).await.is_ok(), "{empty}");
     }
-    assert!(idp.calls("/keys") > 1, "it was fetched again");
+    assert_eq!(idp.calls("/keys"), 4, "each time");
+    idp.says("/keys", 200, &json!({"keys": [key.jwk(), stranger.jwk()]}));
+    assert!(provider.verdict(&stranger.token("us")).await.is_ok(), "as soon as it is there");
 }
 
 #[tokio::test]
