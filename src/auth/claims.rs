@@ -85,7 +85,7 @@ pub(super) struct Written {
 }
 
 /// A member that is there must be what it must be: `null` is nothing that a token may say.
-fn given<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+pub(super) fn given<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: serde::Deserializer<'de>,
     T: Deserialize<'de>,

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
-use super::claims::Claims;
+use super::claims::{Claims, given};
 use super::error::TokenError;
 use super::key::KeySet;
 use crate::config::{JwtAlg, JwtFamily, Options};
@@ -50,11 +50,10 @@ struct Written {
     alg: String,
     #[serde(default, deserialize_with = "given")]
     kid: Option<String>,
+    #[serde(default, deserialize_with = "given")]
     crit: Option<IgnoredAny>,
-}
-
-fn given<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<String>, D::Error> {
-    String::deserialize(from).map(Some)
+    #[serde(default, deserialize_with = "given")]
+    b64: Option<bool>,
 }
 
 /// Reads a token's header.
@@ -75,12 +74,13 @@ pub fn header(token: &str) -> Result<Header, TokenError> {
         return Err(TokenError::Malformed);
     }
     let head = decode(head)?;
-    let Written { alg, kid, crit } =
+    let Written { alg, kid, crit, b64 } =
         serde_json::from_slice(&head).map_err(|_| TokenError::Malformed)?;
-    // Rule: RFC 7515 section 4.1.11: who does not understand what is critical refuses; we
-    // understand none. A `null` is as wrong as anything else there.
     let names = kid.as_ref().is_none_or(|kid| kid.len() <= KID_BYTES_MAX);
-    if crit.is_some() || !names {
+    // Rule: RFC 7515 section 4.1.11: who does not understand what is critical refuses; we
+    // understand none. What is no list of names is as wrong, `null` too.
+    // Rule: RFC 7519 section 5 and RFC 7797 section 7: the claims of a JWT are always encoded.
+    if crit.is_some() || b64 == Some(false) || !names {
         return Err(TokenError::Malformed);
     }
     let alg = JwtAlg::from_word(&alg).ok_or(TokenError::AlgorithmNotAllowed)?;

@@ -1,6 +1,7 @@
 //! Tokens that are taken back before their time. One set a core.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 /// What is taken back.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,11 +34,20 @@ pub struct RevocationsFull;
 /// What has been taken back and when it may be forgotten: once no such token is valid any more.
 #[derive(Debug)]
 pub struct Revoked {
-    tokens: BTreeMap<Box<str>, u64>,
+    tokens: BTreeMap<Arc<str>, u64>,
     /// Before which time, and until when.
-    users: BTreeMap<Box<str>, Before>,
+    users: BTreeMap<Arc<str>, Before>,
     everybody: Option<Before>,
+    /// What is over first, so that nobody has to look for it.
+    by_end: BTreeSet<(u64, Name)>,
     max: usize,
+}
+
+/// An entry of one of the two maps.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Name {
+    Token(Arc<str>),
+    User(Arc<str>),
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -64,7 +74,13 @@ impl Revoked {
     /// An empty set for so many entries.
     #[must_use]
     pub const fn new(max: usize) -> Self {
-        Self { tokens: BTreeMap::new(), users: BTreeMap::new(), everybody: None, max }
+        Self {
+            tokens: BTreeMap::new(),
+            users: BTreeMap::new(),
+            everybody: None,
+            by_end: BTreeSet::new(),
+            max,
+        }
     }
 
     /// How many entries there are.
@@ -90,34 +106,46 @@ impl Revoked {
         now_unix_ms: u64,
     ) -> Result<(), RevocationsFull> {
         if self.len() >= self.max {
-            self.sweep(now_unix_ms);
+            self.forget_one(now_unix_ms);
         }
         let is_full = self.len() >= self.max;
-        match what {
+        let (name, ended, until) = match what {
             Revoke::Token(id) => {
-                if let Some(until) = self.tokens.get_mut(&**id) {
-                    *until = until_unix_ms.max(*until);
-                } else if is_full {
+                let known = self.tokens.get_key_value(&**id);
+                let known = known.map(|(name, until)| (Arc::clone(name), *until));
+                if known.is_none() && is_full {
                     return Err(RevocationsFull);
-                } else {
-                    self.tokens.insert(id.as_str().into(), until_unix_ms);
                 }
+                let (name, ended) = known.unwrap_or_else(|| (Arc::from(&**id), 0));
+                let until = until_unix_ms.max(ended);
+                self.tokens.insert(Arc::clone(&name), until);
+                (Name::Token(name), ended, until)
             }
             Revoke::User(user, before) => {
-                let new = Before { issued_unix_ms: *before, until_unix_ms };
-                if let Some(known) = self.users.get_mut(&**user) {
-                    known.widen(new);
-                } else if is_full {
+                let known = self.users.get_key_value(&**user);
+                let known = known.map(|(name, one)| (Arc::clone(name), *one));
+                if known.is_none() && is_full {
                     return Err(RevocationsFull);
-                } else {
-                    self.users.insert(user.as_str().into(), new);
                 }
+                let mut new = Before { issued_unix_ms: *before, until_unix_ms };
+                let (name, ended) = match known {
+                    Some((name, old)) => {
+                        new.widen(old);
+                        (name, old.until_unix_ms)
+                    }
+                    None => (Arc::from(&**user), 0),
+                };
+                self.users.insert(Arc::clone(&name), new);
+                (Name::User(name), ended, new.until_unix_ms)
             }
             Revoke::Before(before) => {
                 let new = Before { issued_unix_ms: Some(*before), until_unix_ms };
                 self.everybody.get_or_insert(new).widen(new);
+                return Ok(());
             }
-        }
+        };
+        self.by_end.remove(&(ended, name.clone()));
+        self.by_end.insert((until, name));
         Ok(())
     }
 
@@ -139,10 +167,15 @@ impl Revoked {
             || by_user.into_iter().any(|one| one.takes(issued_unix_ms, now_unix_ms))
     }
 
-    /// Forgets what is over.
-    pub fn sweep(&mut self, now_unix_ms: u64) {
-        self.tokens.retain(|_, until| now_unix_ms < *until);
-        self.users.retain(|_, one| now_unix_ms < one.until_unix_ms);
+    /// Forgets what is over first, if it is over.
+    fn forget_one(&mut self, now_unix_ms: u64) {
         self.everybody = self.everybody.filter(|one| now_unix_ms < one.until_unix_ms);
+        if self.by_end.first().is_some_and(|(until, _)| *until <= now_unix_ms) {
+            match self.by_end.pop_first() {
+                Some((_, Name::Token(id))) => drop(self.tokens.remove(&id)),
+                Some((_, Name::User(user))) => drop(self.users.remove(&user)),
+                None => {}
+            }
+        }
     }
 }

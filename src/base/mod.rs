@@ -20,7 +20,7 @@ mod time;
 
 pub use ids::{CoreId, ID20_LEN, Id20, IdText};
 pub use limits::{HALF_OPEN_BYTES, Limits};
-pub use rate::{AddressName, Bucket, Rate, SharedBuckets, SharedCounts};
+pub use rate::{AddressName, Bucket, Counted, Full, Rate, SharedBuckets, SharedCounts};
 pub use rng::Rng;
 pub use slab::{Key, Slab};
 pub use time::{Micros, Millis, TimerQueue, rfc3339};

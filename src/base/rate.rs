@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -73,6 +74,20 @@ impl<const VALUE_BITS: u32> Slots<VALUE_BITS> {
         Self { slots, hasher: super::hasher(seed) }
     }
 
+    /// The first of the slots that a name may be in, and what its own slots begin with: never
+    /// nothing, so that an empty slot is nobody's.
+    fn home(&self, name: &[u8]) -> (usize, u64) {
+        let hash = self.hasher.hash_one(name);
+        let first = usize::try_from(hash).unwrap_or_default() & (self.slots.len() - 1);
+        (first & !(WAYS - 1), (hash >> VALUE_BITS).max(1) << VALUE_BITS)
+    }
+
+    /// The slots of a set as they stand now.
+    fn look(&self, first: usize, order: Ordering) -> [u64; WAYS] {
+        let ways = &self.slots[first..first + WAYS];
+        std::array::from_fn(|way| ways[way].load(order))
+    }
+
     /// Changes the value of a name in one step; `None` leaves it. `is_free` says whether a
     /// stranger's value may be overwritten. What is given back is the value that `change` saw.
     fn update(
@@ -81,13 +96,9 @@ impl<const VALUE_BITS: u32> Slots<VALUE_BITS> {
         is_free: impl Fn(u64) -> bool,
         change: impl Fn(u64) -> Option<u64>,
     ) -> Option<u64> {
-        let hash = self.hasher.hash_one(name);
-        let set = usize::try_from(hash).unwrap_or_default() & (self.slots.len() - 1) & !(WAYS - 1);
-        let ways = &self.slots[set..set + WAYS];
-        // Never nothing, so that an empty slot is nobody's.
-        let tag = (hash >> VALUE_BITS).max(1) << VALUE_BITS;
+        let (first, tag) = self.home(name);
         for _ in 0..TRIES {
-            let seen: [u64; WAYS] = std::array::from_fn(|way| ways[way].load(Ordering::Relaxed));
+            let seen = self.look(first, Ordering::Relaxed);
             let own = seen.iter().position(|slot| slot & !Self::VALUE == tag);
             let free = || seen.iter().position(|slot| *slot == 0 || is_free(slot & Self::VALUE));
             let way = own.or_else(free)?;
@@ -95,7 +106,8 @@ impl<const VALUE_BITS: u32> Slots<VALUE_BITS> {
             let Some(next) = change(value) else { return Some(value) };
             let next = tag | next.min(Self::VALUE);
             let order = Ordering::Relaxed;
-            if ways[way].compare_exchange(seen[way], next, order, order).is_ok() {
+            let slot = &self.slots[first + way];
+            if slot.compare_exchange(seen[way], next, order, order).is_ok() {
                 return Some(value);
             }
         }
@@ -146,11 +158,24 @@ impl fmt::Debug for SharedBuckets {
 /// Counts by name, shared by all cores. Its memory is fixed: where too many names are counted at
 /// one time, some of them are not.
 ///
-/// Cost: as [`SharedBuckets`].
+/// A count never stands above its limit once [`Self::add`] has answered, and is exactly what was
+/// added and not removed: who is counted knows its slot, and a slot that counts somebody is nobody
+/// else's.
+///
+/// Cost: as [`SharedBuckets`], with two looks at the line of cache.
 pub struct SharedCounts {
     slots: Slots<32>,
     max: u64,
 }
+
+/// There are as many of a name as may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// One that is counted, to be handed to [`SharedCounts::remove`] once it is gone.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "what is not removed is counted for ever"]
+pub struct Counted(NonZeroU32);
 
 impl SharedCounts {
     /// Room for about so many names that have any, each up to `max`.
@@ -159,23 +184,63 @@ impl SharedCounts {
         Self { slots: Slots::new(names, seed), max: max.into() }
     }
 
-    /// One more of a name; false if there are as many as may be, and nothing is counted.
-    #[must_use]
-    pub fn add(&self, name: &[u8]) -> bool {
-        let more = |count| (count < self.max).then_some(count + 1);
-        self.slots.update(name, |count| count == 0, more).is_none_or(|count| count < self.max)
+    /// One more of a name. `None` is one that there was no room to count.
+    ///
+    /// # Errors
+    /// There are as many as may be, or would be with others that come at this very moment; nothing
+    /// is counted.
+    pub fn add(&self, name: &[u8]) -> Result<Option<Counted>, Full> {
+        let (first, tag) = self.slots.home(name);
+        // Two cores that meet may each take another slot for one name: all of its slots count. In
+        // one order for all cores, so that of two that are one too many at least one sees both.
+        let order = Ordering::SeqCst;
+        let all = |seen: &[u64; WAYS]| -> u64 {
+            let own = seen.iter().filter(|slot| Self::tag(**slot) == tag);
+            own.map(|slot| Self::count(*slot)).sum()
+        };
+        // Who is beaten to a slot tries again; whoever did that has got on.
+        loop {
+            let seen = self.slots.look(first, order);
+            if all(&seen) >= self.max {
+                return Err(Full);
+            }
+            let own = seen.iter().position(|slot| Self::tag(*slot) == tag);
+            let free = || seen.iter().position(|slot| Self::count(*slot) == 0);
+            let Some(way) = own.or_else(free) else { return Ok(None) };
+            let count = own.map_or(0, |way| Self::count(seen[way]));
+            let slot = &self.slots.slots[first + way];
+            if slot.compare_exchange(seen[way], tag | (count + 1), order, order).is_err() {
+                continue;
+            }
+            if all(&self.slots.look(first, order)) > self.max {
+                slot.fetch_sub(1, order);
+                return Err(Full);
+            }
+            let number = u32::try_from(first + way + 1).ok().and_then(NonZeroU32::new);
+            return Ok(number.map(Counted));
+        }
     }
 
-    /// Whether a name has as many as may be.
-    #[must_use]
-    pub fn is_full(&self, name: &[u8]) -> bool {
-        self.slots.update(name, |_| false, |_| None).is_some_and(|count| count >= self.max)
+    /// One less.
+    #[expect(clippy::needless_pass_by_value, reason = "each is given back once")]
+    pub fn remove(&self, counted: Counted) {
+        let slot = &self.slots.slots[counted.0.get() as usize - 1];
+        let before = slot.fetch_sub(1, Ordering::SeqCst);
+        debug_assert!(Self::count(before) > 0, "it was counted");
     }
 
-    /// One less of a name that [`Self::add`] let in.
-    pub fn remove(&self, name: &[u8]) {
-        // A stranger's slot is never taken for this.
-        self.slots.update(name, |_| false, |count| Some(count.saturating_sub(1)));
+    /// How many are counted, of all names together. For tests: it looks at every slot.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.slots.slots.iter().map(|slot| Self::count(slot.load(Ordering::SeqCst))).sum()
+    }
+
+    const fn tag(slot: u64) -> u64 {
+        slot & !Slots::<32>::VALUE
+    }
+
+    const fn count(slot: u64) -> u64 {
+        slot & Slots::<32>::VALUE
     }
 }
 
@@ -309,19 +374,61 @@ mod tests {
     #[test]
     fn counts_are_what_was_added_and_not_removed() {
         let shared = SharedCounts::new(3, 64, 9);
-        let (mut twin, mut rng) = (BTreeMap::<u8, u32>::new(), Rng::new(3, 4));
+        let (mut twin, mut rng) = (BTreeMap::<u8, Vec<Counted>>::new(), Rng::new(3, 4));
         for _ in 0..10_000 {
             let name = rng.below(40) as u8;
-            let count = twin.entry(name).or_default();
+            let held = twin.entry(name).or_default();
             if rng.below(2) == 0 {
-                let added = shared.add(&[name]);
-                assert_eq!(added, *count < 3, "{name}");
-                *count += u32::from(added);
-            } else if *count > 0 {
-                shared.remove(&[name]);
-                *count -= 1;
+                match shared.add(&[name]) {
+                    Ok(counted) => held.push(counted.expect("there is room for so few")),
+                    Err(Full) => assert_eq!(held.len(), 3, "{name}"),
+                }
+                assert!(held.len() <= 3, "{name}");
+            } else if let Some(counted) = held.pop() {
+                shared.remove(counted);
+            }
+            let sum: usize = twin.values().map(Vec::len).sum();
+            assert_eq!(shared.sum(), sum as u64);
+        }
+    }
+
+    /// Threads that come and go under few names, in a table so small that names lose their slots to
+    /// others all the time.
+    #[test]
+    fn counts_of_many_threads_keep_their_limit_and_end_at_nothing() {
+        const NAMES: usize = 24;
+        for round in 0..40 {
+            let shared = SharedCounts::new(3, 8, round);
+            // What is held at the least: told after it was counted, taken back before it is not.
+            let held: Vec<AtomicU64> = (0..NAMES).map(|_| AtomicU64::new(0)).collect();
+            std::thread::scope(|scope| {
+                for thread in 0..8 {
+                    let (shared, held) = (&shared, &held);
+                    scope.spawn(move || come_and_go(shared, held, &mut Rng::new(thread, round)));
+                }
+            });
+            assert_eq!(shared.sum(), 0, "round {round}");
+        }
+    }
+
+    fn come_and_go(shared: &SharedCounts, held: &[AtomicU64], rng: &mut Rng) {
+        let mut own = Vec::new();
+        let leave = |(name, counted): (usize, Counted)| {
+            held[name].fetch_sub(1, Ordering::SeqCst);
+            shared.remove(counted);
+        };
+        for _ in 0..5_000 {
+            let name = rng.below(held.len());
+            if rng.below(2) > 0 {
+                if !own.is_empty() {
+                    leave(own.swap_remove(rng.below(own.len())));
+                }
+            } else if let Ok(Some(counted)) = shared.add(&[name as u8]) {
+                assert!(held[name].fetch_add(1, Ordering::SeqCst) < 3, "name {name}");
+                own.push((name, counted));
             }
         }
+        own.into_iter().for_each(leave);
     }
 
     #[test]

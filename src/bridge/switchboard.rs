@@ -10,6 +10,8 @@ use crate::gateway::backend::{AdmissionRequest, Backends, Busy, Fact, RouteFailu
 const EVENTS_WAITING_MAX: usize = 16_384;
 /// Clients that may wait to be asked about.
 const ADMISSIONS_WAITING_MAX: usize = 16_384;
+/// New tokens of clients that are in already, which may wait to be verified.
+const REFRESHES_WAITING_MAX: usize = 1_024;
 /// Facts that may wait for one back end.
 const FACTS_WAITING_MAX: usize = 65_536;
 /// When a client that met a full queue should try again.
@@ -22,7 +24,8 @@ pub struct Switchboard {
     broker: mpsc::Sender<RoutedEvent>,
     hooks: mpsc::Sender<RoutedEvent>,
     admissions: mpsc::Sender<AdmissionRequest>,
-    tokens: mpsc::Sender<TokenRequest>,
+    logins: mpsc::Sender<TokenRequest>,
+    refreshes: mpsc::Sender<TokenRequest>,
     facts: Vec<mpsc::Sender<Fact>>,
 }
 
@@ -36,11 +39,20 @@ pub struct Inlets {
     /// Clients that want in.
     pub admissions: mpsc::Receiver<AdmissionRequest>,
     /// Tokens to verify.
-    pub tokens: mpsc::Receiver<TokenRequest>,
+    pub tokens: TokenInlets,
     /// Facts for the broker.
     pub broker_facts: mpsc::Receiver<Fact>,
     /// Facts for webhooks.
     pub hook_facts: mpsc::Receiver<Fact>,
+}
+
+/// Tokens to verify. Whoever is in already does not stand in line before those at the door.
+#[derive(Debug)]
+pub struct TokenInlets {
+    /// Of clients that want in.
+    pub logins: mpsc::Receiver<TokenRequest>,
+    /// New ones of clients that are in.
+    pub refreshes: mpsc::Receiver<TokenRequest>,
 }
 
 /// Both ends, for the routes of a configuration. `facts` says whether broker and webhooks want to
@@ -50,7 +62,8 @@ pub fn switchboard(tables: &Tables, facts: [bool; 2]) -> (Switchboard, Inlets) {
     let (broker, broker_in) = mpsc::channel(EVENTS_WAITING_MAX);
     let (hooks, hooks_in) = mpsc::channel(EVENTS_WAITING_MAX);
     let (admissions, admissions_in) = mpsc::channel(ADMISSIONS_WAITING_MAX);
-    let (tokens, tokens_in) = mpsc::channel(ADMISSIONS_WAITING_MAX);
+    let (logins, logins_in) = mpsc::channel(ADMISSIONS_WAITING_MAX);
+    let (refreshes, refreshes_in) = mpsc::channel(REFRESHES_WAITING_MAX);
     let (broker_facts, broker_facts_in) = mpsc::channel(FACTS_WAITING_MAX);
     let (hook_facts, hook_facts_in) = mpsc::channel(FACTS_WAITING_MAX);
     let wanted = [broker_facts, hook_facts].into_iter().zip(facts);
@@ -59,14 +72,15 @@ pub fn switchboard(tables: &Tables, facts: [bool; 2]) -> (Switchboard, Inlets) {
         broker,
         hooks,
         admissions,
-        tokens,
+        logins,
+        refreshes,
         facts: wanted.filter_map(|(queue, wanted)| wanted.then_some(queue)).collect(),
     };
     let inlets = Inlets {
         broker: broker_in,
         hooks: hooks_in,
         admissions: admissions_in,
-        tokens: tokens_in,
+        tokens: TokenInlets { logins: logins_in, refreshes: refreshes_in },
         broker_facts: broker_facts_in,
         hook_facts: hook_facts_in,
     };
@@ -94,7 +108,8 @@ impl Backends for Switchboard {
     }
 
     fn verify(&self, request: TokenRequest) -> Result<(), Busy> {
-        self.tokens.try_send(request).map_err(|_| Busy)
+        let queue = if request.is_refresh { &self.refreshes } else { &self.logins };
+        queue.try_send(request).map_err(|_| Busy)
     }
 
     fn tell(&self, fact: Fact) {

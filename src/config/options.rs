@@ -283,6 +283,9 @@ options! {
             text(shapes::claim_or_none, "up to 256 bytes without control characters");
         /// What proves it.
         introspection_client_secret: Option<Secret> = None, secret();
+        /// How long a token is taken for good without asking about it again. A token that was
+        /// revoked at the provider gets in for as long.
+        introspection_fresh_ms: u64 = 60_000, number(0..=3_600_000);
         /// How long an identity provider may take to answer.
         idp_timeout_ms: u64 = 1_000, number(10..=60_000);
         /// What becomes of tokens while the identity provider cannot be reached.

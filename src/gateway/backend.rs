@@ -3,7 +3,8 @@
 //! A client's event that a route takes, a client that wants in, and facts of clients that come and
 //! go leave a core through [`Backends`], which never blocks. What became of it comes back as an
 //! errand with the [`Ticket`] it left with; a ticket whose socket is gone, or that comes twice,
-//! finds nothing.
+//! finds nothing. One that nobody settles is settled here when it is due ([`answer_late`]): a
+//! bridge that is slow, or whose task has panicked, keeps no client waiting for ever.
 
 use std::fmt::Debug;
 use std::rc::Rc;
@@ -14,7 +15,7 @@ use super::error::VerbError;
 use super::events::refuse;
 use super::identity::Identity;
 use crate::api::{Ack, Event, Handshake, Io, Resolver, Socket, promise};
-use crate::auth::Claims;
+use crate::auth::{Claims, TokenError};
 use crate::base::{CoreId, Key};
 use crate::socketio::escape_json;
 
@@ -285,13 +286,15 @@ pub(super) struct Awaited {
     /// Answers to these go to the user if the socket is gone.
     is_ai_request: bool,
     space: u16,
-    due_ms: u64,
 }
 
 /// Events of one core whose outcome may be waited for; more are refused.
 pub(super) const AWAITED_MAX: usize = 65_536;
-/// How much longer than its route says a client waits for a bridge that is silent.
-const GRACE_MS: u64 = 2_000;
+/// How much longer than a bridge may take a client waits for one that is silent.
+pub(super) const GRACE_MS: u64 = 2_000;
+/// Tickets of each kind that are settled here in one go, so that a bridge that is silent holds no
+/// core up; the others are due again a second later.
+const LATE_AT_ONCE: usize = 4_096;
 
 /// The route that takes an event of a client.
 pub(super) fn route_of(gateway: &Gateway, space: u16, event: &str) -> Option<usize> {
@@ -332,7 +335,6 @@ pub(super) fn route(
         request: request.map(str::to_owned),
         is_ai_request: event.name() == "ai_request",
         space,
-        due_ms: now_ms + row.timeout_ms + GRACE_MS,
     };
     let mut local = gateway.local.borrow_mut();
     if local.awaited.len() >= AWAITED_MAX {
@@ -340,7 +342,7 @@ pub(super) fn route(
         io.count(|counters| counters.limits_hit += 1);
         return Err(VerbError::Overloaded);
     }
-    let key = local.awaited.insert(awaited);
+    let key = local.awaited.insert(now_ms + row.timeout_ms + GRACE_MS, awaited);
     drop(local);
     let taken = backends.route(RoutedEvent {
         route,
@@ -400,16 +402,26 @@ fn tell(gateway: &Gateway, io: &Io, awaited: Awaited, outcome: Outcome) {
     ack.send_raw(&String::from_utf8_lossy(&answer), &[]);
 }
 
-/// Answers clients whose bridge is silent.
+/// Settles what nobody else has settled in time.
 pub(super) fn answer_late(gateway: &Gateway, io: &Io) {
     let now_ms = io.unix_ms();
     let mut local = gateway.local.borrow_mut();
-    let mut late = local.awaited.keys();
-    late.retain(|key| local.awaited.get(*key).is_some_and(|one| one.due_ms <= now_ms));
-    let late: Vec<Awaited> = late.into_iter().filter_map(|key| local.awaited.remove(key)).collect();
+    let awaited = local.awaited.take_due(now_ms, LATE_AT_ONCE);
+    let admissions = local.admissions.take_due(now_ms, LATE_AT_ONCE);
+    let tokens = local.tokens.take_due(now_ms, LATE_AT_ONCE);
     drop(local);
-    for awaited in late {
+    for awaited in awaited {
         tell(gateway, io, awaited, Outcome::Failed(RouteFailure::Timeout));
+    }
+    for resolver in admissions {
+        resolver.resolve(Verdict::Refuse {
+            message: String::from("the back end did not answer in time"),
+            code: String::from("HOOK_UNAVAILABLE"),
+            retryable: true,
+        });
+    }
+    for resolver in tokens {
+        resolver.resolve(Err(TokenError::Unavailable));
     }
 }
 
@@ -424,7 +436,8 @@ pub(super) async fn admission(gateway: &Gateway, socket: &Socket) -> Result<Verd
         if local.admissions.len() >= AWAITED_MAX {
             return Err(Busy);
         }
-        local.admissions.insert(resolver)
+        let due_ms = socket.io().unix_ms() + gateway.settings.admission_timeout_ms + GRACE_MS;
+        local.admissions.insert(due_ms, resolver)
     };
     let ticket = Ticket { core: socket.io().core(), key };
     let (namespace, auth) = (socket.namespace(), socket.raw_auth());

@@ -61,10 +61,13 @@ fn let_in(
         return Err(refusal_of(&VerbError::Token(TokenError::Revoked)));
     }
     if let Some(fair) = &gateway.settings.fair {
-        fair.admit(&who.user, socket.io().held_us()).map_err(|error| {
+        let seat = fair.admit(&who.user, socket.io().held_us()).map_err(|error| {
             socket.io().count(|counters| counters.connects_limited += 1);
             refusal_of(&error)
         })?;
+        if let Some(seat) = seat {
+            who.take_seat(seat);
+        }
     }
     let joined =
         membership::join_own_rooms(socket, &who) && rooms.iter().all(|room| socket.join(room));

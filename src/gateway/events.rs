@@ -49,9 +49,6 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
             return;
         };
         let io = socket.io();
-        if let Some(fair) = &here.settings.fair {
-            fair.came(&who.user);
-        }
         presence::tell_up(&here, &io, space, &who);
         tokens::note_end(&here, socket.key(), &who);
         if is_asked {
@@ -66,9 +63,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         let Some(who) = gone.data::<Identity>() else {
             return;
         };
-        if let Some(fair) = &here.settings.fair {
-            fair.went(&who.user);
-        }
+        who.give_back_seat();
         tokens::forget_end(&here, gone.key(), &who);
         membership::tell_gone(&here, space, &who, gone);
         presence::tell_down(&here, gone.io(), space, &who, gone.reason());
@@ -210,7 +205,6 @@ impl<'a> Call<'a> {
             ack: Some(self.event.ack()),
             room: Arc::from(room),
             space: self.space,
-            asked_ms: self.socket.io().unix_ms(),
         }
     }
 
@@ -312,6 +306,14 @@ fn room_message(call: &Call<'_>) -> Result<(), VerbError> {
 fn auth_refresh(call: &Call<'_>) -> Result<(), VerbError> {
     let Some(gate) = &call.gateway.settings.tokens else { return other(call) };
     let (event, from) = (call.event, (call.socket, &call.who));
-    tokens::refresh(call.gateway, gate, call.space, from, event.raw_args(), event.ack());
-    Ok(())
+    let begun =
+        tokens::refresh(call.gateway, gate, call.space, from, event.raw_args(), event.ack());
+    if begun.is_err() {
+        // Who goes on asking meanwhile does too much, as with any event.
+        match &call.gateway.settings.fair {
+            Some(fair) => fair.refused(call.socket, &call.who),
+            None => call.socket.io().count(|counters| counters.events_limited += 1),
+        }
+    }
+    begun
 }

@@ -4,12 +4,13 @@
 
 use std::cell::Cell;
 use std::fmt;
+use std::sync::Arc;
 
 use super::error::VerbError;
 use super::identity::Identity;
 use super::schema::{self, Member, Want};
 use crate::api::{Event, Socket};
-use crate::base::{AddressName, Bucket, Micros, Rate, SharedBuckets, SharedCounts};
+use crate::base::{AddressName, Bucket, Counted, Full, Micros, Rate, SharedBuckets, SharedCounts};
 use crate::config::{EventRule, MemberKind, Options, Tables};
 
 /// The limits in force; one value a process, shared by all cores.
@@ -38,6 +39,21 @@ pub(super) struct Used {
     refusals: Cell<Bucket>,
     /// One a row of `[[events]]`.
     rules: Box<[Cell<Bucket>]>,
+}
+
+/// A socket's place among those of its user. It is given back when this goes, so that whoever is
+/// counted and does not come in after all is counted no longer.
+pub(super) struct Seat {
+    fair: Arc<FairUse>,
+    counted: Option<Counted>,
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        if let (Some(sockets), Some(counted)) = (&self.fair.sockets, self.counted.take()) {
+            sockets.remove(counted);
+        }
+    }
 }
 
 /// Names that shared tables have room for.
@@ -81,28 +97,33 @@ impl FairUse {
         (events || connects || !fair.rules.is_empty()).then_some(fair)
     }
 
-    /// Whether one more socket of a user may come in.
-    pub(super) fn admit(&self, user: &str, now: Micros) -> Result<(), VerbError> {
-        let full = |sockets: &SharedCounts| sockets.is_full(user.as_bytes());
-        if self.sockets.as_ref().is_some_and(full) {
-            return Err(VerbError::TooManyConnections);
-        }
-        take(self.connects.as_ref(), user.as_bytes(), now)
+    /// Whether one more socket of a user may come in; its seat, if those are counted.
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        user: &str,
+        now: Micros,
+    ) -> Result<Option<Seat>, VerbError> {
+        let counted = match &self.sockets {
+            Some(sockets) => sockets.add(user.as_bytes()),
+            None => Ok(None),
+        };
+        let counted = counted.map_err(|Full| VerbError::TooManyConnections)?;
+        let seat = counted.map(|counted| Seat { fair: Arc::clone(self), counted: Some(counted) });
+        take(self.connects.as_ref(), user.as_bytes(), now)?;
+        Ok(seat)
     }
 
-    /// A socket of a user came in.
-    pub(super) fn came(&self, user: &str) {
-        if let Some(sockets) = &self.sockets {
-            // The gate has looked; who slipped through with others is one too many at the worst.
-            let _one_too_many = sockets.add(user.as_bytes());
-        }
+    /// An event was refused as one of too many, by whoever handles it.
+    pub(super) fn refused(&self, socket: &Socket, who: &Identity) {
+        socket.io().count(|counters| counters.events_limited += 1);
+        self.bear(socket, self.used(who));
     }
 
-    /// A socket that came in is gone.
-    pub(super) fn went(&self, user: &str) {
-        if let Some(sockets) = &self.sockets {
-            sockets.remove(user.as_bytes());
-        }
+    fn used<'a>(&self, who: &'a Identity) -> &'a Used {
+        who.used(|| Used {
+            rules: self.rules.iter().map(|_| Cell::default()).collect(),
+            ..Used::default()
+        })
     }
 
     /// Whether an event may be handled.
@@ -112,16 +133,19 @@ impl FairUse {
         event: &Event<'_>,
         who: &Identity,
     ) -> Result<(), VerbError> {
-        let used = who.used(|| Used {
-            rules: self.rules.iter().map(|_| Cell::default()).collect(),
-            ..Used::default()
-        });
+        let used = self.used(who);
         let verdict = self.judge(namespace, event, who, used);
         if matches!(verdict, Err(VerbError::RateLimited(_) | VerbError::PayloadTooLarge(_))) {
             event.socket().io().count(|counters| counters.events_limited += 1);
             self.bear(event.socket(), used);
         }
         verdict
+    }
+
+    /// How many sockets are counted, of all users together.
+    #[cfg(test)]
+    pub(super) fn seats(&self) -> u64 {
+        self.sockets.as_ref().map_or(0, SharedCounts::sum)
     }
 
     fn judge(

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::error::VerbError;
-use super::fair::Used;
+use super::fair::{Seat, Used};
 use super::schema::{self, Fault, name_fault};
 use super::tokens::Bearer;
 use crate::api::{Io, Refusal, Socket};
@@ -28,6 +28,8 @@ pub(super) struct Identity {
 struct Extra {
     used: OnceCell<Used>,
     bearer: Cell<Option<Rc<Bearer>>>,
+    seat: Cell<Option<Seat>>,
+    is_refreshing: Cell<bool>,
 }
 
 impl fmt::Debug for Extra {
@@ -67,6 +69,27 @@ impl Identity {
     /// It has another token now.
     pub(super) fn bear(&self, bearer: Rc<Bearer>) {
         self.extra().bearer.set(Some(bearer));
+    }
+
+    /// It is counted among the sockets of its user.
+    pub(super) fn take_seat(&self, seat: Seat) {
+        self.extra().seat.set(Some(seat));
+    }
+
+    /// It is counted no longer, whoever still holds this.
+    pub(super) fn give_back_seat(&self) {
+        if let Some(extra) = self.extra.get() {
+            drop(extra.seat.take());
+        }
+    }
+
+    /// Whether a new token of its is being judged.
+    pub(super) fn is_refreshing(&self) -> bool {
+        self.extra.get().is_some_and(|extra| extra.is_refreshing.get())
+    }
+
+    pub(super) fn set_refreshing(&self, is_refreshing: bool) {
+        self.extra().is_refreshing.set(is_refreshing);
     }
 
     /// Whether it came with a token that is taken back.

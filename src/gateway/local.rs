@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::backend::{Awaited, Verdict};
 use super::identity::Identity;
 use super::tokens::TokenVerdict;
+use super::waiting::Waiting;
 use crate::api::{Ack, Resolver, Socket};
 use crate::auth::Revoked;
-use crate::base::{Key, Map, Slab, hasher};
+use crate::base::{Key, Map, hasher};
 
 /// A client's question that the keeper of a room is answering.
 pub(super) struct Pending {
@@ -19,7 +20,6 @@ pub(super) struct Pending {
     pub(super) ack: Option<Ack>,
     pub(super) room: Arc<str>,
     pub(super) space: u16,
-    pub(super) asked_ms: u64,
 }
 
 /// Rooms of one namespace whose activity one core may hold back for a second; more are not noted.
@@ -31,13 +31,13 @@ const REVOCATIONS_MAX: usize = 100_000;
 /// The state of one core.
 pub(super) struct Local {
     /// Bounded by what clients may have under way: a core that is behind is not read from.
-    pub(super) pending: Slab<Pending>,
+    pub(super) pending: Waiting<Pending>,
     /// Events whose back end has not said yet what became of them.
-    pub(super) awaited: Slab<Awaited>,
+    pub(super) awaited: Waiting<Awaited>,
     /// Clients whose back end has not said yet whether they may come in.
-    pub(super) admissions: Slab<Resolver<Verdict>>,
+    pub(super) admissions: Waiting<Resolver<Verdict>>,
     /// Tokens of which nobody has said yet what they say.
-    pub(super) tokens: Slab<Resolver<TokenVerdict>>,
+    pub(super) tokens: Waiting<Resolver<TokenVerdict>>,
     /// When which socket's token is to be looked at, milliseconds since the epoch.
     pub(super) expiries: BTreeSet<(u64, Key)>,
     /// Tokens that were taken back.
@@ -48,10 +48,10 @@ pub(super) struct Local {
 impl Local {
     pub(super) fn new(hash_seed: u64, spaces: usize) -> Self {
         Self {
-            pending: Slab::default(),
-            awaited: Slab::default(),
-            admissions: Slab::default(),
-            tokens: Slab::default(),
+            pending: Waiting::default(),
+            awaited: Waiting::default(),
+            admissions: Waiting::default(),
+            tokens: Waiting::default(),
             expiries: BTreeSet::new(),
             revoked: Revoked::new(REVOCATIONS_MAX),
             touched: (0..spaces).map(|_| Map::with_hasher(hasher(hash_seed))).collect(),

@@ -99,7 +99,8 @@ pub(super) fn leave(gateway: &Gateway, io: &Io, pending: Pending) {
 
 fn ask(gateway: &Gateway, io: &Io, pending: Pending, change: Change) {
     let (room, who, space) = (Arc::clone(&pending.room), Rc::clone(&pending.who), pending.space);
-    let key = gateway.local.borrow_mut().pending.insert(pending);
+    let due_ms = io.unix_ms() + KEEPER_TIMEOUT_MS;
+    let key = gateway.local.borrow_mut().pending.insert(due_ms, pending);
     tell(gateway, io, space, (&room, &who.user), change, Some(key));
 }
 
@@ -128,11 +129,11 @@ pub(super) fn answer_late(gateway: &Gateway, io: &Io) {
     let now_ms = io.unix_ms();
     let mut late = Vec::new();
     let mut local = gateway.local.borrow_mut();
-    for key in local.pending.keys() {
-        if let Some(pending) = local.pending.get_mut(key)
-            && pending.asked_ms + KEEPER_TIMEOUT_MS <= now_ms
-            && let Some(ack) = pending.ack.take()
-        {
+    // What the keeper says at last still counts, so that they stay.
+    while late.len() < LATE_AT_ONCE
+        && let Some(pending) = local.pending.next_late(now_ms)
+    {
+        if let Some(ack) = pending.ack.take() {
             late.push((ack, pending.space, Arc::clone(&pending.room)));
         }
     }
@@ -145,6 +146,8 @@ pub(super) fn answer_late(gateway: &Gateway, io: &Io) {
 
 /// How long a client waits for the keeper of a room at most, to the second.
 const KEEPER_TIMEOUT_MS: u64 = 1_000;
+/// Clients that are answered so in one go; the others a second later.
+const LATE_AT_ONCE: usize = 4_096;
 
 /// A socket joins the rooms of its user and its session. False if the library refused.
 pub(super) fn join_own_rooms(socket: &Socket, who: &Identity) -> bool {

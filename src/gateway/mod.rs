@@ -38,6 +38,7 @@ mod tests;
 mod tokens;
 pub mod verbs;
 mod views;
+mod waiting;
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -45,11 +46,11 @@ use std::sync::Arc;
 
 use crate::api::{App, Io};
 use crate::base::{CoreId, Slab};
-use crate::config::{AuthMode, HookEvent, Options, Route, Rule, Tables, UnknownEvent};
+use crate::config::{AuthMode, Hook, HookEvent, Options, Route, Rule, Tables, UnknownEvent};
 
 pub use error::{Done, MemberError, VerbError};
 pub use schema::{Payload, request, validate};
-pub use tokens::{TokenGate, TokenRequest, TokenVerdict, settle_token};
+pub use tokens::{TokenGate, TokenRequest, TokenVerdict, settle_token, verdict_timeout_ms};
 pub use views::{
     ConnectedView, KeptView, MembershipView, RecipientsView, ReplyView, RoomView, SocketView,
     UserView,
@@ -76,6 +77,10 @@ pub struct GatewaySettings {
     pub backends: Option<Arc<dyn backend::Backends>>,
     /// Namespaces where a back end says who may come in, and whose sockets are whose.
     pub judged: Vec<String>,
+    /// How long a back end may take to say who may come in.
+    pub admission_timeout_ms: u64,
+    /// How long a token may take to be verified by somebody else.
+    pub token_timeout_ms: u64,
     /// Whether a client of which nobody else is asked is believed.
     pub trusted: bool,
     /// Whether back ends want to hear of clients that come and go, join and leave.
@@ -108,6 +113,8 @@ impl GatewaySettings {
             routes: routes(options, tables),
             backends: None,
             trusted: options.auth_mode == AuthMode::Trusted,
+            admission_timeout_ms: judges(tables).map(|hook| hook.timeout_ms).max().unwrap_or(0),
+            token_timeout_ms: verdict_timeout_ms(options.idp_timeout_ms),
             judged: judged(&namespaces, tables),
             namespaces,
             facts: false,
@@ -127,6 +134,11 @@ fn judged(namespaces: &[String], tables: &Tables) -> Vec<String> {
     let is_judged =
         |name: &&String| tables.hooks.iter().any(|hook| hook.hears(HookEvent::Connect, name));
     namespaces.iter().filter(is_judged).cloned().collect()
+}
+
+/// Hooks that say who may come in.
+fn judges(tables: &Tables) -> impl Iterator<Item = &Hook> {
+    tables.hooks.iter().filter(|hook| hook.events.contains(&HookEvent::Connect))
 }
 
 /// The routes in force: those for whatever is unknown only where that is wanted.

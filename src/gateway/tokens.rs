@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::backend::{AWAITED_MAX, Busy, Ticket};
+use super::backend::{AWAITED_MAX, Busy, GRACE_MS, Ticket};
 use super::error::VerbError;
 use super::identity::{self, Identity};
 use super::{Gateway, events, membership, rules, schema};
@@ -36,6 +36,8 @@ pub struct TokenGate {
 pub struct TokenRequest {
     /// The token; at most 8 KiB.
     pub token: String,
+    /// Its bearer is in already, and can wait longer than those at the door.
+    pub is_refresh: bool,
     /// Where its claims are waited for.
     pub ticket: Ticket,
 }
@@ -44,6 +46,13 @@ impl std::fmt::Debug for TokenRequest {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.debug_struct("TokenRequest").field("ticket", &self.ticket).finish_non_exhaustive()
     }
+}
+
+/// How long the verification of one token may take that needs an identity provider, which has so
+/// long for each answer: what an issuer says of itself, its keys, and both once more.
+#[must_use]
+pub const fn verdict_timeout_ms(idp_timeout_ms: u64) -> u64 {
+    idp_timeout_ms.saturating_mul(4)
 }
 
 /// What somebody verified a token to say.
@@ -148,16 +157,13 @@ fn look(gate: &TokenGate, token: &str, now_ms: u64) -> Option<Result<Claims, Tok
     }
 }
 
-/// What a token says, whoever has to verify it.
-async fn claims_of(
+/// What a token says by the word of somebody else.
+async fn claims_from_elsewhere(
     gateway: &Gateway,
-    gate: &TokenGate,
     io: &Io,
     token: String,
+    is_refresh: bool,
 ) -> Result<Claims, TokenError> {
-    if let Some(verdict) = look(gate, &token, io.unix_ms()) {
-        return verdict;
-    }
     let Some(backends) = &gateway.settings.backends else { return Err(TokenError::Unavailable) };
     let (resolver, verdict) = promise();
     let key = {
@@ -165,10 +171,11 @@ async fn claims_of(
         if local.tokens.len() >= AWAITED_MAX {
             return Err(TokenError::Unavailable);
         }
-        local.tokens.insert(resolver)
+        let due_ms = io.unix_ms() + gateway.settings.token_timeout_ms + GRACE_MS;
+        local.tokens.insert(due_ms, resolver)
     };
     let ticket = Ticket { core: io.core(), key };
-    if let Err(Busy) = backends.verify(TokenRequest { token, ticket }) {
+    if let Err(Busy) = backends.verify(TokenRequest { token, is_refresh, ticket }) {
         gateway.local.borrow_mut().tokens.remove(key);
         return Err(TokenError::Unavailable);
     }
@@ -197,7 +204,10 @@ pub(super) async fn identify(
 ) -> Result<(Rc<Identity>, Vec<String>), TokenError> {
     let io = socket.io();
     let token = token_of(gate, socket).ok_or(TokenError::Missing)?;
-    let claims = claims_of(gateway, gate, &io, token).await?;
+    let claims = match look(gate, &token, io.unix_ms()) {
+        Some(verdict) => verdict?,
+        None => claims_from_elsewhere(gateway, &io, token, false).await?,
+    };
     judge(gateway, &io, space, &claims)?;
     let session = claims.session.as_deref();
     if !identity::agrees(&socket.raw_auth(), &claims.user, session) {
@@ -262,38 +272,71 @@ pub(super) fn sweep(gateway: &Gateway, io: &Io) {
     }
 }
 
-/// A client brings a new token for a connection that stays.
+/// A socket whose new token is being judged; no longer once this goes, however that ends.
+struct Refreshing(Rc<Identity>);
+
+impl Refreshing {
+    fn begin(who: &Rc<Identity>) -> Self {
+        who.set_refreshing(true);
+        Self(Rc::clone(who))
+    }
+}
+
+impl Drop for Refreshing {
+    fn drop(&mut self) {
+        self.0.set_refreshing(false);
+    }
+}
+
+/// A client brings a new token for a connection that stays. Of a socket one is judged at a time:
+/// others have a claim on those who judge, too.
 pub(super) fn refresh(
     gateway: &Rc<Gateway>,
-    gate: &Arc<TokenGate>,
+    gate: &TokenGate,
     space: u16,
     (socket, who): (&Socket, &Rc<Identity>),
     args: &str,
     ack: Ack,
-) {
+) -> Result<(), VerbError> {
+    if who.is_refreshing() {
+        return Err(VerbError::TooManyPending);
+    }
     let raw = schema::member_of(args, "token");
     let token = raw.and_then(schema::text_of).map(String::from).unwrap_or_default();
-    let (gateway, gate) = (Rc::clone(gateway), Arc::clone(gate));
-    let (waiting, who) = (socket.clone(), Rc::clone(who));
+    let io = socket.io();
+    if let Some(verdict) = look(gate, &token, io.unix_ms()) {
+        answer_refresh(gateway, space, (socket, who), verdict, ack);
+        return Ok(());
+    }
+    let (gateway, waiting, refreshing) =
+        (Rc::clone(gateway), socket.clone(), Refreshing::begin(who));
     socket.spawn(Box::pin(async move {
-        let io = waiting.io();
-        let claims = claims_of(&gateway, &gate, &io, token).await;
-        if !waiting.is_connected() {
-            return;
-        }
-        let replaced = claims.and_then(|claims| replace(&gateway, space, &waiting, &who, claims));
-        match replaced {
-            Ok(()) => {
-                io.count(|counters| counters.tokens_refreshed += 1);
-                ack.send_raw(r#"{"success":true,"status":"accepted"}"#, &[]);
-            }
-            Err(error) => {
-                io.count(|counters| counters.tokens_refused += 1);
-                waiting.log_refused(error.message());
-                events::refuse(&waiting, &who, Some(ack), &VerbError::Token(error));
-            }
+        let claims = claims_from_elsewhere(&gateway, &io, token, true).await;
+        if waiting.is_connected() {
+            answer_refresh(&gateway, space, (&waiting, &refreshing.0), claims, ack);
         }
     }));
+    Ok(())
+}
+
+fn answer_refresh(
+    gateway: &Gateway,
+    space: u16,
+    (socket, who): (&Socket, &Rc<Identity>),
+    claims: Result<Claims, TokenError>,
+    ack: Ack,
+) {
+    match claims.and_then(|claims| replace(gateway, space, socket, who, claims)) {
+        Ok(()) => {
+            socket.io().count(|counters| counters.tokens_refreshed += 1);
+            ack.send_raw(r#"{"success":true,"status":"accepted"}"#, &[]);
+        }
+        Err(error) => {
+            socket.io().count(|counters| counters.tokens_refused += 1);
+            socket.log_refused(error.message());
+            events::refuse(socket, who, Some(ack), &VerbError::Token(error));
+        }
+    }
 }
 
 /// Puts a new token in the place of the old one, and takes the socket out of rooms that only the

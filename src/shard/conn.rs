@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::entrance::Entrance;
 use super::{Ending, Handshake, LogEvent, Shard};
-use crate::base::{AddressName, Key, Millis};
+use crate::base::{AddressName, Counted, Full, Key, Millis};
 use crate::http::{Body, Coding};
 use crate::ws;
 
@@ -38,12 +38,12 @@ pub(crate) struct Conn {
     pub(crate) entrance: Entrance,
     /// It came over TLS, here or to a proxy that says so.
     pub(crate) secure: bool,
-    /// It counts among the connections of its address.
-    pub(crate) is_counted: bool,
     /// Some bytes of a request's head have arrived.
     pub(crate) head_begun: bool,
     /// The earliest entry it has in the timer queue.
     pub(crate) timer_at: Millis,
+    /// Its place among the connections of its address, if those are limited.
+    pub(crate) counted: Option<Counted>,
 }
 
 /// What a connection speaks.
@@ -164,11 +164,11 @@ impl Shard {
             return None;
         }
         // A proxy has the connections of all its clients.
-        let is_counted =
-            self.settings.address_conns.is_some() && !self.settings.proxies.trusts(peer.ip());
-        if is_counted && !self.count_address(peer) {
+        let is_proxy = self.settings.proxies.trusts(peer.ip());
+        let counted = if is_proxy { Ok(None) } else { self.count_address(peer) };
+        let Ok(counted) = counted else {
             return None;
-        }
+        };
         let key = self.conns.insert(Conn {
             speaks: Speaks::Http(Phase::Head),
             peer,
@@ -184,9 +184,9 @@ impl Shard {
             moving: false,
             entrance: Entrance::Passed,
             secure: false,
-            is_counted,
             head_begun: false,
             timer_at: Millis(u64::MAX),
+            counted,
         });
         self.counters.connections_opened += 1;
         let keep_alive_ms = self.settings.limits.request_timeout_ms;
@@ -194,15 +194,15 @@ impl Shard {
         Some(key)
     }
 
-    /// Counts a connection of this address, unless it has as many as it may.
-    pub(super) fn count_address(&mut self, peer: SocketAddr) -> bool {
-        let Some(addresses) = &self.settings.address_conns else { return true };
-        if addresses.add(&AddressName::of(peer.ip())) {
-            return true;
+    /// Counts a connection of this address, unless it has as many as it may; that is an ending.
+    pub(super) fn count_address(&mut self, peer: SocketAddr) -> Result<Option<Counted>, Full> {
+        let Some(addresses) = &self.settings.address_conns else { return Ok(None) };
+        let counted = addresses.add(&AddressName::of(peer.ip()));
+        if counted.is_err() {
+            self.counters.connections_refused += 1;
+            self.count_ending(Ending::AddressFull);
         }
-        self.counters.connections_refused += 1;
-        self.count_ending(Ending::AddressFull);
-        false
+        counted
     }
 
     /// The connection is gone, or gives itself up: the peer closed it, it broke, or it moves to
@@ -223,10 +223,8 @@ impl Shard {
             self.partial_bytes -= conn.partial_bytes;
             self.counters.connections_closed += 1;
             self.half_open -= usize::from(conn.entrance != Entrance::Passed);
-            if let Some(addresses) = &self.settings.address_conns
-                && conn.is_counted
-            {
-                addresses.remove(&AddressName::of(conn.peer.ip()));
+            if let (Some(addresses), Some(counted)) = (&self.settings.address_conns, conn.counted) {
+                addresses.remove(counted);
             }
         }
     }

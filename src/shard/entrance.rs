@@ -54,11 +54,15 @@ impl Shard {
     /// A proxy has said who is behind a connection. False if that address has as many as it may:
     /// it is forgotten, and the host closes it.
     pub fn set_client(&mut self, key: Key, client: SocketAddr) -> bool {
-        let may = self.count_address(client);
-        let Some(conn) = self.conns.get_mut(key) else { return false };
-        let is_counted = self.settings.address_conns.is_some() && may;
-        debug_assert!(!conn.is_counted, "a proxy is not counted");
-        (conn.peer, conn.is_counted) = (client, is_counted);
+        if self.conns.get_mut(key).is_none() {
+            return false;
+        }
+        let counted = self.count_address(client);
+        let may = counted.is_ok();
+        if let Some(conn) = self.conns.get_mut(key) {
+            debug_assert!(conn.counted.is_none(), "a proxy is not counted");
+            (conn.peer, conn.counted) = (client, counted.unwrap_or_default());
+        }
         if !may {
             self.forget_conn(key);
         }

@@ -3,101 +3,18 @@
 
 import assert from "node:assert/strict";
 import { execFile } from "node:child_process";
-import {
-  constants, createHmac, createSign, generateKeyPairSync, sign as signBytes,
-} from "node:crypto";
-import { once } from "node:events";
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:http";
-import { tmpdir } from "node:os";
+import { writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { after, describe, test } from "node:test";
+import { describe, test } from "node:test";
 import { promisify } from "node:util";
+import { against, folder, jwk, pair, provider, SECRET, seconds, token } from "./idp.mjs";
 import {
-  ask, BINARIES, Client, eventually, failed, metric, next, rest, startServer, succeeded, TEST_MS,
+  ask, BINARIES, Client, eventually, failed, metric, next, rest, startServer, succeeded,
+  TEST_MS,
 } from "./lib.mjs";
+import { hook, Receiver } from "./receiver.mjs";
 
 const limit = { timeout: TEST_MS };
-const folder = mkdtempSync(join(tmpdir(), "corewire-tokens-"));
-after(() => rmSync(folder, { recursive: true }));
-
-const SECRET = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
-const seconds = () => Math.floor(Date.now() / 1000);
-const b64 = (value) => Buffer.from(typeof value === "string" ? value : JSON.stringify(value))
-  .toString("base64url");
-
-/** Signs whatever it is told to, right or wrong. */
-function token(claims, { alg = "HS256", key = SECRET, header = {}, signature } = {}) {
-  const message = `${b64({ alg, ...header })}.${b64({ exp: seconds() + 600, ...claims })}`;
-  const bytes = Buffer.from(message);
-  const made = {
-    HS256: () => createHmac("sha256", key).update(bytes).digest(),
-    RS256: () => createSign("sha256").update(bytes).sign(key),
-    PS256: () => signBytes("sha256", bytes, { key, padding: constants.RSA_PKCS1_PSS_PADDING, saltLength: 32 }),
-    ES256: () => createSign("sha256").update(bytes).sign({ key, dsaEncoding: "ieee-p1363" }),
-    EdDSA: () => signBytes(null, bytes, key),
-  };
-  return `${message}.${(signature ?? made[alg]?.() ?? Buffer.alloc(0)).toString("base64url")}`;
-}
-
-const pair = {
-  RS256: generateKeyPairSync("rsa", { modulusLength: 2048 }),
-  RS256b: generateKeyPairSync("rsa", { modulusLength: 2048 }),
-  ES256: generateKeyPairSync("ec", { namedCurve: "P-256" }),
-  EdDSA: generateKeyPairSync("ed25519"),
-};
-const jwk = (name, kid) => ({ ...pair[name].publicKey.export({ format: "jwk" }), kid });
-
-/** An identity provider: publishes keys, answers about tokens, can be down. */
-async function provider() {
-  const idp = { keys: [], opaque: new Map(), calls: [], down: false, asked: [] };
-  const server = createServer((request, response) => {
-    idp.calls.push(request.url);
-    if (idp.down) return response.writeHead(500).end();
-    const answer = (value) => response.end(JSON.stringify(value));
-    if (request.url === "/keys") return answer({ keys: idp.keys });
-    if (request.url === "/.well-known/openid-configuration") {
-      return answer({ issuer: idp.url, jwks_uri: `${idp.url}/keys` });
-    }
-    let body = "";
-    request.on("data", (part) => (body += part));
-    return request.on("end", () => {
-      const form = new URLSearchParams(body);
-      idp.asked.push({ authorization: request.headers.authorization, token: form.get("token") });
-      answer(idp.opaque.get(form.get("token")) ?? { active: false });
-    });
-  });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  idp.url = `http://127.0.0.1:${server.address().port}`;
-  idp.close = () => server.closeAllConnections?.() ?? server.close();
-  after(() => {
-    server.close();
-    server.closeAllConnections();
-  });
-  return idp;
-}
-
-let files = 0;
-/** Runs a test against a server with this configuration. */
-async function against(toml, run) {
-  const file = join(folder, `${(files += 1)}.toml`);
-  writeFileSync(file, `cors_origin = ["*"]\n${toml}`);
-  const server = await startServer("corewire", ["--config", file]);
-  const client = new Client("sio4", server.url);
-  const user = (value, nsp = "/") => client.connect(nsp, { auth: { token: value } });
-  const refused = async (auth, options = {}) => {
-    const { data } = await client.refusal(client.socket("/", { auth, ...options }));
-    return data.code;
-  };
-  try {
-    await run({ server, client, user, refused });
-    assert.ok(!server.log.some((line) => line.includes("eyJ")), "no token stands in the log");
-  } finally {
-    client.closeAll();
-    await server.stop();
-  }
-}
 
 const jwt = `auth_mode = "jwt"\njwt_secret = "${SECRET}"\njwt_leeway_ms = 0\n`;
 
@@ -137,7 +54,9 @@ describe("signed with a shared secret", () => {
       assert.equal(await code({ sub: undefined }), "TOKEN_BAD_CLAIMS");
       assert.equal(await code({}, { key: "another secret" }), "TOKEN_BAD_SIGNATURE");
       assert.equal(await code({}, { alg: "none" }), "TOKEN_ALG_NOT_ALLOWED");
-      assert.equal(await code({}, { header: { crit: ["exp"] } }), "TOKEN_MALFORMED");
+      for (const header of [{ crit: ["exp"] }, { crit: null }, { b64: false }]) {
+        assert.equal(await code({}, { header }), "TOKEN_MALFORMED", JSON.stringify(header));
+      }
       assert.equal(await code({ pad: "x".repeat(9000) }), "TOKEN_TOO_LARGE");
       assert.equal(await refused({ token: "abc" }), "TOKEN_MALFORMED");
       assert.equal(await refused({ token: 7 }), "TOKEN_MISSING");
@@ -262,6 +181,30 @@ describe("how it ends", () => {
     }));
 });
 
+describe("with a webhook that is asked, too", () => {
+  test("what was taken back meanwhile does not get in", limit, async () => {
+    const door = await new Receiver().listen();
+    try {
+      const answers = [];
+      door.answer = () => new Promise((say) => answers.push(() => say({ json: { allow: true, userId: "ann" } })));
+      const toml = `${jwt}${hook("door", door.url, ["connect"], "timeout_ms = 20000")}`;
+      await against(toml, async ({ server, client, user }) => {
+        const one = client.refusal(client.socket("/", { auth: { token: token({ sub: "ann", jti: "t1" }) } }));
+        const other = user(token({ sub: "ann", jti: "t2" }));
+        await door.heard("both are asked about", () => door.calls.length === 2);
+        const { disconnected } = succeeded(
+          await rest(server.admin, "POST", "/api/v1/auth/revoke", { tokenId: "t1" }));
+        assert.equal(disconnected, 0, "nobody is in");
+        answers.forEach((say) => say());
+        assert.deepEqual((await one).data, { code: "TOKEN_REVOKED", retryable: false });
+        assert.equal((await other).connected, true, "the other token is as good as before");
+      });
+    } finally {
+      await door.close();
+    }
+  });
+});
+
 describe("public keys", () => {
   test("of the configuration", limit, () => {
     const pem = (name) => pair[name].publicKey.export({ type: "spki", format: "pem" });
@@ -326,6 +269,39 @@ describe("public keys", () => {
     });
   });
 
+  test("they are found where the issuer says that they are now", limit, async () => {
+    const idp = await provider();
+    const by = (kid) => token({ sub: "ann", iss: idp.url },
+      { alg: "EdDSA", key: pair.EdDSA.privateKey, header: { kid } });
+    await against(`auth_mode = "jwt"\noidc_issuer = "${idp.url}"`, async ({ user }) => {
+      idp.keys = [jwk("EdDSA", "old")];
+      await eventually("the keys are there", () => user(by("old")));
+      [idp.keys, idp.path] = [[jwk("EdDSA", "new")], "/moved"];
+      await eventually("the keys are found", () => user(by("new")));
+    });
+  });
+
+  test("old ones serve while the provider is down, if that is wanted", limit, async () => {
+    const idp = await provider();
+    idp.keys = [jwk("EdDSA", "ed")];
+    const by = token({ sub: "ann" },
+      { alg: "EdDSA", key: pair.EdDSA.privateKey, header: { kid: "ed" } });
+    const toml = `auth_mode = "jwt"\njwks_url = "${idp.url}/keys"\njwks_refresh_ms = 1000\n`;
+    await against(toml, (strict) =>
+      against(`${toml}on_idp_error = "allow_cached"`, async (patient) => {
+        await strict.user(by);
+        await patient.user(by);
+        idp.down = true;
+        await eventually("the keys are too old for one", () =>
+          strict.user(by).then((socket) => !socket.close(), () => true));
+        assert.equal(await strict.refused({ token: by }), "AUTH_UNAVAILABLE");
+        await patient.user(by);
+        const stranger = token({ sub: "ann" },
+          { alg: "EdDSA", key: pair.EdDSA.privateKey, header: { kid: "stranger" } });
+        assert.equal(await patient.refused({ token: stranger }), "AUTH_UNAVAILABLE");
+      }));
+  });
+
   test("a provider that is down is named, and asked again", limit, async () => {
     const idp = await provider();
     idp.down = true;
@@ -362,6 +338,53 @@ describe("opaque tokens", () => {
       assert.equal(await refused({ token: "bad" }), "TOKEN_INACTIVE");
       assert.equal(idp.asked.length, 2, "a bad one is remembered too");
       assert.equal(await refused({ token: "old" }), "TOKEN_EXPIRED");
+    });
+  });
+
+  test("good ones serve while the provider is down, if that is wanted", limit, async () => {
+    const idp = await provider();
+    idp.opaque.set("good", { active: true, sub: "ann" });
+    // Asked about each time, so that each time nobody can be.
+    const toml = options(idp, "introspection_fresh_ms = 0\n");
+    await against(toml, (strict) =>
+      against(`${toml}on_idp_error = "allow_cached"`, async (patient) => {
+        await strict.user("good");
+        await patient.user("good");
+        idp.down = true;
+        assert.equal(await strict.refused({ token: "good" }), "AUTH_UNAVAILABLE");
+        for (let at = 0; at < 8; at += 1) await patient.user("good");
+        assert.equal(idp.calls.length, 8, "two, one, and five before it is left alone");
+        assert.equal(await patient.refused({ token: "new" }), "AUTH_UNAVAILABLE");
+      }));
+  });
+
+  test("new ones of those inside take no place from those at the door", limit, async () => {
+    const idp = await provider();
+    const names = ["a", "b", "c"];
+    for (const name of [...names, "late"]) idp.opaque.set(name, { active: true, sub: name });
+    await against(options(idp, "idp_timeout_ms = 20000"), async ({ server, user }) => {
+      const sockets = await Promise.all(names.map((name) => user(name)));
+      const answers = sockets.map((socket, at) => {
+        const codes = new Array(300).fill(0).map((_, number) => new Promise((told) => {
+          const value = { token: `slow-${at}-${number}` };
+          socket.emit("auth_refresh", value, ({ error }) => told([error.code, error.retryable]));
+        }));
+        return { held: codes[0], others: codes.slice(1) };
+      });
+      for (const { others } of answers) {
+        const told = await Promise.all(others);
+        assert.deepEqual(told, others.map(() => ["TOO_MANY_PENDING", true]));
+      }
+      // The provider keeps its answers to itself all the while.
+      await user("late");
+      assert.equal(await metric(server, "corewire_events_limited_total"), 3 * 299);
+      idp.release();
+      for (const { held } of answers) assert.deepEqual(await held, ["TOKEN_INACTIVE", false]);
+      const slow = idp.asked.filter(({ token: asked }) => asked.startsWith("slow"));
+      assert.equal(slow.length, 3);
+      idp.opaque.set("fresh", { active: true, sub: "a" });
+      const [{ success }] = await ask(sockets[0], "auth_refresh", { token: "fresh" });
+      assert.equal(success, true, "one after the other they are judged");
     });
   });
 

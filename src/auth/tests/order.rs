@@ -144,6 +144,16 @@ fn what_is_no_token_is_told_before_anything_is_computed() {
         (format!("{token}="), TokenError::Malformed),
         (headed("[]"), TokenError::Malformed),
         (headed(r#"{"alg":"HS256","crit":["exp"]}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","crit":null}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","crit":[]}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","crit":"exp"}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","crit":[null]}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","cr\u0069t":{}}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","crit":["b64"],"b64":true}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","b64":false}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","b64":null}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","b64":"false"}"#), TokenError::Malformed),
+        (headed(r#"{"alg":"HS256","b64":true}"#), TokenError::BadSignature),
         (headed(r#"{"alg":"HS256","alg":"none"}"#), TokenError::Malformed),
         (headed(r#"{"alg":"HS256","kid":7}"#), TokenError::Malformed),
         (headed(r#"{"alg":"none"}"#), TokenError::AlgorithmNotAllowed),
@@ -238,8 +248,26 @@ fn what_is_taken_back_stays_so_until_its_time_is_over() {
     revoked.add(&Revoke::User("ann".into(), Some(70)), 90, 1).unwrap();
     assert!(revoked.holds("ann", Some("t3"), Some(69), 99), "the wider of two holds");
     revoked.add(&Revoke::Token("t9".into()), 200, 101).unwrap();
-    assert_eq!(revoked.len(), 1, "what is over makes room");
+    assert_eq!(revoked.len(), 3, "what is over makes room, as much as is needed");
+    assert!(revoked.holds("eve", Some("t9"), None, 150));
     revoked.add(&Revoke::Before(70), 200, 101).unwrap();
     assert!(revoked.holds("eve", Some("x"), Some(69), 150));
     assert!(!revoked.holds("eve", Some("x"), Some(70), 150));
+}
+
+#[test]
+fn what_is_taken_back_again_is_forgotten_when_the_longer_time_is_over() {
+    let mut revoked = Revoked::new(2);
+    let (token, user) = (Revoke::Token("t1".into()), Revoke::User("ann".into(), None));
+    for until in [300, 100, 200] {
+        revoked.add(&token, until, 0).unwrap();
+        revoked.add(&user, until, 0).unwrap();
+    }
+    let other = Revoke::Token("t2".into());
+    assert_eq!(revoked.add(&other, 900, 299), Err(RevocationsFull));
+    assert!(revoked.holds("eve", Some("t1"), None, 299) && revoked.holds("ann", None, None, 299));
+    revoked.add(&other, 900, 300).unwrap();
+    revoked.add(&Revoke::Token("t3".into()), 900, 300).unwrap();
+    assert_eq!(revoked.add(&Revoke::Token("t4".into()), 900, 300), Err(RevocationsFull));
+    assert_eq!(revoked.len(), 2);
 }

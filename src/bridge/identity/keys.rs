@@ -19,6 +19,8 @@ pub(super) struct Published {
     keys: Option<Arc<KeySet>>,
     fetched_ms: u64,
     failed_ms: Option<u64>,
+    /// Fetches that have ended, well or not.
+    fetches: u64,
     /// Names that the provider does not know, and until when that is believed.
     misses: BTreeMap<String, u64>,
     /// Fetches that unknown names may cause.
@@ -34,6 +36,7 @@ impl Published {
             keys: None,
             fetched_ms: 0,
             failed_ms: None,
+            fetches: 0,
             misses: BTreeMap::new(),
             unknown: Bucket::default(),
             rate: Rate::new(1, 5),
@@ -47,14 +50,19 @@ impl Published {
         self.keys.clone().filter(|_| !self.age_max_ms.is_some_and(is_old))
     }
 
-    /// When they were fetched last.
-    pub(super) const fn fetched_ms(&self) -> u64 {
-        self.fetched_ms
+    /// How many fetches have ended: who waits for its turn sees by it that somebody had one.
+    pub(super) const fn fetches(&self) -> u64 {
+        self.fetches
     }
 
     /// Whether somebody without keys may fetch them now.
     pub(super) fn may_fetch(&self, now_ms: u64) -> bool {
         self.failed_ms.is_none_or(|failed| now_ms >= failed + AGAIN_MS)
+    }
+
+    /// Whether the last fetch brought nothing.
+    pub(super) const fn is_failing(&self) -> bool {
+        self.failed_ms.is_some()
     }
 
     /// Whether a name that is not among the keys is reason enough to fetch them.
@@ -77,11 +85,13 @@ impl Published {
     pub(super) fn put(&mut self, keys: KeySet, now_ms: u64) {
         self.keys = Some(Arc::new(keys));
         (self.fetched_ms, self.failed_ms) = (now_ms, None);
+        self.fetches += 1;
     }
 
     /// They could not be fetched.
     pub(super) const fn failed(&mut self, now_ms: u64) {
         self.failed_ms = Some(now_ms);
+        self.fetches += 1;
     }
 }
 

@@ -1,47 +1,43 @@
 //! Tokens that no worker verifies: those with public keys, and those that somebody is asked about.
 //!
-//! `provider.rs` speaks to identity providers; `keys.rs` keeps what they publish; `asked.rs` keeps
-//! what they said of tokens. Nothing here knows a socket: a token comes in, a verdict goes back.
+//! `provider.rs` speaks to identity providers; `discovery.rs` and `keys.rs` keep what they publish;
+//! `asked.rs` keeps what they said of tokens; `places.rs` says how many tokens are looked at one
+//! beside the other. Nothing here knows a socket: a token comes in, a verdict goes back.
 
 mod asked;
 mod breaker;
+mod discovery;
 mod keys;
+mod places;
 mod provider;
+#[cfg(test)]
+mod provider_tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-
+use super::switchboard::TokenInlets;
 use super::thread::Common;
-use crate::auth::KeySet;
-use crate::gateway::TokenRequest;
+use crate::auth::{KeySet, TokenError};
+use crate::gateway::{TokenRequest, verdict_timeout_ms};
 use provider::Provider;
 
-/// Tokens that are looked at one beside the other; the others wait in their queue.
-const AT_ONCE: usize = 512;
-
 /// Verifies what comes, until the workers are gone.
-pub(super) async fn run(common: Common, keys: KeySet, mut tokens: mpsc::Receiver<TokenRequest>) {
-    let provider = Arc::new(Provider::new(&common, keys));
-    let mut looking = JoinSet::new();
-    let refreshing = provider.refresh_for_ever();
-    tokio::pin!(refreshing);
-    let closing = common.closing();
-    tokio::pin!(closing);
-    loop {
-        tokio::select! {
-            token = tokens.recv(), if looking.len() < AT_ONCE => {
-                let Some(TokenRequest { token, ticket }) = token else { return };
-                let (provider, common) = (Arc::clone(&provider), common.clone());
-                looking.spawn(async move {
-                    let verdict = provider.verdict(&token).await.map(Box::new);
-                    common.settle_token(ticket, verdict).await;
-                });
-            }
-            Some(_) = looking.join_next() => {}
-            () = &mut refreshing => return,
-            () = &mut closing => return,
+pub(super) async fn run(common: Common, keys: KeySet, tokens: TokenInlets) {
+    let log = Arc::clone(&common.log);
+    let provider = Arc::new(Provider::new(Arc::clone(&common.options), log, keys));
+    let at_most = Duration::from_millis(verdict_timeout_ms(common.options.idp_timeout_ms));
+    let look = |TokenRequest { token, ticket, .. }| {
+        let (provider, common) = (Arc::clone(&provider), common.clone());
+        async move {
+            let verdict = tokio::time::timeout(at_most, provider.verdict(&token)).await;
+            let verdict = verdict.unwrap_or(Err(TokenError::Unavailable)).map(Box::new);
+            common.settle_token(ticket, verdict).await;
         }
+    };
+    tokio::select! {
+        () = places::look_at_all(tokens, look) => {}
+        () = provider.refresh_for_ever() => {}
+        () = common.closing() => {}
     }
 }

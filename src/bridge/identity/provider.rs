@@ -13,9 +13,9 @@ use tokio::sync::oneshot;
 
 use super::super::Logger;
 use super::super::http::{Http, HttpAnswer, HttpCall};
-use super::super::thread::Common;
 use super::asked::{Asked, Print, Said};
 use super::breaker::Breaker;
+use super::discovery::Issuer;
 use super::keys::Published;
 use crate::auth::{
     self, ANSWER_BYTES_MAX, Discovered, Introspected, JWKS_BYTES_MAX, KeySet, TokenError,
@@ -23,8 +23,10 @@ use crate::auth::{
 };
 use crate::config::{AuthMode, IdpError, LogLevel, Options};
 
-/// Answers of a provider that are kept.
-const ASKED_MAX: usize = 20_000;
+/// Good answers of a provider that are kept.
+const GOOD_MAX: usize = 20_000;
+/// Refusals of a provider that are kept.
+const BAD_MAX: usize = 10_000;
 
 /// Everything that is known of the identity provider.
 pub(super) struct Provider {
@@ -34,14 +36,20 @@ pub(super) struct Provider {
     fixed: KeySet,
     http: Http,
     log: Logger,
-    /// One fetch at a time; held while it is under way.
-    fetching: tokio::sync::Mutex<Option<Discovered>>,
+    /// One fetch of keys at a time; held while it is under way.
+    fetching: tokio::sync::Mutex<()>,
+    /// One question to the issuer at a time; held while it is under way.
+    issuer: tokio::sync::Mutex<Issuer>,
     /// These are never held across an await.
     published: Mutex<Published>,
     asked: Mutex<Asked>,
     asking: Mutex<BTreeMap<Print, Vec<oneshot::Sender<Said>>>>,
     breaker: Mutex<Breaker>,
+    clock: Clock,
 }
+
+/// Milliseconds since the epoch.
+pub(super) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
@@ -54,8 +62,16 @@ fn unix_ms() -> u64 {
 }
 
 impl Provider {
-    pub(super) fn new(common: &Common, fixed: KeySet) -> Self {
-        let options = Arc::clone(&common.options);
+    pub(super) fn new(options: Arc<Options>, log: Logger, fixed: KeySet) -> Self {
+        Self::with_clock(options, log, fixed, Arc::new(unix_ms))
+    }
+
+    pub(super) fn with_clock(
+        options: Arc<Options>,
+        log: Logger,
+        fixed: KeySet,
+        clock: Clock,
+    ) -> Self {
         // Two refreshes may fail before keys are too old.
         let age_max_ms = match options.on_idp_error {
             IdpError::Reject => Some(options.jwks_refresh_ms.saturating_mul(3)),
@@ -65,12 +81,14 @@ impl Provider {
             rules: TokenRules::from(&*options),
             fixed,
             http: Http::new(),
-            log: Arc::clone(&common.log),
-            fetching: tokio::sync::Mutex::new(None),
+            log,
+            fetching: tokio::sync::Mutex::new(()),
+            issuer: tokio::sync::Mutex::default(),
             published: Mutex::new(Published::new(age_max_ms)),
-            asked: Mutex::new(Asked::new(ASKED_MAX)),
+            asked: Mutex::new(Asked::new(GOOD_MAX, BAD_MAX, options.introspection_fresh_ms)),
             asking: Mutex::new(BTreeMap::new()),
             breaker: Mutex::new(Breaker::default()),
+            clock,
             options,
         }
     }
@@ -88,8 +106,8 @@ impl Provider {
         let every = Duration::from_millis(self.options.jwks_refresh_ms);
         loop {
             if self.publishes() {
-                let known_ms = lock(&self.published).fetched_ms();
-                self.fetch_unless_since(known_ms).await;
+                let fetches = lock(&self.published).fetches();
+                self.fetch_unless_since(fetches).await;
             }
             tokio::time::sleep(every).await;
         }
@@ -104,7 +122,7 @@ impl Provider {
     // Signed tokens.
 
     async fn signed(&self, token: &str) -> Said {
-        let now_ms = unix_ms();
+        let now_ms = self.now_ms();
         let by_fixed = auth::verify(token, &self.fixed, &self.rules, now_ms);
         let of_no_fixed_key = matches!(
             by_fixed,
@@ -121,78 +139,116 @@ impl Provider {
             return verdict;
         }
         let kid = auth::header(token)?.kid.unwrap_or_default();
-        match self.keys_with(&kid).await {
-            Some(keys) => {
-                let verdict = auth::verify(token, &keys, &self.rules, now_ms);
-                if verdict == Err(TokenError::UnknownKey) {
-                    lock(&self.published).miss(&kid, now_ms);
-                }
-                verdict
-            }
-            None => Err(TokenError::UnknownKey),
+        let Some(keys) = self.keys_with(&kid).await? else { return Err(TokenError::UnknownKey) };
+        let verdict = auth::verify(token, &keys, &self.rules, now_ms);
+        if verdict == Err(TokenError::UnknownKey) {
+            lock(&self.published).miss(&kid, now_ms);
         }
+        verdict
     }
 
     /// The keys, fetched if there are none.
     async fn published_keys(&self) -> Option<Arc<KeySet>> {
-        let (usable, known_ms, may_fetch) = {
+        let (usable, fetches, may_fetch) = {
             let published = lock(&self.published);
-            let now_ms = unix_ms();
-            (published.usable(now_ms), published.fetched_ms(), published.may_fetch(now_ms))
+            let now_ms = self.now_ms();
+            (published.usable(now_ms), published.fetches(), published.may_fetch(now_ms))
         };
         if usable.is_some() || !may_fetch {
             return usable;
         }
-        self.fetch_unless_since(known_ms).await;
-        lock(&self.published).usable(unix_ms())
+        self.fetch_unless_since(fetches).await;
+        lock(&self.published).usable(self.now_ms())
     }
 
     /// The keys, fetched anew because one is not among them; `None` if that is not worth it.
-    async fn keys_with(&self, kid: &str) -> Option<Arc<KeySet>> {
-        let known_ms = {
+    async fn keys_with(&self, kid: &str) -> Result<Option<Arc<KeySet>>, TokenError> {
+        let fetches = {
             let mut published = lock(&self.published);
-            if !published.may_look_for(kid, unix_ms()) {
-                return None;
+            if !published.may_look_for(kid, self.now_ms()) {
+                return Ok(None);
             }
-            published.fetched_ms()
+            published.fetches()
         };
-        self.fetch_unless_since(known_ms).await;
-        lock(&self.published).usable(unix_ms())
+        self.fetch_unless_since(fetches).await;
+        let published = lock(&self.published);
+        // Nobody has said that there is no such key.
+        if published.is_failing() {
+            Err(TokenError::Unavailable)
+        } else {
+            Ok(published.usable(self.now_ms()))
+        }
     }
 
-    /// Fetches keys, unless somebody has done so while this waited for its turn.
-    async fn fetch_unless_since(&self, known_ms: u64) {
-        let mut discovered = self.fetching.lock().await;
-        if lock(&self.published).fetched_ms() != known_ms {
+    /// Fetches keys, unless somebody has tried since so many fetches.
+    async fn fetch_unless_since(&self, fetches: u64) {
+        let _turn = self.fetching.lock().await;
+        if lock(&self.published).fetches() != fetches {
             return;
         }
-        match self.fetch(&mut discovered).await {
+        match self.fetch().await {
             Ok(keys) => {
                 let fields = vec![("keys", keys.len().to_string())];
                 (self.log)(LogLevel::Debug, "identity provider's keys fetched", fields);
-                // A time of its own, so that whoever waits sees that it was done.
-                lock(&self.published).put(keys, unix_ms().max(known_ms + 1));
+                lock(&self.published).put(keys, self.now_ms());
             }
             Err(why) => {
-                lock(&self.published).failed(unix_ms());
+                lock(&self.published).failed(self.now_ms());
                 self.warn("identity provider's keys cannot be fetched", why);
             }
         }
     }
 
-    async fn fetch(&self, discovered: &mut Option<Discovered>) -> Result<KeySet, String> {
-        let url = if self.options.jwks_url.is_empty() {
-            if discovered.is_none() {
-                *discovered = Some(self.discover().await?);
-            }
-            discovered.as_ref().map_or("", |found| &found.jwks_uri)
-        } else {
-            &self.options.jwks_url
-        };
+    async fn fetch(&self) -> Result<KeySet, String> {
+        if !self.options.jwks_url.is_empty() {
+            return self.keys_at(&self.options.jwks_url).await;
+        }
+        let url = self.discovered().await?.jwks_uri;
+        let first = self.keys_at(&url).await;
+        if first.is_ok() {
+            return first;
+        }
+        // They may have moved.
+        let now_at = self.discovered_anew().await?.jwks_uri;
+        if now_at == url { first } else { self.keys_at(&now_at).await }
+    }
+
+    async fn keys_at(&self, url: &str) -> Result<KeySet, String> {
         let answer = self.get(url, JWKS_BYTES_MAX).await?;
         // A provider in the middle of a change must not take the keys away that are known.
         let keys = auth::jwks(&answer.body).filter(|keys| !keys.is_empty());
         keys.ok_or_else(|| format!("{url} holds no key set"))
+    }
+
+    /// What the issuer says of itself; what it said last, if it cannot be asked.
+    async fn discovered(&self) -> Result<Discovered, String> {
+        let mut issuer = self.issuer.lock().await;
+        if let Some(said) = issuer.believed(self.now_ms()) {
+            return Ok(said.clone());
+        }
+        let asked = match issuer.may_ask(self.now_ms()) {
+            true => self.discover().await,
+            // Somebody who waited before this one has tried.
+            false => Err(format!("{} could not be asked a moment ago", self.options.oidc_issuer)),
+        };
+        match asked {
+            Ok(said) => {
+                issuer.put(said.clone(), self.now_ms());
+                Ok(said)
+            }
+            Err(why) => {
+                if issuer.may_ask(self.now_ms()) {
+                    issuer.failed(self.now_ms());
+                }
+                issuer.last().cloned().ok_or(why)
+            }
+        }
+    }
+
+    /// The same once more, because something is not where the issuer said that it is.
+    async fn discovered_anew(&self) -> Result<Discovered, String> {
+        self.issuer.lock().await.doubt(self.now_ms());
+        self.discovered().await
     }
 
     /// Rule: OpenID Connect Discovery 1.0 section 4: where an issuer says what it is.
@@ -220,6 +276,10 @@ impl Provider {
         Ok(answer)
     }
 
+    fn now_ms(&self) -> u64 {
+        (self.clock)()
+    }
+
     fn warn(&self, what: &'static str, why: String) {
         (self.log)(LogLevel::Warn, what, vec![("why", why)]);
     }
@@ -230,7 +290,7 @@ impl Provider {
         let mut print: Print = [0; 32];
         let digest = ring::digest::digest(&ring::digest::SHA256, token.as_bytes());
         print.copy_from_slice(digest.as_ref());
-        if let Some(said) = lock(&self.asked).fresh(&print, unix_ms()) {
+        if let Some(said) = lock(&self.asked).fresh(&print, self.now_ms()) {
             return self.still(said);
         }
         // One question at a time for one token, whoever else brings it meanwhile.
@@ -251,30 +311,28 @@ impl Provider {
         if let Some(told) = waits {
             return told.await.unwrap_or(Err(TokenError::Unavailable));
         }
+        let question = Question { provider: self, print, is_answered: false };
         let said = self.ask_or_remember(token, print).await;
-        for other in lock(&self.asking).remove(&print).unwrap_or_default() {
-            // Whoever waited may be gone.
-            let _gone = other.send(said.clone());
-        }
+        question.answer(&said);
         said
     }
 
     /// Whether something that was said before still counts now.
     fn still(&self, said: Said) -> Said {
         let claims = said?;
-        self.rules.judge(&claims, unix_ms())?;
+        self.rules.judge(&claims, self.now_ms())?;
         Ok(claims)
     }
 
     async fn ask_or_remember(&self, token: &str, print: Print) -> Said {
         match self.ask(token).await {
             Some(said) => {
-                lock(&self.asked).keep(print, &said, unix_ms());
+                lock(&self.asked).keep(print, &said, self.now_ms());
                 said
             }
             None if self.options.on_idp_error == IdpError::AllowCached => {
-                let stale = lock(&self.asked).stale(&print, unix_ms());
-                stale.map_or(Err(TokenError::Unavailable), |said| self.still(said))
+                let stale = lock(&self.asked).stale(&print, self.now_ms());
+                stale.map_or(Err(TokenError::Unavailable), |claims| self.still(Ok(claims)))
             }
             None => Err(TokenError::Unavailable),
         }
@@ -282,17 +340,17 @@ impl Provider {
 
     /// Asks the provider about a token; `None` if it does not answer.
     async fn ask(&self, token: &str) -> Option<Said> {
-        if !lock(&self.breaker).pass(unix_ms()) {
+        if !lock(&self.breaker).pass(self.now_ms()) {
             return None;
         }
         let answered = self.introspect(token).await;
-        lock(&self.breaker).report(answered.is_ok(), unix_ms());
+        lock(&self.breaker).report(answered.is_ok(), self.now_ms());
         let answered = answered.map_err(|why| {
             self.warn("identity provider does not answer about a token", why);
         });
         Some(match answered.ok()? {
             Ok(Introspected::Active(claims)) => {
-                self.rules.judge(&claims, unix_ms()).map(|()| *claims)
+                self.rules.judge(&claims, self.now_ms()).map(|()| *claims)
             }
             Ok(Introspected::Inactive) => Err(TokenError::Inactive),
             Err(error) => Err(error),
@@ -323,28 +381,64 @@ impl Provider {
             timeout: Duration::from_millis(self.options.idp_timeout_ms),
             answer_bytes_max: ANSWER_BYTES_MAX,
         };
-        let answer = self.http.call(call).await.map_err(|error| format!("{url} {error}"))?;
+        let called = self.http.call(call).await.map_err(|error| format!("{url} {error}"));
+        let answer = match called {
+            Ok(answer) => answer,
+            Err(why) => return self.may_have_moved(why).await,
+        };
         // What is said of one token, by the provider or a guard before it, is no failure of the
         // provider: one client could shut the door on all others.
         if matches!(answer.status.as_u16(), 400 | 403 | 413 | 414 | 422 | 431) {
             return Ok(Ok(Introspected::Inactive));
         }
         if !answer.status.is_success() {
-            return Err(format!("{url} answered {}", answer.status.as_u16()));
+            let why = format!("{url} answered {}", answer.status.as_u16());
+            return self.may_have_moved(why).await;
         }
         auth::introspection(&answer.body).ok_or_else(|| format!("{url} answered no RFC 7662"))
+    }
+
+    /// Who is asked about tokens cannot be: next time its issuer is asked first where that is.
+    async fn may_have_moved<T>(&self, why: String) -> Result<T, String> {
+        if self.options.introspection_url.is_empty() {
+            self.issuer.lock().await.doubt(self.now_ms());
+        }
+        Err(why)
     }
 
     async fn introspection_url(&self) -> Result<String, String> {
         if !self.options.introspection_url.is_empty() {
             return Ok(self.options.introspection_url.clone());
         }
-        let mut discovered = self.fetching.lock().await;
-        if discovered.is_none() {
-            *discovered = Some(self.discover().await?);
-        }
-        let found = discovered.as_ref().and_then(|found| found.introspection_endpoint.clone());
+        let found = self.discovered().await?.introspection_endpoint;
         found.ok_or_else(|| String::from("the issuer names no introspection_endpoint"))
+    }
+}
+
+/// A question about a token that others may wait for, too. If it ends without an answer, they are
+/// told that there is none.
+struct Question<'a> {
+    provider: &'a Provider,
+    print: Print,
+    is_answered: bool,
+}
+
+impl Question<'_> {
+    fn answer(mut self, said: &Said) {
+        self.is_answered = true;
+        for other in lock(&self.provider.asking).remove(&self.print).unwrap_or_default() {
+            // Whoever waited may be gone.
+            let _gone = other.send(said.clone());
+        }
+    }
+}
+
+impl Drop for Question<'_> {
+    fn drop(&mut self) {
+        // After an answer, whoever waits now has a question of its own.
+        if !self.is_answered {
+            lock(&self.provider.asking).remove(&self.print);
+        }
     }
 }
 

@@ -4,10 +4,12 @@ use serde_json::json;
 
 use super::cluster::{Client, Cluster};
 use crate::auth::Claims;
+use crate::config::{Options, Tables};
 use crate::gateway::GatewaySettings;
 use crate::gateway::backend::{
     AdmissionRequest, Backends, Busy, Fact, RouteFailure, RoutedEvent, Verdict, settle_admission,
 };
+use crate::gateway::fair::FairUse;
 
 /// Keeps who wants in; takes no more than so many.
 #[derive(Debug)]
@@ -118,6 +120,68 @@ fn others_are_refused_with_words_that_a_program_understands() {
     settle_admission(&cluster.io(0), asked(&door).ticket, Verdict::Abstain);
     cluster.settle();
     assert!(cluster.packets(nobody)[0].contains("AUTH_REQUIRED"), "but not as nobody");
+    cluster.check();
+}
+
+#[test]
+fn whose_back_end_says_nothing_is_told_so_in_time() {
+    let (mut cluster, door) = cluster();
+    let client = knock(&mut cluster, 0);
+    let request = asked(&door);
+    cluster.pass(1_999);
+    crate::gateway::sweep(&cluster.io(0));
+    cluster.settle();
+    assert!(cluster.packets(client).is_empty(), "its hook's time and the grace");
+    cluster.pass(1);
+    crate::gateway::sweep(&cluster.io(0));
+    cluster.settle();
+    let packets = cluster.packets(client);
+    let late = refusal("the back end did not answer in time", "HOOK_UNAVAILABLE", true);
+    assert!(same(&packets[0], &late), "{packets:?}");
+    let claims = Claims { user: "ada".into(), ..Claims::default() };
+    settle_admission(&cluster.io(0), request.ticket, Verdict::Admit(Box::new(claims)));
+    cluster.settle();
+    assert!(cluster.packets(client).is_empty(), "what comes after that is for nobody");
+}
+
+/// Whoever is counted and does not come in after all is counted no longer.
+#[test]
+fn who_fails_at_the_door_takes_no_seat() {
+    let options = Options { user_sockets_max: 1, ..Options::default() };
+    let fair = FairUse::new(&options, &Tables::default(), 7).map(Arc::new);
+    let fair = fair.expect("something is limited");
+    let door = Arc::new(Door { waiting: Mutex::default(), room: 2 });
+    let settings = GatewaySettings {
+        judged: vec!["/".into()],
+        backends: Some(Arc::clone(&door) as Arc<dyn Backends>),
+        fair: Some(Arc::clone(&fair)),
+        ..GatewaySettings::default()
+    };
+    let mut cluster = Cluster::new(2, settings);
+    let verdict = |cluster: &mut Cluster, rooms: usize, stays: bool| {
+        let client = knock(cluster, 0);
+        if !stays {
+            cluster.vanish(client);
+        }
+        let rooms = (0..rooms).map(|at| format!("r{at}")).collect();
+        let claims = Claims { user: "ada".into(), rooms, ..Claims::default() };
+        let ticket = asked(&door).ticket;
+        settle_admission(&cluster.io(0), ticket, Verdict::Admit(Box::new(claims)));
+        cluster.settle();
+        (client, cluster.packets(client))
+    };
+    let (_, refused) = verdict(&mut cluster, 9, true);
+    assert!(refused[0].contains("LIMIT_REACHED"), "a socket is in six rooms at most: {refused:?}");
+    assert_eq!(fair.seats(), 0);
+    verdict(&mut cluster, 0, false);
+    assert_eq!(fair.seats(), 0, "who left before the verdict");
+    let (first, let_in) = verdict(&mut cluster, 0, true);
+    assert!(let_in[0].starts_with("40{"), "{let_in:?}");
+    assert_eq!(fair.seats(), 1);
+    let (_, refused) = verdict(&mut cluster, 0, true);
+    assert!(refused[0].contains("TOO_MANY_CONNECTIONS"), "{refused:?}");
+    cluster.vanish(first);
+    assert_eq!(fair.seats(), 0);
     cluster.check();
 }
 

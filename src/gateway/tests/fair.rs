@@ -95,6 +95,10 @@ fn a_user_has_so_many_sockets_and_connects_so_often() {
     many.vanish(first);
     many.say(third, "40");
     assert!(many.packets(third)[0].starts_with("40"), "there is room again");
+    // Nobody who was refused has given back what another holds.
+    let fourth = many.open(0, "&userId=alice");
+    many.say(fourth, "40");
+    assert!(many.packets(fourth)[0].contains("TOO_MANY_CONNECTIONS"));
 
     let mut fast = cluster("user_connects_per_s = 1\nuser_connects_burst = 1");
     fast.user(0, "alice");

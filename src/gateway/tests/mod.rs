@@ -6,4 +6,5 @@ mod fair;
 mod keeper;
 mod rooms;
 mod schema;
+mod tokens;
 mod verbs;
