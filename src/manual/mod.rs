@@ -31,6 +31,9 @@ pub mod rabbitmq {}
 #[doc = include_str!("tokens.md")]
 pub mod tokens {}
 
+#[doc = include_str!("tls.md")]
+pub mod tls {}
+
 #[doc = include_str!("failure.md")]
 pub mod failure {}
 
