@@ -75,6 +75,7 @@ fn echo(namespace: &mut NamespaceBuilder) {
 fn verbs(root: &mut NamespaceBuilder) {
     root.on("whoami", |event| {
         let socket = event.socket();
+        let secure = socket.handshake().is_some_and(|handshake| handshake.secure);
         let query = socket.handshake().map(|handshake| {
             let query = handshake.query();
             let pairs = query.iter().map(|(key, value)| (key.to_owned(), json!(value)));
@@ -86,6 +87,7 @@ fn verbs(root: &mut NamespaceBuilder) {
             "rooms": socket.rooms(),
             "transport": socket.transport(),
             "query": query,
+            "secure": secure,
         }),));
     });
     root.on_args("join", |socket, (room,): (String,), ack| {

@@ -44,6 +44,9 @@ pub(crate) fn serve(server: Server) {
             for address in &running.addresses {
                 println!("listening on {address}");
             }
+            for address in &running.tls_addresses {
+                println!("listening with TLS on {address}");
+            }
             println!("admin on {}", running.admin_address);
         }),
         Err(error) => {

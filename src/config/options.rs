@@ -304,7 +304,7 @@ options! {
         /// Events that one user's sockets may send at once. 0 is those of two seconds.
         user_events_burst: u32 = 0, number(0..=10_000_000);
         /// Events a second from one address (IPv6: its /64 network). 0 is as many as may be. Behind
-        /// a proxy every client has the proxy's address.
+        /// a proxy every client has the proxy's address, unless trusted_proxies names it.
         address_events_per_s: u32 = 0, number(0..=1_000_000);
         /// Events at once from one address. 0 is those of two seconds.
         address_events_burst: u32 = 0, number(0..=10_000_000);

@@ -41,11 +41,14 @@ pub struct Client {
 const HOPS_MAX: usize = 32;
 
 impl Proxies {
-    /// Proxies in these networks; an entry that is none is left out.
+    /// Proxies at these addresses and in these networks; an entry that is neither is left out.
     #[must_use]
     pub fn new(networks: &[String], header: ForwardedHeader) -> Self {
-        let networks = networks.iter().filter_map(|text| text.parse::<IpNet>().ok()).collect();
-        Self { networks, header }
+        let network = |text: &String| {
+            let single = || text.parse::<IpAddr>().ok().map(IpNet::from);
+            text.parse().ok().or_else(single)
+        };
+        Self { networks: networks.iter().filter_map(network).collect(), header }
     }
 
     /// Whether a peer is believed.
@@ -179,7 +182,7 @@ mod tests {
     use crate::http::parse_head;
 
     fn proxies(header: ForwardedHeader) -> Proxies {
-        let networks = ["10.0.0.0/8", "127.0.0.1/32", "fd00::/8"].map(String::from);
+        let networks = ["10.0.0.0/8", "127.0.0.1", "fd00::/8"].map(String::from);
         Proxies::new(&networks, header)
     }
 

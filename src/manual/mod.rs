@@ -37,6 +37,8 @@ pub mod proxy {}
 pub mod faults {}
 #[doc = include_str!("security.md")]
 pub mod security {}
+#[doc = include_str!("tls.md")]
+pub mod tls {}
 
 #[doc = include_str!("failure.md")]
 pub mod failure {}

@@ -84,18 +84,25 @@ impl Shard {
 
     /// All was shown: the first request has its time from now on.
     pub fn pass(&mut self, key: Key) {
-        let Some(conn) = self.conns.get_mut(key) else { return };
-        if std::mem::take(&mut conn.entrance) != Entrance::Passed {
-            self.half_open -= 1;
+        if self.leave_entrance(key) {
             let request_ms = self.settings.limits.request_timeout_ms;
             self.set_conn_due(key, request_ms);
         }
+    }
+
+    /// The connection is not at its entrance any more. False if it was not.
+    fn leave_entrance(&mut self, key: Key) -> bool {
+        let Some(conn) = self.conns.get_mut(key) else { return false };
+        let was_there = std::mem::take(&mut conn.entrance) != Entrance::Passed;
+        self.half_open -= usize::from(was_there);
+        was_there
     }
 
     /// What was shown is wrong, or TLS broke later on. `answer` is what the peer still gets, in
     /// the clear.
     pub fn turn_away(&mut self, key: Key, ending: Ending, answer: &[u8]) {
         self.write_raw(key, answer);
+        self.leave_entrance(key);
         self.conn_ends(key, ending);
     }
 

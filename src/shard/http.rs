@@ -172,8 +172,13 @@ impl Shard {
     pub(super) fn respond(&mut self, key: Key, response: &Response, keep_alive: bool) {
         let keep_alive = keep_alive && !self.draining;
         let mut out = Vec::new();
+        self.count_status(response.status);
         response.write(&mut out, keep_alive);
         self.respond_bytes(key, &out, keep_alive);
+    }
+
+    fn count_status(&mut self, status: u16) {
+        self.counters.http_errors += u64::from(status >= 400);
     }
 
     pub(super) fn respond_bytes(&mut self, key: Key, bytes: &[u8], keep_alive: bool) {
@@ -192,6 +197,7 @@ impl Shard {
     pub(super) fn answer_request(&mut self, key: Key, head: &Head<'_>, response: &Response) {
         let keep_alive = head.keep_alive && !self.draining;
         let mut out = Vec::new();
+        self.count_status(response.status);
         response.write(&mut out, keep_alive);
         if head.method == "HEAD" {
             // Rule: RFC 9110 section 9.3.2: the same head, and no body.
@@ -213,7 +219,6 @@ impl Shard {
         why: &'static str,
         origin: Option<&str>,
     ) {
-        self.counters.http_errors += 1;
         self.log_request(status, why);
         let cors = origin.map(|origin| self.settings.cors.headers(Some(origin)));
         let refusal = Response::empty(status).with_first(cors.unwrap_or_default());
@@ -235,7 +240,7 @@ impl Shard {
 
     /// A head or a body did not arrive in time.
     pub(super) fn request_is_slow(&mut self, key: Key) {
-        self.counters.http_errors += 1;
+        self.count_status(408);
         self.log_request(408, "too slow");
         let mut out = Vec::new();
         Response::empty(408).write(&mut out, false);

@@ -43,6 +43,8 @@ mod session;
 mod settings;
 mod socket;
 mod step;
+#[cfg(test)]
+mod strict_tests;
 mod timer;
 mod view;
 mod write;

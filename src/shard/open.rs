@@ -45,7 +45,6 @@ impl Shard {
             }
             Err(error) => {
                 let cors = self.settings.cors.headers(origin);
-                self.counters.http_errors += 1;
                 self.log_request(400, "not a WebSocket handshake");
                 self.respond(key, &error.response().with_first(cors), false);
                 false
@@ -97,7 +96,6 @@ impl Shard {
         if let Some(Err(message)) = verdict {
             let origin = http::origin_of(&head).unwrap_or_default();
             let cors = self.settings.cors.headers(origin);
-            self.counters.http_errors += 1;
             self.log_request(403, "refused by the application");
             let refusal = Response::engine_error_with(EngineError::Forbidden, &message);
             self.respond(key, &refusal.with_first(cors), head.keep_alive);

@@ -164,7 +164,6 @@ impl Shard {
     }
 
     pub(super) fn engine_error(&mut self, head: &Head<'_>, error: EngineError) -> Route {
-        self.counters.http_errors += 1;
         self.log_request(error.status(), error.message());
         let origin = http::origin_of(head).unwrap_or_default();
         let cors = self.settings.cors.headers(origin);

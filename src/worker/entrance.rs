@@ -187,7 +187,7 @@ impl Worker {
         out: &mut Vec<u8>,
     ) -> Read {
         let was_handshaking = tls.is_handshaking();
-        if was_handshaking && tls.kept_bytes() == 0 && !begins_tls(bytes) {
+        if !tls.has_begun() && !begins_tls(bytes) {
             return Read::TurnedAway(Ending::TlsPlain, answer_in_the_clear(bytes));
         }
         let received = tls.receive(bytes, plain, out);

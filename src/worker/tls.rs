@@ -27,8 +27,12 @@ pub(super) struct Tls {
     session: UnbufferedServerConnection,
     /// Received and not opened: a record that is not complete.
     kept: Vec<u8>,
+    /// Something was received.
+    has_begun: bool,
     /// It broke the rules: nothing can be opened or sealed any more.
     broken: bool,
+    /// By a mistake of rustls, or of how it is used here.
+    has_panicked: bool,
     said_goodbye: bool,
 }
 
@@ -54,7 +58,19 @@ impl Tls {
     /// A connection whose first byte is yet to come.
     pub(super) fn new(config: &Arc<ServerConfig>) -> Option<Self> {
         let session = UnbufferedServerConnection::new(Arc::clone(config)).ok()?;
-        Some(Self { session, kept: Vec::new(), broken: false, said_goodbye: false })
+        Some(Self {
+            session,
+            kept: Vec::new(),
+            has_begun: false,
+            broken: false,
+            has_panicked: false,
+            said_goodbye: false,
+        })
+    }
+
+    /// Whether anything was received.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
     }
 
     /// Whether the handshake goes on.
@@ -86,6 +102,7 @@ impl Tls {
         if self.broken {
             return Ok(Received::default());
         }
+        self.has_begun = true;
         // A record that began before, and what has come now.
         let mut whole = std::mem::take(&mut self.kept);
         let input = if whole.is_empty() {
@@ -110,7 +127,9 @@ impl Tls {
         &mut self,
         read: impl FnOnce(&mut Self) -> Result<T, Broken>,
     ) -> Result<T, Broken> {
-        let outcome = catch_unwind(AssertUnwindSafe(|| read(self))).unwrap_or(Err(Broken));
+        let outcome = catch_unwind(AssertUnwindSafe(|| read(self)));
+        self.has_panicked |= outcome.is_err();
+        let outcome = outcome.unwrap_or(Err(Broken));
         self.broken |= outcome.is_err();
         outcome
     }
@@ -126,7 +145,7 @@ impl Tls {
             let UnbufferedStatus { mut discard, state } =
                 self.session.process_tls_records(&mut input[used..]);
             let Ok(state) = state else {
-                self.write_alerts(out);
+                self.write_alerts(&mut input[used + discard..], out);
                 return Err(Broken);
             };
             let mut is_done = false;
@@ -156,10 +175,12 @@ impl Tls {
         }
     }
 
-    /// What is to be said about a broken rule.
-    fn write_alerts(&mut self, out: &mut Vec<u8>) {
+    /// What is to be said about a broken rule. rustls remembers places in what it was given, so
+    /// that it is given the rest of it, which it does not read any more.
+    fn write_alerts(&mut self, mut rest: &mut [u8], out: &mut Vec<u8>) {
         loop {
-            match self.session.process_tls_records(&mut []).state {
+            let UnbufferedStatus { discard, state } = self.session.process_tls_records(rest);
+            match state {
                 Ok(ConnectionState::EncodeTlsData(mut data)) => {
                     if encode(&mut data, out).is_err() {
                         return;
@@ -168,6 +189,7 @@ impl Tls {
                 Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
                 Ok(_) | Err(_) => return,
             }
+            rest = &mut rest[discard..];
         }
     }
 

@@ -205,11 +205,17 @@ fn a_forged_record_is_told_of_and_ends_it() {
 #[test]
 fn what_is_no_handshake_is_refused_and_a_long_one_is_not_kept() {
     let pki = pki();
-    for noise in [b"GET / HTTP/1.1\r\n\r\n".as_slice(), &[0x80; 64], &[0x16, 3, 1, 0xff, 0xff]] {
+    for noise in [
+        b"GET / HTTP/1.1\r\n\r\n".as_slice(),
+        &[0x80; 64],
+        &[0x16, 3, 1, 0xff, 0xff],
+        &[0x16, 3, 1, 0, 4, 9, 9, 9, 9],
+    ] {
         let mut pair = pki.pair(&version::TLS13);
         let mut bytes = noise.to_vec();
         let got = pair.tls.receive(&mut bytes, &mut Vec::new(), &mut Vec::new());
         assert_eq!(got, Err(Broken), "{}", noise.escape_ascii());
+        assert!(!pair.tls.has_panicked, "{}", noise.escape_ascii());
     }
     // A greeting that goes on and on, in records that are each legal.
     let mut pair = pki.pair(&version::TLS13);
@@ -260,5 +266,6 @@ fn noise_never_panics_and_never_becomes_plaintext() {
             let _ended = pair.tls.receive(&mut piece, &mut pair.heard, &mut out);
         }
         assert!(pair.heard.is_empty() || pair.heard == [7; 300], "seed {seed}");
+        assert!(!pair.tls.has_panicked, "seed {seed}");
     }
 }

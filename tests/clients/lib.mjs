@@ -142,6 +142,8 @@ export async function startServer(kind, flags = [], env = {}, how = {}) {
       if (open) server.url = `http://${open[1]}`;
       const admin = address("admin").exec(line);
       if (admin) server.admin = `http://${admin[1]}`;
+      const tls = address("listening with TLS").exec(line);
+      if (tls) server.tls = `https://${tls[1]}`;
       if (server.url && server.admin) done();
     });
   });
