@@ -336,6 +336,8 @@ options! {
         /// different vhosts. Without it there is no broker. Prefer the variable: arguments can be
         /// seen by every user of the machine.
         rabbitmq_url: Option<Secret> = None, shapes::amqp_url();
+        /// Certificates (PEM) that amqps:// trusts besides those of the machine. Empty means none.
+        rabbitmq_ca_file: String = String::new(), text(shapes::any_path, "empty, or a file");
         /// What is done about exchanges and queues: made, looked for, or left alone.
         rabbitmq_declare: RabbitDeclare = RabbitDeclare::Active, choice();
         /// Whether the server is ready only while the broker is reached.

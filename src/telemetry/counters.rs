@@ -156,6 +156,8 @@ table! {
     Counter amqp_retried: "Commands put off because a core was behind.";
     Counter amqp_replies: "Answers of back ends received.";
     Counter amqp_python: "Messages of python-socketio managers received.";
+    Counter amqp_python_full: "Times that as many of them were under way as may be: the next waited.";
+    Counter amqp_dead_full: "Times that as many dead answers as may be waited for the broker.";
     Counter ticks: "Rounds of the event loop.";
     Counter limits_hit: "Times a limit turned something away.";
     Counter log_suppressed: "Log lines left out by sampling.";

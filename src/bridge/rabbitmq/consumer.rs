@@ -16,6 +16,7 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Event};
 use tokio::sync::mpsc;
 
+use super::abreast::Abreast;
 use super::acks::Acks;
 use super::backoff::Backoff;
 use super::carry::{Carrier, End, Ended};
@@ -37,8 +38,10 @@ const COMMANDS: &str = "commands";
 const FLUSH: Duration = Duration::from_millis(5);
 /// Between two looks at how things go.
 const LOOK: Duration = Duration::from_millis(250);
-/// Answers fetched ahead.
-const REPLIES_PREFETCH: u16 = 64;
+/// Answers fetched ahead, and so the most dead ones that wait for the broker to take them.
+const REPLIES_PREFETCH: u16 = 256;
+/// Messages of managers that are carried out at a time; more wait at the broker.
+const PYTHON_PREFETCH: u16 = 256;
 /// A stable connection is one that has lasted this long: what fails earlier is tried ever later.
 const STABLE_MS: u64 = 5_000;
 
@@ -60,7 +63,12 @@ struct Session {
     commands: Option<lapin::Consumer>,
     answers: lapin::Consumer,
     answers_channel: Channel,
+    /// Dead answers that the broker has not taken yet, by their tags.
+    burials: Abreast<(u64, End)>,
     python: Option<lapin::Consumer>,
+    python_channel: Channel,
+    /// Messages of managers under way, by their tags.
+    python_jobs: Abreast<u64>,
     acks: Acks,
     jobs: Jobs,
     draining: bool,
@@ -133,11 +141,14 @@ impl Consumer {
         link::declare_replies(&answers_channel, &self.settings, was_up).await?;
         qos(&answers_channel, REPLIES_PREFETCH, was_up).await?;
         let queue = &self.settings.replies;
-        let answers = start(&answers_channel, queue, "answers", false, was_up).await?;
+        let answers = start(&answers_channel, queue, "answers", was_up).await?;
+        let ours = link.connection.create_channel().await;
+        let python_channel = ours.map_err(|error| judge("opening a channel", &error, was_up))?;
         let python = match &self.settings.python {
             Some(exchange) => {
-                let queue = link::declare_python(&answers_channel, exchange, was_up).await?;
-                Some(start(&answers_channel, &queue, "python", true, was_up).await?)
+                let queue = link::declare_python(&python_channel, exchange, was_up).await?;
+                qos(&python_channel, PYTHON_PREFETCH, was_up).await?;
+                Some(start(&python_channel, &queue, "python", was_up).await?)
             }
             None => None,
         };
@@ -151,7 +162,10 @@ impl Consumer {
             commands,
             answers,
             answers_channel,
+            burials: Abreast::new(REPLIES_PREFETCH),
             python,
+            python_channel,
+            python_jobs: Abreast::new(PYTHON_PREFETCH),
             acks: Acks::default(),
             jobs: FuturesUnordered::new(),
             draining: !is_open,
@@ -164,7 +178,7 @@ impl Consumer {
         prefetch: u16,
     ) -> Result<lapin::Consumer, Trouble> {
         qos(channel, prefetch, self.was_up).await?;
-        start(channel, &self.settings.queue, COMMANDS, false, self.was_up).await
+        start(channel, &self.settings.queue, COMMANDS, self.was_up).await
     }
 
     /// Consumes until something is wrong.
@@ -181,14 +195,20 @@ impl Consumer {
                     self.ended(&mut session, &ended).await
                 }
                 _ = flush.tick(), if session.acks.has_done() => session.flush().await,
-                delivery = next(&mut session.commands) => self.command(&mut session, delivery).await,
-                delivery = session.answers.next() => self.answer(&session.answers_channel, delivery).await,
-                delivery = next(&mut session.python) => self.manager(delivery),
                 event = session.link.events.next() => told(event),
                 () = reached(&mut standing, Standing::Draining), if !session.draining => {
                     session.drain().await
                 }
                 _ = look.tick() => self.look(&mut session).await,
+                delivery = next(&mut session.commands) => self.command(&mut session, delivery).await,
+                (tag, end) = session.burials.next() => session.buried(tag, end).await,
+                tag = session.python_jobs.next() => acked(&session.python_channel, tag).await,
+                delivery = session.answers.next(), if session.burials.has_room() => {
+                    self.answer(&mut session, delivery).await
+                }
+                delivery = next(&mut session.python), if session.python_jobs.has_room() => {
+                    self.manager(&mut session, delivery)
+                }
             };
             if let Err(trouble) = step {
                 return trouble;
@@ -241,7 +261,7 @@ impl Consumer {
 
     async fn answer(
         &self,
-        channel: &Channel,
+        session: &mut Session,
         delivery: Option<lapin::Result<Delivery>>,
     ) -> Result<(), Trouble> {
         let gone = || Trouble::Passing(String::from("the queue of answers is gone"));
@@ -249,27 +269,39 @@ impl Consumer {
         let delivery = delivery.map_err(|error| judge("consuming", &error, true))?;
         let Delivery { delivery_tag, properties, data, .. } = delivery;
         let taken = reply::take(&self.shared, &self.replies, &properties, &data).await;
-        if let Err(dead) = taken {
-            let carrier = self.carrier.clone();
-            // Not awaited: other answers do not wait for a broker that is slow to confirm.
-            tokio::spawn(async move {
-                carrier.bury(&properties, &data, dead.code, &dead.message).await;
-            });
-        }
-        let acked = channel.basic_ack(delivery_tag, BasicAckOptions::default());
-        acked.await.map_err(|error| judge("acknowledging", &error, true))
+        let Err(dead) = taken else {
+            return acked(&session.answers_channel, delivery_tag).await;
+        };
+        let carrier = self.carrier.clone();
+        // Not awaited: other answers do not wait for a broker that is slow to confirm.
+        let was_last = session.burials.begin(async move {
+            let end = carrier.bury(&properties, &data, dead.code, &dead.message).await;
+            (delivery_tag, end)
+        });
+        self.shared.count(|counters| counters.amqp_dead_full += u64::from(was_last));
+        Ok(())
     }
 
     /// A message of a manager; nobody is told what became of it.
-    fn manager(&self, delivery: Option<lapin::Result<Delivery>>) -> Result<(), Trouble> {
+    fn manager(
+        &self,
+        session: &mut Session,
+        delivery: Option<lapin::Result<Delivery>>,
+    ) -> Result<(), Trouble> {
         let gone = || Trouble::Passing(String::from("the managers' queue is gone"));
         let delivery = delivery.ok_or_else(gone)?;
         let delivery = delivery.map_err(|error| judge("consuming", &error, true))?;
-        self.shared.count(|counters| counters.amqp_python += 1);
-        if let Some(order) = python::read(&delivery.data) {
-            let desk = Arc::clone(&self.shared.common.desk);
-            tokio::spawn(async move { desk.run(order.verb, &order.body, None).await });
-        }
+        let desk = Arc::clone(&self.shared.common.desk);
+        let was_last = session.python_jobs.begin(async move {
+            if let Some(order) = python::read(&delivery.data) {
+                desk.run(order.verb, &order.body, None).await;
+            }
+            delivery.delivery_tag
+        });
+        self.shared.count(|counters| {
+            counters.amqp_python += 1;
+            counters.amqp_python_full += u64::from(was_last);
+        });
         Ok(())
     }
 
@@ -299,6 +331,14 @@ impl Session {
         Ok(())
     }
 
+    /// A dead answer is with the dead letters, or stays in its queue.
+    async fn buried(&mut self, tag: u64, end: End) -> Result<(), Trouble> {
+        match end {
+            End::Ack | End::Reject => acked(&self.answers_channel, tag).await,
+            End::Requeue => give_back(&self.answers_channel, tag).await,
+        }
+    }
+
     /// No more commands come; those that were fetched and not begun go back.
     async fn cancel(&mut self) -> Result<(), Trouble> {
         let cancelled =
@@ -318,6 +358,11 @@ impl Session {
         self.draining = true;
         if self.commands.is_some() { self.cancel().await } else { Ok(()) }
     }
+}
+
+async fn acked(channel: &Channel, tag: u64) -> Result<(), Trouble> {
+    let said = channel.basic_ack(tag, BasicAckOptions::default()).await;
+    said.map_err(|error| judge("acknowledging", &error, true))
 }
 
 /// Not now, and not its fault: somebody else may have it.
@@ -351,10 +396,9 @@ async fn start(
     channel: &Channel,
     queue: &str,
     tag: &str,
-    no_ack: bool,
     was_up: bool,
 ) -> Result<lapin::Consumer, Trouble> {
-    let options = BasicConsumeOptions { no_ack, ..BasicConsumeOptions::default() };
+    let options = BasicConsumeOptions::default();
     let consumer =
         channel.basic_consume(queue.into(), tag.into(), options, FieldTable::default()).await;
     consumer.map_err(|error| judge(&format!("consuming {queue}"), &error, was_up))

@@ -4,9 +4,12 @@ use std::pin::Pin;
 
 use futures_util::Stream;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event, ExchangeKind};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 
 use super::settings::{RETRY_MS, Settings};
 use super::trouble::{Trouble, judge};
@@ -52,7 +55,10 @@ async fn open(settings: &Settings, role: &str, was_up: bool) -> Result<Link, Tro
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
     let name = format!("corewire {} {role}", settings.node);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
-    let connection = Connection::connect_uri(uri, properties)
+    let runtime = lapin::runtime::default_runtime();
+    let runtime = runtime.map_err(|error| judge("connecting", &error, was_up))?;
+    let trust = OwnedTLSConfig { identity: None, cert_chain: trusted(settings)? };
+    let connection = Connection::connect_uri_with_config(uri, properties, trust, runtime)
         .await
         .map_err(|error| judge("connecting", &error, was_up))?;
     let events = Box::pin(connection.events_listener());
@@ -60,6 +66,22 @@ async fn open(settings: &Settings, role: &str, was_up: bool) -> Result<Link, Tro
     let channel = connection.create_channel().await;
     let channel = channel.map_err(|error| judge("opening a channel", &error, was_up))?;
     Ok(Link { connection, channel, events })
+}
+
+/// What is trusted besides the machine's certificates. Read for every connection, so that a file
+/// that was replaced is used by the next one.
+fn trusted(settings: &Settings) -> Result<Option<String>, Trouble> {
+    let Some(path) = &settings.ca_file else { return Ok(None) };
+    let bad = |why: &dyn std::fmt::Display| {
+        Trouble::Fatal(format!("rabbitmq_ca_file {}: {why}", path.display()))
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| bad(&error))?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
+    match found {
+        Ok(found) if found.is_empty() => Err(bad(&"no certificate stands there")),
+        Ok(_) => Ok(Some(text)),
+        Err(error) => Err(bad(&error)),
+    }
 }
 
 /// Declares or checks, on a channel of its own: a refusal closes it.

@@ -16,9 +16,10 @@
 //! - a delivery is acknowledged after the cores took it, or after another queue has it;
 //! - no worker waits for anything here.
 //!
-//! Pure, with tests beside them: `acks`, `backoff`, `book`, `command`, `ids`, `message`, `pace`,
+//! Pure, with tests beside them: `abreast`, `acks`, `backoff`, `book`, `command`, `ids`, `message`, `pace`,
 //! `python`, `replies`, `spool`, `trouble`. Read first: `publisher.rs`, then `consumer.rs`.
 
+mod abreast;
 mod acks;
 mod backoff;
 mod book;
@@ -27,6 +28,7 @@ mod clock;
 mod command;
 mod consumer;
 mod ids;
+mod inlet;
 mod line;
 mod link;
 mod message;
@@ -52,8 +54,9 @@ use super::thread::{Common, Standing};
 use crate::config::LogLevel;
 use crate::gateway::backend::{Fact, Outcome, RoutedEvent, Ticket};
 use crate::telemetry::{Counters, Link, LinkState};
+use inlet::Inlet;
 pub use policy::rabbitmq_policies;
-use publisher::{Inlet, Publisher};
+use publisher::Publisher;
 use settings::Settings;
 use store::Store;
 

@@ -10,11 +10,12 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use lapin::options::BasicPublishOptions;
 use lapin::{Confirmation, Event};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use super::backoff::Backoff;
 use super::book::{Book, Fate, Word};
 use super::clock::{self, unix_ms};
+use super::inlet::{AT_ONCE, Inlet, Turn};
 use super::line::{Direct, Heard, Line, Sent, making, next_word};
 use super::link::shown;
 use super::message::{self, Message};
@@ -33,8 +34,6 @@ use crate::telemetry::LinkState;
 const IN_FLIGHT_MAX: usize = 2_000;
 /// Between two looks at what is late and what may leave the spool.
 const TICK: Duration = Duration::from_millis(25);
-/// Events taken over in one turn.
-const AT_ONCE: usize = 256;
 
 /// What is under way.
 pub(super) enum Flight {
@@ -52,13 +51,6 @@ pub(super) enum Told {
 }
 
 pub(super) type Answered = (u64, lapin::Result<Confirmation>);
-
-/// The queues this task reads.
-pub(super) struct Inlet {
-    pub(super) events: mpsc::Receiver<RoutedEvent>,
-    pub(super) facts: mpsc::Receiver<Fact>,
-    pub(super) direct: mpsc::Receiver<Direct>,
-}
 
 pub(super) struct Publisher {
     pub(super) shared: Shared,
@@ -113,16 +105,13 @@ impl Publisher {
                     self.answered(answer);
                 }
                 word = next_word(&mut self.line) => self.heard(word),
-                // Before events, which may come without a pause; it is ready once in a while only.
-                _ = tick.tick() => self.tick(),
-                Some(direct) = inlet.direct.recv() => self.direct(direct),
-                count = inlet.events.recv_many(&mut events, AT_ONCE) => {
-                    if count == 0 {
-                        break;
-                    }
-                    events.drain(..).for_each(|event| self.event(&event));
-                }
-                Some(fact) = inlet.facts.recv() => self.fact(&fact),
+                turn = inlet.turn(&mut tick, &mut events) => match turn {
+                    Turn::Tick => self.tick(),
+                    Turn::Direct(direct) => self.direct(direct),
+                    Turn::Events => events.drain(..).for_each(|event| self.event(&event)),
+                    Turn::Fact(fact) => self.fact(&fact),
+                    Turn::End => break,
+                },
             }
         }
         self.close(inlet).await;

@@ -1,6 +1,6 @@
 //! Who gets an answer: what was published and may be answered, by its message id.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use crate::base::Map;
@@ -28,24 +28,29 @@ pub(super) struct Replies {
     waiters: Map<String, Waiter>,
     /// Ids by the time they came.
     order: VecDeque<(u64, String)>,
+    /// Those whose acknowledgement waits, by when it is late: nobody looks at the others.
+    due: BTreeSet<(u64, String)>,
 }
 
 impl Default for Replies {
     fn default() -> Self {
-        Self { waiters: super::ids::map(), order: VecDeque::new() }
+        Self { waiters: super::ids::map(), order: VecDeque::new(), due: BTreeSet::new() }
     }
 }
 
 impl Replies {
     /// An event was published by this id.
     pub(super) fn expect(&mut self, id: &str, waiter: Waiter, now_ms: u64) {
+        if let Some((_, due_ms)) = waiter.ticket {
+            self.due.insert((due_ms, id.to_owned()));
+        }
         self.waiters.insert(id.to_owned(), waiter);
         self.order.push_back((now_ms, id.to_owned()));
         while self.order.len() > WAITERS_MAX
             || self.order.front().is_some_and(|(at, _)| now_ms >= at + KEPT_MS)
         {
             if let Some((_, id)) = self.order.pop_front() {
-                self.waiters.remove(&id);
+                self.forget(&id);
             }
         }
     }
@@ -56,24 +61,29 @@ impl Replies {
         let waiter = self.waiters.get_mut(id)?;
         let found = waiter.clone();
         waiter.ticket = None;
+        self.waits_no_more(id, &found);
         Some(found)
     }
 
     /// The event did not get to anybody.
     pub(super) fn forget(&mut self, id: &str) -> Option<Waiter> {
-        self.waiters.remove(id)
+        let found = self.waiters.remove(id)?;
+        self.waits_no_more(id, &found);
+        Some(found)
+    }
+
+    fn waits_no_more(&mut self, id: &str, waiter: &Waiter) {
+        if let Some((_, due_ms)) = waiter.ticket {
+            self.due.remove(&(due_ms, id.to_owned()));
+        }
     }
 
     /// Acknowledgements that have waited long enough.
     pub(super) fn late(&mut self, now_ms: u64) -> Vec<Ticket> {
         let mut late = Vec::new();
-        for waiter in self.waiters.values_mut() {
-            if let Some((ticket, due_ms)) = waiter.ticket
-                && due_ms <= now_ms
-            {
-                waiter.ticket = None;
-                late.push(ticket);
-            }
+        while self.due.first().is_some_and(|(due_ms, _)| *due_ms <= now_ms) {
+            let waiter = self.due.pop_first().and_then(|(_, id)| self.waiters.get_mut(&id));
+            late.extend(waiter.and_then(|waiter| waiter.ticket.take()).map(|(ticket, _)| ticket));
         }
         late
     }
@@ -96,6 +106,26 @@ mod tests {
         assert!(replies.answered("a").is_some_and(|found| found.ticket.is_none()));
         assert_eq!(replies.late(100), []);
         assert_eq!(replies.answered("b"), None);
+    }
+
+    #[test]
+    fn only_those_that_are_due_are_looked_at() {
+        let mut replies = Replies::default();
+        for (id, due_ms) in [("c", 30), ("a", 10), ("b", 20), ("d", 20), ("e", 10)] {
+            replies.expect(id, waiter(due_ms), 0);
+        }
+        replies.answered("d");
+        replies.forget("e");
+        let due =
+            |replies: &Replies| replies.due.iter().map(|(_, id)| id.clone()).collect::<String>();
+        assert_eq!(due(&replies), "abc", "who was answered or failed waits no more");
+        assert_eq!((replies.late(20).len(), due(&replies)), (2, String::from("c")));
+        assert!(replies.answered("a").is_some_and(|found| found.ticket.is_none()));
+        let mut silent = waiter(1);
+        silent.ticket = None;
+        replies.expect("f", silent, 0);
+        replies.expect("g", waiter(1), KEPT_MS);
+        assert_eq!((due(&replies), replies.waiters.len()), (String::from("g"), 1), "forgotten");
     }
 
     #[test]

@@ -10,6 +10,8 @@ use crate::config::{Destination, Options, RabbitDeclare, SpoolFull, Tables};
 pub(super) struct Settings {
     /// With its password: never shown.
     pub(super) url: String,
+    /// Certificates that are trusted besides the machine's.
+    pub(super) ca_file: Option<PathBuf>,
     pub(super) declare: RabbitDeclare,
     /// This process, in names and headers.
     pub(super) node: String,
@@ -51,12 +53,13 @@ impl Settings {
             "" => boot.to_owned(),
             node => node.to_owned(),
         };
-        let folder = Some(PathBuf::from(&options.rabbitmq_spool_file));
-        let folder = folder.filter(|path| !path.as_os_str().is_empty());
+        let path = |text: &str| Some(PathBuf::from(text)).filter(|_| !text.is_empty());
+        let folder = path(&options.rabbitmq_spool_file);
         let in_file = folder.is_some();
         let file_bytes = options.rabbitmq_spool_file_bytes_max;
         Some(Self {
             url,
+            ca_file: path(&options.rabbitmq_ca_file),
             declare: options.rabbitmq_declare,
             commands: name("commands"),
             queue: name("commands.q"),

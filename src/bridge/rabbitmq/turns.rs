@@ -6,8 +6,9 @@ use std::time::Duration;
 use futures_util::StreamExt;
 
 use super::clock::unix_ms;
+use super::inlet::Inlet;
 use super::line::{Line, next_word};
-use super::publisher::{Flight, Inlet, Publisher, Told};
+use super::publisher::{Flight, Publisher, Told};
 use super::trouble::Trouble;
 use crate::bridge::thread::CLOSING_MAX;
 use crate::config::LogLevel;

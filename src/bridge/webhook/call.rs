@@ -83,13 +83,33 @@ pub(super) struct Message<'a> {
     pub(super) body: &'a Bytes,
 }
 
+/// The time of a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Time {
+    /// What it may take now.
+    pub(super) left: Duration,
+    /// What it could have taken without waiting for a place, or for its turn to be tried again.
+    pub(super) whole: Duration,
+}
+
+impl Time {
+    pub(super) const fn all(whole: Duration) -> Self {
+        Self { left: whole, whole }
+    }
+
+    /// Whether so little is left that a late answer says nothing of the server.
+    fn is_a_rest(self) -> bool {
+        self.left < self.whole / 2
+    }
+}
+
 impl Caller {
     /// Makes one call when it is its turn: an answer has a status of success.
     pub(super) async fn attempt(
         &self,
         line: &Line,
         message: &Message<'_>,
-        timeout: Duration,
+        time: Time,
     ) -> Result<HttpAnswer, Fault> {
         let pass = match line.breaker().pass(self.now_ms()) {
             Ok(pass) => pass,
@@ -104,7 +124,7 @@ impl Caller {
             url: line.url.clone(),
             headers: headers(line, message, self.unix_ms() / 1_000),
             body: message.body.clone(),
-            timeout,
+            timeout: time.left,
             answer_bytes_max: ANSWER_BYTES_MAX,
         };
         let outcome = judge(self.http.call(call).await);
@@ -112,17 +132,22 @@ impl Caller {
             count(&self.hooks.counts.failures);
             line.note_error(&fault.to_string());
         }
-        self.report(line, &pass, &outcome);
+        self.report(line, &pass, &outcome, time);
         outcome
     }
 
     /// Tells the breaker, and the log if its state is another one now.
-    fn report(&self, line: &Line, pass: &Pass, outcome: &Result<HttpAnswer, Fault>) {
+    fn report(&self, line: &Line, pass: &Pass, outcome: &Result<HttpAnswer, Fault>, time: Time) {
         let now_ms = self.now_ms();
         let changed = match outcome {
             // A server that says no is there.
             Ok(_) | Err(Fault::Status(400..=499)) => line.breaker().report(pass, true, now_ms),
             Err(Fault::Later { status: 429, .. }) => {
+                line.breaker().forget(pass);
+                None
+            }
+            // It had no fair chance: the time went by while others were answered.
+            Err(Fault::TimedOut) if time.is_a_rest() => {
                 line.breaker().forget(pass);
                 None
             }
@@ -146,9 +171,11 @@ impl Caller {
         message: &Message<'_>,
         deadline: Instant,
     ) -> Result<HttpAnswer, Fault> {
+        let own = Duration::from_millis(line.hook.timeout_ms);
+        let whole = own.min(deadline.saturating_duration_since(Instant::now()));
         let mut attempts = 0;
         loop {
-            let fault = match self.ask_once(line, message, deadline).await {
+            let fault = match self.ask_once(line, message, deadline, whole).await {
                 Ok(answer) => return Ok(answer),
                 Err(fault) => fault,
             };
@@ -169,12 +196,12 @@ impl Caller {
         line: &Line,
         message: &Message<'_>,
         deadline: Instant,
+        whole: Duration,
     ) -> Result<HttpAnswer, Fault> {
         let permit = tokio::time::timeout_at(deadline, line.permits.acquire()).await;
         let Ok(Ok(_permit)) = permit else { return Err(Fault::Crowded) };
-        let own = Duration::from_millis(line.hook.timeout_ms);
         let left = deadline.saturating_duration_since(Instant::now());
-        self.attempt(line, message, own.min(left)).await
+        self.attempt(line, message, Time { left: whole.min(left), whole }).await
     }
 
     /// Room for one more who waits, until it is dropped.
@@ -245,6 +272,18 @@ mod tests {
         }
         let status = StatusCode::from_u16(status).unwrap();
         Ok(HttpAnswer { status, headers, body: Bytes::new() })
+    }
+
+    #[test]
+    fn a_call_that_waited_for_most_of_its_time_has_only_a_rest() {
+        let time = |left, whole| Time {
+            left: Duration::from_millis(left),
+            whole: Duration::from_millis(whole),
+        };
+        assert!(!Time::all(Duration::from_millis(100)).is_a_rest());
+        assert!(!time(50, 100).is_a_rest());
+        assert!(time(49, 100).is_a_rest());
+        assert!(time(0, 100).is_a_rest());
     }
 
     #[test]

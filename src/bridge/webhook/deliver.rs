@@ -6,7 +6,7 @@ use hyper::body::Bytes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::call::{Fault, Message};
+use super::call::{Fault, Message, Time};
 use super::desk::count;
 use super::queue::{Batch, backoff_ms};
 use super::{Caller, new_id, shape};
@@ -49,12 +49,12 @@ pub(super) async fn pump(caller: Caller, index: usize) {
 async fn deliver(caller: Caller, index: usize, mut batch: Batch) {
     let line = caller.hooks.line(index);
     let body = Bytes::from(shape::batch(&batch.items));
-    let timeout = Duration::from_millis(line.hook.timeout_ms);
+    let time = Time::all(Duration::from_millis(line.hook.timeout_ms));
     let mut last_one = false;
     loop {
         let outcome = match line.permits.acquire().await {
             Ok(_permit) => {
-                caller.attempt(line, &Message { id: &batch.id, body: &body }, timeout).await
+                caller.attempt(line, &Message { id: &batch.id, body: &body }, time).await
             }
             Err(_) => return,
         };
