@@ -23,7 +23,8 @@ corewire token make --user USER [options]    prints a token
 corewire token check TOKEN                   prints its claims, or why it is refused; - reads it
                                              from standard input, where no other user sees it
 Both read the configuration, and take its flags, as the server does. Exit codes: 0 is a token that
-is good, 1 one that is refused, 2 a mistake in the arguments or the configuration.
+is good, 1 one that is refused, 2 a mistake in the arguments or the configuration, or a file that
+cannot be read.
 ";
 
 fn wrong(line: String) -> StartError {
@@ -35,7 +36,7 @@ pub(crate) fn run(
     args: &[String],
     load: impl FnOnce(&[String]) -> Result<Loaded, StartError>,
 ) -> Result<ExitCode, StartError> {
-    match args.split_first() {
+    let outcome = match args.split_first() {
         Some((word, rest)) if word == "make" => make(rest, load),
         Some((word, rest)) if word == "check" => check(rest, load),
         Some((word, _)) if word == "help" => {
@@ -43,7 +44,12 @@ pub(crate) fn run(
             Ok(ExitCode::SUCCESS)
         }
         _ => Err(wrong("token: allowed are make, check and help".into())),
-    }
+    };
+    // A file that cannot be read must not look like a token that is refused.
+    outcome.map_err(|error| match error {
+        StartError::File { .. } => wrong(error.to_string()),
+        other => other,
+    })
 }
 
 fn now_unix_ms() -> u64 {
@@ -199,8 +205,9 @@ fn check(
         }
         Err(error) => {
             eprintln!("corewire: {}: {}", error.code(), error.message());
-            if error == TokenError::UnknownKey && !options.jwks_url.is_empty() {
-                eprintln!("corewire: only keys of the configuration were tried, not jwks_url");
+            let published = !options.jwks_url.is_empty() || !options.oidc_issuer.is_empty();
+            if error == TokenError::UnknownKey && published {
+                eprintln!("corewire: only keys of the configuration were tried, no published ones");
             }
             Ok(ExitCode::FAILURE)
         }

@@ -8,8 +8,8 @@
 //! network, no task.
 //!
 //! Holds at all times:
-//! - a token is judged in one order: size, algorithm and key, signature, time, audience and issuer,
-//!   claims; nothing that it says is believed before its signature is;
+//! - a token is judged in one order: size, algorithm and key, signature, claims, time, audience,
+//!   issuer; nothing that it says is believed before its signature is;
 //! - a key is used with the algorithms it was listed with, and there is no algorithm `none`;
 //! - whatever the bytes are, nothing panics.
 //!

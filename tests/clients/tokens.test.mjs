@@ -437,6 +437,7 @@ describe("the command", () => {
     const old = await corewire(["check", token({ sub: "a", exp: 1 }, { header: { kid: "h" } }), ...config]);
     assert.deepEqual([old.code, old.out.split("\n").pop()],
       [1, "corewire: TOKEN_EXPIRED: the token has expired"]);
+    assert.equal((await corewire(["check", old.out, "--config", join(folder, "none")])).code, 2);
     assert.equal((await corewire(["make", ...config])).code, 2);
     assert.equal((await corewire(["make", "--user", "a", "--room", "user:b", ...config])).code, 2);
   });
