@@ -1,6 +1,5 @@
 //! What fuzzing keeps, replayed: every file of `tests/fuzz/corpus`, and a short walk around
 //! them. The long walk is `.ci/long fuzz`.
-#![expect(clippy::disallowed_methods, reason = "corpora are files")]
 
 use std::fs;
 use std::panic::catch_unwind;

@@ -23,6 +23,8 @@ mod load;
 mod once;
 #[path = "server/pki.rs"]
 mod pki;
+#[path = "server/polling.rs"]
+mod polling;
 #[path = "server/process.rs"]
 mod process;
 #[path = "server/program.rs"]

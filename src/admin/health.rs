@@ -64,9 +64,10 @@ pub(super) struct Health {
     /// The links to brokers, by name.
     #[schema(required = false, value_type = Object)]
     bridges: BTreeMap<&'static str, Link>,
-    /// The certificate of the TLS listeners: `endsAt`, and `problem` if there is one; null
-    /// without such listeners.
+    /// The certificate of the TLS listeners: `endsAt`, and `problem` if there is one; left
+    /// out without such listeners.
     #[schema(required = false, value_type = Object)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateState>,
 }
 

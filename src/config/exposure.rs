@@ -54,7 +54,7 @@ pub const OPEN_SETTINGS: &[OpenSetting] = &[
         is_open: |_, _| true,
         when: "other machines can connect to it",
         means: "what clients and this server say to each other is not encrypted on that address",
-        set: "a proxy that ends TLS, and listen to an address that only the proxy reaches",
+        set: "tls_listen with a certificate, or a proxy that ends TLS and is the only one to reach it",
     },
     OpenSetting {
         option: "cors_origin",

@@ -47,39 +47,36 @@ fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
     move |error| StartError::Resource { what, error }
 }
 
+/// Huge pages would make a small process hold 15 MB and each connection 1.4 KiB more.
+fn no_huge_pages() {
+    let _kept = rustix::thread::disable_transparent_huge_pages(true);
+}
+
 /// Starts all threads and waits until every worker runs.
 pub(super) fn start(
     server: &Server,
     plan: &Plan,
     inlets: Option<bridge::Inlets>,
 ) -> Result<Running, StartError> {
-    let workers = plan.cpus.len();
-    let options = &server.options;
-    // Huge pages would make a small process hold 15 MB and each connection 1.4 KiB more.
-    let _kept = rustix::thread::disable_transparent_huge_pages(true);
-    let allowed = files::raise(workers, doors::of(options).count())?;
+    let (workers, options) = (plan.cpus.len(), &server.options);
+    no_huge_pages();
+    let doors = doors::of(options).count();
+    let allowed = files::raise(workers, doors)?;
     let renewable = Renewable::of(options)?;
     let rows = rows(server, workers);
-    let before = if options.takeover { doors::listening_before(options) } else { 0 };
-    let by_address = doors::listeners(options, rows, sharing(server))?;
-    let admin_listener = bind::admin(options.admin_listen, sharing(server))?;
-    let admin_address = admin_listener.local_addr().map_err(resource("the admin address"))?;
-    let log = Log::start(options.log_level, options.log_format)
-        .map_err(resource("a thread for the log"))?;
+    let listening = listening(server, rows)?;
+    let listener = bind::admin(options.admin_listen, sharing(server))?;
+    let admin_address = listener.local_addr().map_err(resource("the admin address"))?;
+    let log = Log::start(options.log_level, options.log_format);
+    let log = log.map_err(resource("a thread for the log"))?;
     let epoch = (Instant::now(), unix_ms());
     let (outlets, inboxes) = channels(workers, options.mesh_batches_max)?;
-    let mut addresses: Vec<SocketAddr> =
-        by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
-    let tls_addresses = addresses.split_off(options.listen.len().min(addresses.len()));
-    let closing = drain::closing_order(before, rows);
-    let last = closing.last().copied().unwrap_or_default();
-    let listener_fds = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
     let desk = wiring::desk(&outlets, getrandom::u64().unwrap_or(epoch.1));
     let outside = Arc::new(Outside::default());
-    let (tls, mut warnings) = (renewable.config(), renewable.warnings());
+    let (tls, warnings) = (renewable.config(), renewable.warnings());
     let (renewal, renew) = renewable.renewal(options, &log, &outside).unzip();
     let admin = wiring::start(AdminStart {
-        listener: admin_listener,
+        listener,
         outlets: outlets.clone(),
         options: options.clone(),
         tables: server.tables.clone(),
@@ -105,28 +102,23 @@ pub(super) fn start(
         log: &log,
         doors: doors::of(options).map(|(_, _, door)| door).collect(),
         tls,
-        conns_max: files::conns_max(
-            server.options.conns_max,
-            allowed,
-            workers,
-            options.listen.len(),
-        ),
+        conns_max: files::conns_max(options.conns_max, allowed, workers, doors),
         interest: InterestTable::new(workers, getrandom::u64().unwrap_or(epoch.1)),
         epoch,
         started,
     };
-    let threads = common.threads(deal(by_address, &closing, workers), inboxes, &left)?;
+    let threads =
+        common.threads(deal(listening.by_address, &listening.closing, workers), inboxes, &left)?;
     drop(common);
     let rungs = await_workers(&reports, workers)?;
     admin.workers_run(rungs.iter().map(|one| (one.core, one.rung.name(), one.cpu)));
-    let mut notes = all_notes(server, plan, &rungs, allowed, &log);
     log.warnings(&warnings);
-    notes.append(&mut warnings);
+    let notes = all_notes(server, plan, &rungs, allowed, &log);
     Ok(Running {
-        addresses,
-        tls_addresses,
+        addresses: listening.addresses,
+        tls_addresses: listening.tls_addresses,
         admin_address,
-        notes,
+        notes: [notes, warnings].concat(),
         drain_ms: options.drain_ms,
         outlets,
         rows,
@@ -134,10 +126,35 @@ pub(super) fn start(
         workers: threads,
         admin: Some(admin),
         bridge,
-        listener_fds,
+        listener_fds: listening.kept,
         renew,
         log,
     })
+}
+
+/// What listens for clients.
+struct Listening {
+    /// Each address with its rows.
+    by_address: Vec<Vec<std::net::TcpListener>>,
+    addresses: Vec<SocketAddr>,
+    tls_addresses: Vec<SocketAddr>,
+    /// In which order the rows close.
+    closing: Vec<usize>,
+    /// One of each address that is open until the last connection was taken.
+    kept: Vec<std::net::TcpListener>,
+}
+
+fn listening(server: &Server, rows: usize) -> Result<Listening, StartError> {
+    let options = &server.options;
+    let before = if options.takeover { doors::listening_before(options) } else { 0 };
+    let by_address = doors::listeners(options, rows, sharing(server))?;
+    let mut addresses: Vec<SocketAddr> =
+        by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
+    let tls_addresses = addresses.split_off(options.listen.len().min(addresses.len()));
+    let closing = drain::closing_order(before, rows);
+    let last = closing.last().copied().unwrap_or_default();
+    let kept = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
+    Ok(Listening { by_address, addresses, tls_addresses, closing, kept })
 }
 
 /// Starts the bridges, if the application has any use for them.

@@ -8,7 +8,7 @@ use super::conn::{Phase, Speaks};
 use super::frame::{Frame, Wire};
 use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
-use super::session::{Session, Transport};
+use super::session::Transport;
 use super::socket::{Seat, SocketError};
 use super::{CoreMask, Ending, Shard};
 use crate::base::{Id20, Key};
@@ -70,8 +70,7 @@ impl Shard {
         };
         let speaks = self.conns.get(conn).map(|conn| &conn.speaks);
         if let Some(&Speaks::WebSocket { deflate: Some(agreed), .. }) = speaks {
-            let terms = self.settings.compression;
-            let counters = &mut self.counters;
+            let (terms, counters) = (self.settings.compression, &mut self.counters);
             let mut pressing = Pressing { press: &mut self.press, agreed, terms, counters };
             pressing.write_message(kind, data, &mut bytes);
         } else {
@@ -421,8 +420,7 @@ impl Shard {
 
     /// All outboxes of the core are full: the largest ends.
     fn shed_largest(&mut self) {
-        let bytes = |session: &Session| session.outbox.bytes();
-        let largest = self.sessions.iter().max_by_key(|(_, session)| bytes(session));
+        let largest = self.sessions.iter().max_by_key(|(_, session)| session.outbox.bytes());
         if let Some((key, _)) = largest {
             self.counters.limits_hit += 1;
             self.slow(key, Ending::CoreFull);

@@ -77,6 +77,21 @@ impl User {
                 self.ask(namespace, seat, now, &args, Expect::Count(emit));
                 "counts"
             }
+            which => self.act_on_others(which, (namespace, seat), desk, tight, cores),
+        }
+    }
+
+    /// What concerns others too, or ends the client's own stay.
+    fn act_on_others(
+        &mut self,
+        which: usize,
+        (namespace, seat): (usize, SeatId),
+        desk: &mut Desk<'_>,
+        tight: bool,
+        cores: usize,
+    ) -> &'static str {
+        let now = desk.now;
+        match which {
             18 => {
                 let (from, to) = (desk.work.below(ROOMS), desk.work.below(ROOMS));
                 let join = desk.work.below(2) == 0;

@@ -20,7 +20,7 @@ pub fn shrink(
     let acts: BTreeSet<Act> = failure.acts.iter().map(|(act, _)| *act).collect();
     let mut search = Search { best: script.clone(), failure, runs: 1, runs_max, fails };
     // What was never reached is left out first; it may only be that the order needs another try.
-    search.attempt(Script { acts: Some(acts), ..script.clone() });
+    search.attempt(&Script { acts: Some(acts), ..script.clone() });
     loop {
         let before = search.size();
         search.drop_rounds();
@@ -61,7 +61,7 @@ impl<F: FnMut(&Script) -> Option<Failure>> Search<F> {
     }
 
     /// Takes a smaller script if it fails in some order.
-    fn attempt(&mut self, script: Script) -> bool {
+    fn attempt(&mut self, script: &Script) -> bool {
         for twist in 0..=TWISTS {
             if self.is_spent() {
                 return false;
@@ -78,7 +78,7 @@ impl<F: FnMut(&Script) -> Option<Failure>> Search<F> {
 
     fn drop_rounds(&mut self) {
         for rounds in 1..self.best.rounds.unwrap_or(4) {
-            if self.attempt(Script { rounds: Some(rounds), ..self.best.clone() }) {
+            if self.attempt(&Script { rounds: Some(rounds), ..self.best.clone() }) {
                 return;
             }
         }
@@ -94,7 +94,7 @@ impl<F: FnMut(&Script) -> Option<Failure>> Search<F> {
             if let Some(acts) = &mut acts {
                 acts.retain(|act| act.actor != *client);
             }
-            self.attempt(Script { clients: Some(clients), acts, ..self.best.clone() });
+            self.attempt(&Script { clients: Some(clients), acts, ..self.best.clone() });
         }
     }
 
@@ -107,7 +107,7 @@ impl<F: FnMut(&Script) -> Option<Failure>> Search<F> {
             for chunk in acts.chunks(size) {
                 let mut fewer = self.best.acts.clone().unwrap_or_default();
                 fewer.retain(|act| !chunk.contains(act));
-                self.attempt(Script { acts: Some(fewer), ..self.best.clone() });
+                self.attempt(&Script { acts: Some(fewer), ..self.best.clone() });
             }
             size /= 2;
         }

@@ -67,7 +67,7 @@ impl Pair {
     }
 
     /// What the client has to send.
-    fn from_client(&mut self) -> Vec<u8> {
+    fn heard(&mut self) -> Vec<u8> {
         let mut bytes = Vec::new();
         while self.client.wants_write() {
             self.client.write_tls(&mut bytes).unwrap();
@@ -75,7 +75,7 @@ impl Pair {
         bytes
     }
 
-    fn to_client(&mut self, bytes: &[u8]) {
+    fn tell(&mut self, bytes: &[u8]) {
         let mut rest = bytes;
         while !rest.is_empty() {
             self.client.read_tls(&mut rest).unwrap();
@@ -84,12 +84,12 @@ impl Pair {
     }
 
     /// Hands bytes to the server in pieces of this size, and its answer to the client.
-    fn to_server(&mut self, bytes: &[u8], piece: usize) -> Result<Received, Broken> {
+    fn hand_in(&mut self, bytes: &[u8], piece: usize) -> Result<Received, Broken> {
         let mut last = Ok(Received::default());
         for piece in bytes.chunks(piece.max(1)) {
             let (mut piece, mut out) = (piece.to_vec(), Vec::new());
             last = self.tls.receive(&mut piece, &mut self.heard, &mut out);
-            self.to_client(&out);
+            self.tell(&out);
             if last.is_err() {
                 break;
             }
@@ -99,8 +99,8 @@ impl Pair {
 
     fn shake_hands(&mut self, piece: usize) {
         while self.client.is_handshaking() || self.tls.is_handshaking() {
-            let bytes = self.from_client();
-            self.to_server(&bytes, piece).unwrap();
+            let bytes = self.heard();
+            self.hand_in(&bytes, piece).unwrap();
         }
     }
 
@@ -130,13 +130,13 @@ fn both_versions_however_the_bytes_are_cut() {
         for text in [b"hello".as_slice(), &large] {
             pair.client.set_buffer_limit(None);
             pair.client.writer().write_all(text).unwrap();
-            let bytes = pair.from_client();
-            pair.to_server(&bytes, piece).unwrap();
+            let bytes = pair.heard();
+            pair.hand_in(&bytes, piece).unwrap();
             assert_eq!(std::mem::take(&mut pair.heard), text);
             let answer = pair.say(text, false);
             assert!(answer.len() > text.len());
             for part in answer.chunks(4_096) {
-                pair.to_client(part);
+                pair.tell(part);
                 let mut heard = vec![0; 1 << 17];
                 while let Ok(count @ 1..) = pair.client.reader().read(&mut heard) {
                     pair.heard.extend_from_slice(&heard[..count]);
@@ -156,13 +156,13 @@ fn a_goodbye_is_said_once_and_heard() {
         pair.shake_hands(1 << 20);
         let last = pair.say(b"last", true);
         assert_eq!(pair.say(b"", true), b"", "it is said once");
-        pair.to_client(&last);
+        pair.tell(&last);
         assert_eq!(pair.hear(4), b"last");
         assert_eq!(pair.client.reader().read(&mut [0; 8]).unwrap(), 0, "a clean end");
 
         pair.client.send_close_notify();
-        let bytes = pair.from_client();
-        assert_eq!(pair.to_server(&bytes, 1 << 20), Ok(Received { ended: true }));
+        let bytes = pair.heard();
+        assert_eq!(pair.hand_in(&bytes, 1 << 20), Ok(Received { ended: true }));
     }
 }
 
@@ -177,7 +177,7 @@ fn a_client_that_comes_back_goes_on_from_where_it_was() {
             pair.shake_hands(1 << 20);
             // The tickets of 1.3 follow the handshake.
             let text = pair.say(b"x", false);
-            pair.to_client(&text);
+            pair.tell(&text);
             assert_eq!(pair.hear(1), b"x");
             resumed.push(pair.tls.is_resumed());
         }
@@ -192,13 +192,13 @@ fn a_forged_record_is_told_of_and_ends_it() {
         let mut pair = pki.pair(spoken);
         pair.shake_hands(1 << 20);
         pair.client.writer().write_all(b"hello").unwrap();
-        let mut bytes = pair.from_client();
+        let mut bytes = pair.heard();
         *bytes.last_mut().unwrap() ^= 1;
         let mut out = Vec::new();
         assert_eq!(pair.tls.receive(&mut bytes, &mut pair.heard, &mut out), Err(Broken));
         assert!(!out.is_empty() && pair.heard.is_empty());
         assert!(pair.tls.seal(b"x", true, &mut pair.sealed).is_err(), "nothing more is said");
-        assert_eq!(pair.to_server(b"anything", 8), Ok(Received::default()), "nor heard");
+        assert_eq!(pair.hand_in(b"anything", 8), Ok(Received::default()), "nor heard");
     }
 }
 
@@ -251,7 +251,7 @@ fn noise_never_panics_and_never_becomes_plaintext() {
             pair.shake_hands(1 << 20);
             pair.client.writer().write_all(&[7; 300]).unwrap();
         }
-        let mut bytes = pair.from_client();
+        let mut bytes = pair.heard();
         for _ in 0..=rng.below(4) {
             let at = rng.below(bytes.len());
             match rng.below(3) {

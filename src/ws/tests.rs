@@ -127,7 +127,10 @@ fn rsv1_of_rfc_7692_section_6() {
     let agreed = Limits { deflate: true, ..LIMITS };
     let hear = |frames: &[Vec<u8>], limits| decode(&[&frames.concat()], &limits);
     let text = packed(Kind::Text, true, b"\xFF");
-    assert_eq!(hear(&[text.clone()], agreed), (vec![Seen::Packed(true, vec![0xFF])], Ok(())));
+    assert_eq!(
+        hear(std::slice::from_ref(&text), agreed),
+        (vec![Seen::Packed(true, vec![0xFF])], Ok(()))
+    );
     assert_eq!(hear(&[text], LIMITS).1, Err(WsError::ReservedBits), "nothing was agreed on");
     let parts = [
         packed(Kind::Binary, false, b"a"),

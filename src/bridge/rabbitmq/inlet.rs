@@ -20,7 +20,7 @@ pub(super) struct Inlet {
 pub(super) enum Turn {
     /// The clock's.
     Tick,
-    Direct(Direct),
+    Direct(Box<Direct>),
     /// Those that were put into the list.
     Events,
     Fact(Fact),
@@ -39,7 +39,7 @@ impl Inlet {
         tokio::select! {
             biased;
             _ = tick.tick() => Turn::Tick,
-            Some(direct) = self.direct.recv() => Turn::Direct(direct),
+            Some(direct) = self.direct.recv() => Turn::Direct(Box::new(direct)),
             count = self.events.recv_many(events, AT_ONCE) => {
                 if count == 0 { Turn::End } else { Turn::Events }
             }

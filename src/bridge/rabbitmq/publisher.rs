@@ -107,7 +107,7 @@ impl Publisher {
                 word = next_word(&mut self.line) => self.heard(word),
                 turn = inlet.turn(&mut tick, &mut events) => match turn {
                     Turn::Tick => self.tick(),
-                    Turn::Direct(direct) => self.direct(direct),
+                    Turn::Direct(direct) => self.direct(*direct),
                     Turn::Events => events.drain(..).for_each(|event| self.event(&event)),
                     Turn::Fact(fact) => self.fact(&fact),
                     Turn::End => break,
