@@ -235,8 +235,9 @@ describe("a broker by TLS", () => {
       ]) {
         const refused = await gateway(flags, { url });
         await refused.linked(state);
-        const lines = refused.log.filter((line) => /rabbitmq (publisher|consumer) (down|given up)/.test(line));
-        assert.equal(lines.length, 2, "one for each connection");
+        const said = () => refused.log.filter((line) => /rabbitmq \w+ (down|given up)/.test(line));
+        await eventually("a line for each connection", async () => said().length === 2);
+        const lines = said();
         for (const line of lines) assert.match(line, why);
         const { publisher } = await refused.links();
         assert.match(publisher.why, why);
