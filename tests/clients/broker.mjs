@@ -27,9 +27,11 @@ function freePort() {
   });
 }
 
+let brokers = 0;
+
 export class Broker {
-  /** Starts one and waits until it serves. */
-  static async start() {
+  /** Starts one and waits until it serves; with `tls: {ca, cert, key}` on a port for it too. */
+  static async start({ tls } = {}) {
     const broker = new Broker();
     broker.sbin = programs();
     broker.dir = mkdtempSync(join(tmpdir(), "corewire-broker-"));
@@ -37,12 +39,23 @@ export class Broker {
     broker.epmd = String(await freePort());
     const dist = String(await freePort());
     const at = (name) => join(broker.dir, name);
-    writeFileSync(at("rabbitmq.conf"), `listeners.tcp.local = 127.0.0.1:${broker.port}\n`);
+    let config = `listeners.tcp.local = 127.0.0.1:${broker.port}\n`;
+    if (tls) {
+      const port = await freePort();
+      broker.tlsUrl = `amqps://guest:guest@127.0.0.1:${port}`;
+      config += `listeners.ssl.local = 127.0.0.1:${port}
+ssl_options.cacertfile = ${tls.ca}
+ssl_options.certfile = ${tls.cert}
+ssl_options.keyfile = ${tls.key}
+`;
+    }
+    writeFileSync(at("rabbitmq.conf"), config);
     writeFileSync(at("plugins"), "[].\n");
     broker.env = {
       PATH: process.env.PATH,
       HOME: broker.dir,
-      RABBITMQ_NODENAME: `corewire-${process.pid}@localhost`,
+      // Two brokers of one process must not share a name.
+      RABBITMQ_NODENAME: `corewire-${process.pid}-${(brokers += 1)}@localhost`,
       RABBITMQ_BASE: broker.dir,
       RABBITMQ_MNESIA_BASE: at("data"),
       RABBITMQ_LOG_BASE: at("log"),

@@ -320,6 +320,58 @@ manager.emit("kombu", ("two", b"\\x00\\xff"), room="user:ada")
     return undefined;
   });
 
+  test("python-socketio's manager by aio-pika emits through us", limit, async (t) => {
+    if (!existsSync(PYTHON)) return t.skip("tests/run setup makes the Python environment");
+    const socket = await server.user("ada");
+    const heard = collect(socket, "pika", 2);
+    const program = `
+import asyncio, socketio, sys
+async def main():
+    manager = socketio.AsyncAioPikaManager(sys.argv[1], write_only=True)
+    await manager.emit("pika", {"a": [1, None]}, room="user:ada")
+    await manager.emit("pika", ("two", b"\\x00\\xff"), room="user:ada")
+asyncio.run(main())
+`;
+    await promisify(execFile)(PYTHON, ["-c", program, `${broker.url}//`]);
+    const [[object], [text, bytes]] = await heard;
+    assert.deepEqual(object, { a: [1, null] });
+    assert.equal(text, "two");
+    assert.deepEqual([...bytes], [0, 255]);
+    return undefined;
+  });
+
+  test("more messages of managers at once than are carried out at a time", limit, async () => {
+    const socket = await server.user("ada");
+    const heard = collect(socket, "many", 2_000, 30_000);
+    const before = await server.metric("amqp_python_total");
+    for (let n = 0; n < 2_000; n += 1) {
+      const message = { method: "emit", event: "many", data: [n], namespace: "/", room: "user:ada" };
+      backend.channel.publish("socketio", "", Buffer.from(JSON.stringify(message)));
+    }
+    assert.deepEqual((await heard).map(([n]) => n), Array.from({ length: 2_000 }, (_, n) => n));
+    assert.equal(await server.metric("amqp_python_total"), before + 2_000);
+    // A bound that is not acknowledged would end here: the queue holds nothing back.
+    await eventually("the broker has heard that all are done", async () => {
+      const text = await broker.ctl("-q", "list_queues", "name", "messages_unacknowledged");
+      return text.split("\n").filter((line) => /^amq\.gen/.test(line)).every((line) => /\s0$/.test(line));
+    });
+  });
+
+  test("dead answers are kept until the broker has them", limit, async () => {
+    const names = (await broker.ctl("-q", "list_queues", "name")).split("\n");
+    const replies = names.find((name) => name.startsWith(`${server.prefix}.replies.`)).trim();
+    const dead = await backend.connection.createChannel();
+    const { messageCount: before } = await dead.checkQueue(`${server.prefix}.dead.q`);
+    for (let n = 0; n < 600; n += 1) {
+      backend.channel.sendToQueue(replies, Buffer.from("{}"), { correlationId: `nobody${n}` });
+    }
+    await eventually("all are with the dead letters", async () => {
+      return (await dead.checkQueue(`${server.prefix}.dead.q`)).messageCount === before + 600;
+    }, 20_000);
+    assert.equal((await dead.checkQueue(replies)).messageCount, 0);
+    await dead.close();
+  });
+
   test("a queue that is deleted is made again", limit, async () => {
     const socket = await server.user("ada");
     await backend.channel.deleteQueue(`${server.prefix}.commands.q`);

@@ -274,6 +274,38 @@ ${route("price", "shaky", `ack = "reply"`)}`);
     await back.close();
   });
 
+  test("time spent waiting for a place is not the hook's fault", limit, async () => {
+    const back = await new Receiver().listen();
+    const server = await serve(`
+${hook("busy", back.url, ["event"], `concurrency_max = 1
+timeout_ms = 1500
+breaker_failures = 1`)}
+${route("price", "busy", `ack = "reply"
+timeout_ms = 1500`)}`);
+    const client = new Client("sio4", server.url, { transports: ["websocket"] });
+    const socket = await client.connect("/", { auth: { userId: "ada" } });
+    const gates = [];
+    back.answer = ({ body }) => new Promise((done) => {
+      gates.push(() => done({ json: { ack: [body.args[0]] } }));
+    });
+    const begun = performance.now();
+    const [first, second] = [ask(socket, "price", 1), ask(socket, "price", 2)];
+    await back.heard("the first call", () => gates.length === 1);
+    // The second waits for the place until little is left of its time, and is not answered then.
+    setTimeout(gates[0], 1_100 - (performance.now() - begun));
+    assert.deepEqual(await first, [1]);
+    assert.equal((await second)[0].error.code, "TIMEOUT");
+    assert.equal(back.calls.length, 2, "it was made");
+    assert.equal((await health(server, "busy")).breaker, "closed");
+    gates[1]();
+    // A call that had all its time counts.
+    assert.equal((await ask(socket, "price", 3))[0].error.code, "TIMEOUT");
+    assert.equal((await health(server, "busy")).breaker, "open");
+    client.closeAll();
+    await server.stop();
+    await back.close();
+  });
+
   test("and one that is slow holds up no more than its share", limit, async () => {
     const slow = await new Receiver().listen();
     const quick = await new Receiver().listen();
