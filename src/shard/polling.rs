@@ -8,7 +8,7 @@ use super::message::Dispatch;
 use super::session::Transport;
 use super::{Ending, Shard};
 use crate::base::Key;
-use crate::engineio::{self, Piece, Revision};
+use crate::engineio::{self, Kind as EngineKind, Piece, Revision};
 use crate::http::{self, Coding, Head, Response};
 
 impl Shard {
@@ -112,8 +112,8 @@ impl Shard {
                 self.finish_post(key);
                 return None;
             };
-            let Some((piece, used)) = split_packet(&payload.body, payload.at, session.revision)
-            else {
+            let split = split_packet(&payload.body, payload.at, session.revision);
+            let Some((piece, used)) = split.filter(|(piece, _)| piece.is_packet()) else {
                 payload.bad = true;
                 self.counters.parse_errors += 1;
                 self.end_session(session_key, Ending::EnginePacket);
@@ -157,6 +157,16 @@ impl Shard {
 enum Owned {
     Text(String),
     Binary(Vec<u8>),
+}
+
+impl Owned {
+    /// Whether it says of what kind it is.
+    fn is_packet(&self) -> bool {
+        match self {
+            Self::Text(text) => text.starts_with('b') || EngineKind::split(text).is_ok(),
+            Self::Binary(_) => true,
+        }
+    }
 }
 
 /// Takes the packet of a body that begins at `at` and how many bytes it took; one more than there

@@ -145,7 +145,7 @@ impl Tls {
             let UnbufferedStatus { mut discard, state } =
                 self.session.process_tls_records(&mut input[used..]);
             let Ok(state) = state else {
-                self.write_alerts(&mut input[used + discard..], out);
+                self.write_alert(&mut input[used + discard..], out);
                 return Err(Broken);
             };
             let mut is_done = false;
@@ -175,21 +175,14 @@ impl Tls {
         }
     }
 
-    /// What is to be said about a broken rule. rustls remembers places in what it was given, so
-    /// that it is given the rest of it, which it does not read any more.
-    fn write_alerts(&mut self, mut rest: &mut [u8], out: &mut Vec<u8>) {
-        loop {
-            let UnbufferedStatus { discard, state } = self.session.process_tls_records(rest);
-            match state {
-                Ok(ConnectionState::EncodeTlsData(mut data)) => {
-                    if encode(&mut data, out).is_err() {
-                        return;
-                    }
-                }
-                Ok(ConnectionState::TransmitTlsData(data)) => data.done(),
-                Ok(_) | Err(_) => return,
-            }
-            rest = &mut rest[discard..];
+    /// What is to be said about a broken rule: one alert, which rustls hands out before it looks
+    /// at what came. It is asked once: looking again at what was broken would be another alert.
+    /// It remembers places in what it was given, so that it is given the rest of that.
+    fn write_alert(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
+        let UnbufferedStatus { state, .. } = self.session.process_tls_records(rest);
+        if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
+            // Nothing more can be said than that it is broken, which the caller knows.
+            let _unsaid = encode(&mut data, out);
         }
     }
 
