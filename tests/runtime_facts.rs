@@ -10,9 +10,11 @@ use std::net::{TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use corewire::base::{Counted, Rng, SharedCounts};
 use monoio::{IoUringDriver, LegacyDriver, RuntimeBuilder};
 use rustix::net::{RecvFlags, Shutdown};
 
@@ -323,7 +325,7 @@ fn a_panic_in_a_task_unwinds_the_whole_runtime() {
 /// Counts that cores share hold while cores write them at the same time.
 #[test]
 fn cores_agree_on_a_shared_count() {
-    let shared = corewire::base::SharedCounts::new(100, 8, 1);
+    let shared = SharedCounts::new(100, 8, 1);
     let added: Vec<_> = std::thread::scope(|scope| {
         let add = || (0..50).filter_map(|_| shared.add(b"one").ok()).collect::<Vec<_>>();
         let cores: Vec<_> = (0..4).map(|_| scope.spawn(add)).collect();
@@ -333,4 +335,42 @@ fn cores_agree_on_a_shared_count() {
     added.into_iter().flatten().for_each(|counted| shared.remove(counted));
     assert_eq!(shared.sum(), 0);
     assert!(shared.add(b"one").is_ok());
+}
+
+/// Cores on which clients come and go under few names, in a table so small that names lose their
+/// slots to others all the time: limits hold, and nothing is left in the end.
+#[test]
+fn counts_of_many_cores_keep_their_limit_and_end_at_nothing() {
+    for round in 0..40 {
+        let shared = SharedCounts::new(3, 8, round);
+        // What is held at the least: told after it was counted, taken back before it is not.
+        let held: Vec<AtomicU64> = (0..24).map(|_| AtomicU64::new(0)).collect();
+        std::thread::scope(|scope| {
+            for core in 0..8 {
+                let (shared, held) = (&shared, &held);
+                scope.spawn(move || come_and_go(shared, held, &mut Rng::new(core, round)));
+            }
+        });
+        assert_eq!(shared.sum(), 0, "round {round}");
+    }
+}
+
+fn come_and_go(shared: &SharedCounts, held: &[AtomicU64], rng: &mut Rng) {
+    let mut own = Vec::new();
+    let leave = |(name, counted): (usize, Counted)| {
+        held[name].fetch_sub(1, Ordering::SeqCst);
+        shared.remove(counted);
+    };
+    for _ in 0..5_000 {
+        let name = rng.below(held.len());
+        if rng.below(2) > 0 {
+            if !own.is_empty() {
+                leave(own.swap_remove(rng.below(own.len())));
+            }
+        } else if let Ok(Some(counted)) = shared.add(&name.to_le_bytes()) {
+            assert!(held[name].fetch_add(1, Ordering::SeqCst) < 3, "name {name}");
+            own.push((name, counted));
+        }
+    }
+    own.into_iter().for_each(leave);
 }
