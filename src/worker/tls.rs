@@ -145,7 +145,7 @@ impl Tls {
             let UnbufferedStatus { mut discard, state } =
                 self.session.process_tls_records(&mut input[used..]);
             let Ok(state) = state else {
-                self.write_alert(&mut input[used + discard..], out);
+                self.write_alerts(&mut input[used + discard..], out);
                 return Err(Broken);
             };
             let mut is_done = false;
@@ -175,14 +175,17 @@ impl Tls {
         }
     }
 
-    /// What is to be said about a broken rule: one alert, which rustls hands out before it looks
-    /// at what came. It is asked once: looking again at what was broken would be another alert.
-    /// It remembers places in what it was given, so that it is given the rest of that.
-    fn write_alert(&mut self, rest: &mut [u8], out: &mut Vec<u8>) {
-        let UnbufferedStatus { state, .. } = self.session.process_tls_records(rest);
-        if let Ok(ConnectionState::EncodeTlsData(mut data)) = state {
-            // Nothing more can be said than that it is broken, which the caller knows.
-            let _unsaid = encode(&mut data, out);
+    /// What is to be said about a broken rule, and what waited before it. Only as long as there is
+    /// something: rustls would look at what was broken again, and have another alert. It
+    /// remembers places in what it was given, so that it is given the rest of that.
+    fn write_alerts(&mut self, mut rest: &mut [u8], out: &mut Vec<u8>) {
+        while self.session.wants_write() {
+            let UnbufferedStatus { discard, state } = self.session.process_tls_records(rest);
+            let Ok(ConnectionState::EncodeTlsData(mut data)) = state else { return };
+            if encode(&mut data, out).is_err() {
+                return;
+            }
+            rest = &mut rest[discard..];
         }
     }
 
