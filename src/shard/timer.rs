@@ -32,6 +32,7 @@ impl Shard {
                 }
             }
         }
+        self.tidy_timers();
     }
 
     /// An entry that an earlier one has overtaken does nothing: were it put back, each would
@@ -139,6 +140,8 @@ impl Shard {
             conn.due = None;
             conn.blocked_at = None;
             conn.out = Vec::new();
+            conn.unsent = 0;
+            self.count_out(key);
             self.mark_dirty(key);
             self.resumed.push(key);
         }

@@ -80,12 +80,20 @@ impl Worker {
         self.stuck.set(false);
         let (me, cores) = self.core.with(|shard| (shard.core(), shard.cores()));
         for to in (0..cores).map(CoreId::from_index).filter(|to| *to != me) {
+            let bytes = self.core.with(|shard| shard.mesh_bytes(to));
             let messages = self.core.with(|shard| shard.take_mesh(to));
             if messages.is_empty() {
                 continue;
             }
-            let sent_at = self.core.now_us();
-            let batch = Item::Batch { sent_at, messages };
+            let sent = &self.sent[to.index()];
+            if sent.bytes() > self.core.with(|shard| shard.settings().limits.mesh_soft_bytes) {
+                // Its inbox has slots, and as many bytes of ours as it may hold.
+                self.core.with(|shard| shard.return_mesh(to, messages));
+                self.stuck.set(true);
+                continue;
+            }
+            let (sent_at, load) = (self.core.now_us(), sent.give(bytes));
+            let batch = Item::Batch { sent_at, messages, load };
             if let Err(Item::Batch { messages, .. }) = self.outlets[to.index()].try_send(batch) {
                 self.core.with(|shard| shard.return_mesh(to, messages));
                 self.stuck.set(true);
@@ -149,7 +157,8 @@ impl Worker {
             return true;
         }
         io.keep_unsent(bytes[count..].to_vec());
-        self.core.with(|shard| shard.handle_blocked(key));
+        drop(conns);
+        self.core.with(|shard| shard.handle_blocked(key, bytes.len() - count));
         false
     }
 
@@ -162,9 +171,10 @@ impl Worker {
             Ok(count) if count == unsent.len() => {}
             Ok(count) => {
                 unsent.drain(..count);
+                let left = unsent.len();
                 io.keep_unsent(unsent);
                 if count > 0 {
-                    self.core.with(|shard| shard.handle_progress(key));
+                    self.core.with(|shard| shard.handle_progress(key, left));
                 }
                 return;
             }
