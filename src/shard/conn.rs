@@ -273,11 +273,12 @@ impl Shard {
 
     /// The host keeps `bytes` of this connection that do not make a whole frame or head yet.
     pub fn note_partial(&mut self, key: Key, bytes: usize) {
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.unread = bytes;
-            self.count_partial(key);
-            self.shed_partials();
-        }
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        let held = bytes + conn.speaks.held_bytes();
+        conn.unread = bytes;
+        self.partial_bytes = self.partial_bytes + held - conn.partial_bytes;
+        conn.partial_bytes = held;
+        self.shed_partials();
     }
 
     /// Whether the host should leave this connection's input alone until it is resumed: its

@@ -98,7 +98,8 @@ impl Shard {
         let age_ms = self.settings.limits.outbox_age_ms;
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.blocked_at.is_some_and(|blocked_at| now >= blocked_at.plus(age_ms)) {
-            self.counters.slow_consumers += 1;
+            // Who was cut before, and does not take its last words either, is counted once.
+            self.counters.slow_consumers += u64::from(!conn.closing);
             self.conn_ends(key, Ending::SlowAge);
             self.abort_conn(key);
             return;
