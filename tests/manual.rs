@@ -103,6 +103,8 @@ fn metrics() -> String {
     page.push_str(
         "\nThe admin core adds `process_resident_memory_bytes`, `process_cpu_seconds_total`,\n\
          `corewire_up`, `corewire_uptime_seconds`, `corewire_core_healthy`,\n\
+         `corewire_memory_pressure`, `corewire_memory_used_bytes`, `corewire_memory_soft_bytes`,\n\
+         `corewire_memory_hard_bytes`,\n\
          `corewire_core_stalls_total`, and for the gateway `corewire_gateway_rooms` and\n\
          `corewire_gateway_users`; for webhooks, one series a `hook`, `corewire_hook_open` and\n\
          `corewire_hook_queue`.\n",

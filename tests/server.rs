@@ -19,6 +19,8 @@ mod input;
 mod library;
 #[path = "server/load.rs"]
 mod load;
+#[path = "server/memory.rs"]
+mod memory;
 #[path = "server/once.rs"]
 mod once;
 #[path = "server/pki.rs"]

@@ -10,7 +10,7 @@ use super::answer::{Failure, Reply};
 use super::process;
 use super::route::Call;
 use super::state::{Admin, Book, Phase, label};
-use crate::base::rfc3339;
+use crate::base::{Strain, rfc3339};
 use crate::command::HookHealth;
 use crate::config::Scope;
 use crate::telemetry::{CertificateState, Link};
@@ -46,6 +46,9 @@ pub(super) struct Health {
     /// Resident memory in bytes.
     #[schema(required = false)]
     memory_usage: u64,
+    /// Whether memory suffices.
+    #[schema(required = false)]
+    memory: Memory,
     /// Processors kept busy over the last second or so: 0 to their number.
     #[schema(required = false)]
     cpu_usage: f64,
@@ -69,6 +72,32 @@ pub(super) struct Health {
     #[schema(required = false, value_type = Object)]
     #[serde(skip_serializing_if = "Option::is_none")]
     certificate: Option<CertificateState>,
+}
+
+/// Whether memory suffices.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) enum MemoryState {
+    /// It does.
+    Enough,
+    /// New clients are refused.
+    Short,
+    /// No connections are taken, and the largest queues are let go.
+    VeryShort,
+}
+
+/// Memory of the process as it was last looked at, about once a second.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Memory {
+    /// Whether it suffices.
+    state: MemoryState,
+    /// Bytes in use, those of files left out.
+    used: u64,
+    /// Bytes from which new clients are refused.
+    soft: u64,
+    /// Bytes from which queues are let go.
+    hard: u64,
 }
 
 /// One worker, as it last told.
@@ -111,11 +140,28 @@ impl Admin {
             return Status::Unhealthy;
         }
         let strained = book.known.iter().any(|known| known.overloaded);
-        let missing = self.settings.outside.missing().is_some();
+        let missing = self.settings.outside.missing().is_some() || self.is_short_of_memory();
         if healthy < book.known.len() || strained || missing || self.phase() != Phase::Serving {
             return Status::Degraded;
         }
         Status::Healthy
+    }
+}
+
+impl Admin {
+    fn is_short_of_memory(&self) -> bool {
+        self.settings.pressure.strain() != Strain::None
+    }
+
+    fn memory(&self) -> Memory {
+        let pressure = &self.settings.pressure;
+        let [soft, hard] = pressure.limits();
+        let state = match pressure.strain() {
+            Strain::None => MemoryState::Enough,
+            Strain::Refuse => MemoryState::Short,
+            Strain::Shed => MemoryState::VeryShort,
+        };
+        Memory { state, used: pressure.used_bytes(), soft, hard }
     }
 }
 
@@ -158,6 +204,7 @@ pub(super) async fn health(admin: Arc<Admin>, call: Call) -> Result<Reply, Failu
             status,
             uptime: admin.now_us() / 1_000,
             memory_usage: process::resident_bytes(),
+            memory: admin.memory(),
             cpu_usage: book.cpu.cores(),
             active_connections: book.totals.counters_total().sessions,
             last_heartbeat: (book.heard_unix_ms > 0).then(|| rfc3339(book.heard_unix_ms)),
@@ -204,6 +251,9 @@ pub(super) async fn ready(admin: Arc<Admin>, _call: Call) -> Result<Reply, Failu
     }
     if admin.book().known.iter().any(|known| known.overloaded) {
         return refuse("OVERLOADED", "A worker is behind");
+    }
+    if admin.is_short_of_memory() {
+        return refuse("MEMORY", "Memory is short, and new clients are refused");
     }
     if admin.settings.outside.missing().is_some() {
         return refuse("BRIDGE_DOWN", "A link that is required is not up");

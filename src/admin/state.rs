@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Notify;
 
 use super::process::{self, CpuMeter};
-use crate::base::CoreId;
+use crate::base::{CoreId, Pressure};
 use crate::command::{Desk, HookDesk, Workers};
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
@@ -45,6 +45,8 @@ pub struct AdminSettings {
     pub hooks: Option<Arc<dyn HookDesk>>,
     /// What the bridges tell of themselves.
     pub outside: Arc<Outside>,
+    /// How short of memory the process is.
+    pub pressure: Arc<Pressure>,
 }
 
 impl AdminSettings {
@@ -62,6 +64,7 @@ impl AdminSettings {
             version: env!("CARGO_PKG_VERSION"),
             hooks: None,
             outside: Arc::default(),
+            pressure: Arc::default(),
         }
     }
 }

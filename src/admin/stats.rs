@@ -148,6 +148,17 @@ pub(super) async fn metrics(admin: Arc<Admin>, _call: Call) -> Result<Reply, Fai
     let resident = process::resident_bytes() as f64;
     let help = "Resident memory in bytes.";
     put("process_resident_memory_bytes", help, Kind::Gauge, resident);
+    let pressure = &admin.settings.pressure;
+    let help = "Memory: 0 suffices, 1 new clients are refused, 2 queues are let go.";
+    let strain = f64::from(pressure.strain() as u8);
+    put("corewire_memory_pressure", help, Kind::Gauge, strain);
+    let help = "Memory in use when it was last looked at, files left out.";
+    put("corewire_memory_used_bytes", help, Kind::Gauge, pressure.used_bytes() as f64);
+    let [soft, hard] = pressure.limits();
+    let help = "Memory from which new clients are refused.";
+    put("corewire_memory_soft_bytes", help, Kind::Gauge, soft as f64);
+    let help = "Memory from which queues are let go.";
+    put("corewire_memory_hard_bytes", help, Kind::Gauge, hard as f64);
     let cpu_s = process::cpu_us() as f64 / 1e6;
     let help = "Processor time of all threads in seconds.";
     put("process_cpu_seconds_total", help, Kind::Counter, cpu_s);

@@ -257,8 +257,10 @@ impl NamespaceBuilder {
         F: Future<Output = ()> + 'static,
     {
         self.on(name, move |event| {
+            let attached: usize = event.attachments().iter().map(Vec::len).sum();
+            let bytes = event.raw_args().len() + attached;
             let future: LocalFuture = Box::pin(handler(event.to_owned_event()));
-            event.socket().spawn(future);
+            event.socket().spawn_with(bytes, future);
         })
     }
 

@@ -236,11 +236,16 @@ impl Socket {
 
     /// Runs a future for this socket. It counts against the socket's limit of async handlers.
     pub fn spawn(&self, future: LocalFuture) {
-        let session = self.core.with(|shard| shard.begin_task(self.key));
+        self.spawn_with(0, future);
+    }
+
+    /// The same for a future that holds an event of so many bytes.
+    pub(super) fn spawn_with(&self, bytes: usize, future: LocalFuture) {
+        let session = self.core.with(|shard| shard.begin_task(self.key, bytes));
         let (core, key) = (Rc::clone(&self.core), self.key);
         self.core.host().spawn(Box::pin(async move {
             let outcome = super::run::CatchUnwind(future).await;
-            core.with(|shard| shard.end_task(session));
+            core.with(|shard| shard.end_task(session, bytes));
             if outcome.is_err() {
                 core.handler_panicked(Some(key));
             }

@@ -13,13 +13,17 @@
 
 mod ids;
 pub mod limits;
+mod load;
+mod pressure;
 mod rate;
 mod rng;
 mod slab;
 mod time;
 
 pub use ids::{CoreId, ID20_LEN, Id20, IdText};
-pub use limits::{HALF_OPEN_BYTES, Limits};
+pub use limits::{HALF_OPEN_BYTES, Limits, MEMBERSHIP_BYTES, ROOM_BYTES};
+pub use load::{Load, Loaded};
+pub use pressure::{Pressure, Strain};
 pub use rate::{AddressName, Bucket, Counted, Full, Rate, SharedBuckets, SharedCounts};
 pub use rng::Rng;
 pub use slab::{Key, Slab};

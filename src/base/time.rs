@@ -59,25 +59,42 @@ pub fn rfc3339(unix_ms: u64) -> String {
 pub struct TimerQueue<T> {
     slot_ms: u64,
     slots: BTreeMap<u64, Vec<T>>,
+    len: usize,
 }
 
 impl<T> TimerQueue<T> {
     /// Slots of `slot_ms` (at least 1).
     #[must_use]
     pub fn new(slot_ms: u64) -> Self {
-        Self { slot_ms: slot_ms.max(1), slots: BTreeMap::new() }
+        Self { slot_ms: slot_ms.max(1), slots: BTreeMap::new(), len: 0 }
     }
 
     /// Wakes `entry` at `due`, at most one slot width late and never early.
     pub fn add(&mut self, due: Millis, entry: T) {
         let slot = due.0.div_ceil(self.slot_ms);
         self.slots.entry(slot).or_default().push(entry);
+        self.len += 1;
     }
 
     /// The next slot that is due, its entries in the order they were added.
     pub fn pop(&mut self, now: Millis) -> Option<Vec<T>> {
         let first = self.slots.first_entry()?;
-        (first.key() * self.slot_ms <= now.0).then(|| first.remove())
+        let due = (first.key() * self.slot_ms <= now.0).then(|| first.remove())?;
+        self.len -= due.len();
+        Some(due)
+    }
+
+    /// Forgets the entries that nobody waits for. `due_of` says when an entry's owner is woken
+    /// next; an entry in another slot than that one is of no use.
+    pub fn tidy(&mut self, mut due_of: impl FnMut(&T) -> Option<Millis>) {
+        let slot_ms = self.slot_ms;
+        self.slots.retain(|slot, entries| {
+            entries
+                .retain(|entry| due_of(entry).is_some_and(|due| due.0.div_ceil(slot_ms) == *slot));
+            entries.shrink_to_fit();
+            !entries.is_empty()
+        });
+        self.len = self.slots.values().map(Vec::len).sum();
     }
 
     /// When [`Self::pop`] will have something next.
@@ -93,8 +110,8 @@ impl<T> TimerQueue<T> {
 
     /// How many entries wait.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.slots.values().map(Vec::len).sum()
+    pub const fn len(&self) -> usize {
+        self.len
     }
 
     /// Whether none waits.

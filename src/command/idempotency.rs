@@ -12,7 +12,7 @@ pub const KEPT_MS: u64 = 10 * 60 * 1_000;
 /// Answers kept at most; beyond that, or beyond the bytes, the oldest go early.
 const ENTRIES_MAX: usize = 1_000_000;
 /// Bytes of all answers kept, keys and bookkeeping counted.
-const BYTES_MAX: usize = 128 << 20;
+pub const LEDGER_BYTES_MAX: usize = 128 << 20;
 /// Commands with a key that may run at one time.
 const RUNNING_MAX: usize = 20_000;
 /// Bookkeeping of an answer.
@@ -31,7 +31,7 @@ pub struct LedgerLimits {
 
 impl Default for LedgerLimits {
     fn default() -> Self {
-        Self { entries_max: ENTRIES_MAX, bytes_max: BYTES_MAX, running_max: RUNNING_MAX }
+        Self { entries_max: ENTRIES_MAX, bytes_max: LEDGER_BYTES_MAX, running_max: RUNNING_MAX }
     }
 }
 

@@ -27,7 +27,7 @@ mod workers;
 pub use answer::{Answer, Failure};
 pub use desk::{Desk, Repeat};
 pub use hooks::{DeadLetterView, HookDesk, HookHealth, RABBITMQ, ReplayView, WEBHOOKS};
-pub use idempotency::{Begun, KEPT_MS, Ledger, LedgerLimits};
+pub use idempotency::{Begun, KEPT_MS, LEDGER_BYTES_MAX, Ledger, LedgerLimits};
 pub use verb::{Facts, Verb};
 pub use views::{
     AskedView, BatchResultView, BatchView, ChangedRoomView, ChangedView, DisconnectedView,

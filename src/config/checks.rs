@@ -16,6 +16,14 @@ struct Check {
 
 const CHECKS: &[Check] = &[
     Check {
+        option: "memory_hard_bytes",
+        broken: |options, _| {
+            let [soft, hard] = [options.memory_soft_bytes, options.memory_hard_bytes];
+            soft > 0 && hard > 0 && hard < soft
+        },
+        says: "it is below memory_soft_bytes; new clients are refused before queues are let go",
+    },
+    Check {
         option: "recovery",
         broken: |options, _| options.recovery,
         says: "connection state recovery is not built yet; remove it to start",

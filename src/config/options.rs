@@ -404,6 +404,12 @@ options! {
         outbox_frames_max: usize = 65_536, number(16..=16_777_216);
         /// How long a client may take nothing while something waits for it.
         outbox_age_ms: u64 = 10_000, number(100..=DAY_MS);
+        /// Memory of the process, kernel buffers left out, from which new clients are refused. 0 is
+        /// 80 % of what the machine or the control group has.
+        memory_soft_bytes: u64 = 0, number(0..=1_048_576 * GIB as u64);
+        /// Memory from which no connections are taken and the largest queues are let go. 0 is 90 %
+        /// of what there is.
+        memory_hard_bytes: u64 = 0, number(0..=1_048_576 * GIB as u64);
         /// Most batches that may wait for one core before others are slowed down.
         mesh_batches_max: usize = 4_096, number(16..=1_048_576);
     }

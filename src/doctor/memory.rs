@@ -43,7 +43,7 @@ pub(super) const CHECKS: &[Check] = &[
             (most < worst && idle_fits).then(|| {
                 Finding::new(
                     format!("{} MiB of memory; the worst case is {}", most >> 20, worst >> 20),
-                    "lower --conns-max and --http-head-bytes-max to what you expect",
+                    "lower --conns-max to what you expect",
                 )
             })
         },

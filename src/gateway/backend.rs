@@ -16,7 +16,7 @@ use super::events::refuse;
 use super::identity::Identity;
 use crate::api::{Ack, Event, Handshake, Io, Resolver, Socket, promise};
 use crate::auth::{Claims, TokenError};
-use crate::base::{CoreId, Key};
+use crate::base::{CoreId, Key, Loaded};
 use crate::socketio::escape_json;
 
 /// Who takes what leaves a core: the bridges in production. Called on worker cores, so it never
@@ -105,6 +105,8 @@ pub struct RoutedEvent {
     pub wants_ack: bool,
     /// Where the outcome is waited for.
     pub ticket: Ticket,
+    /// Counts its bytes for as long as it is kept.
+    pub load: Arc<Loaded>,
 }
 
 /// What became of a routed event.
@@ -286,7 +288,12 @@ pub(super) struct Awaited {
     /// Answers to these go to the user if the socket is gone.
     is_ai_request: bool,
     space: u16,
+    /// Counts the event's bytes until its outcome is known.
+    _load: Arc<Loaded>,
 }
+
+/// Bytes of one core's events that back ends have, or that wait for them; more are refused.
+pub const ROUTED_BYTES_MAX: usize = 64 << 20;
 
 /// Events of one core whose outcome may be waited for; more are refused.
 pub(super) const AWAITED_MAX: usize = 65_536;
@@ -328,7 +335,12 @@ pub(super) fn route(
         return Err(VerbError::UnknownEvent);
     };
     let now_ms = io.unix_ms();
+    let attached: usize = event.attachments().iter().map(Vec::len).sum();
+    let routed = gateway.local.borrow().routed.clone();
+    let load = Arc::new(routed.give(args.len() + attached));
+    let is_full = routed.bytes() > ROUTED_BYTES_MAX;
     let awaited = Awaited {
+        _load: Arc::clone(&load),
         socket: socket.clone(),
         who: Rc::clone(who),
         ack: event.ack(),
@@ -337,7 +349,7 @@ pub(super) fn route(
         space,
     };
     let mut local = gateway.local.borrow_mut();
-    if local.awaited.len() >= AWAITED_MAX {
+    if is_full || local.awaited.len() >= AWAITED_MAX {
         drop(local);
         io.count(|counters| counters.limits_hit += 1);
         return Err(VerbError::Overloaded);
@@ -355,6 +367,7 @@ pub(super) fn route(
         at_unix_ms: now_ms,
         wants_ack: event.wants_ack(),
         ticket: Ticket { core: io.core(), key },
+        load,
     });
     io.count(|counters| counters.events_routed += 1);
     taken.map_err(|failure| {

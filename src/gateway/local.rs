@@ -10,7 +10,7 @@ use super::tokens::TokenVerdict;
 use super::waiting::Waiting;
 use crate::api::{Ack, Resolver, Socket};
 use crate::auth::Revoked;
-use crate::base::{Key, Map, hasher};
+use crate::base::{Key, Load, Map, hasher};
 
 /// A client's question that the keeper of a room is answering.
 pub(super) struct Pending {
@@ -34,6 +34,8 @@ pub(super) struct Local {
     pub(super) pending: Waiting<Pending>,
     /// Events whose back end has not said yet what became of them.
     pub(super) awaited: Waiting<Awaited>,
+    /// Bytes of those events.
+    pub(super) routed: Load,
     /// Clients whose back end has not said yet whether they may come in.
     pub(super) admissions: Waiting<Resolver<Verdict>>,
     /// Tokens of which nobody has said yet what they say.
@@ -50,6 +52,7 @@ impl Local {
         Self {
             pending: Waiting::default(),
             awaited: Waiting::default(),
+            routed: Load::default(),
             admissions: Waiting::default(),
             tokens: Waiting::default(),
             expiries: BTreeSet::new(),

@@ -39,6 +39,8 @@ pub mod faults {}
 pub mod security {}
 #[doc = include_str!("tls.md")]
 pub mod tls {}
+#[doc = include_str!("limits.md")]
+pub mod limits {}
 
 #[doc = include_str!("failure.md")]
 pub mod failure {}

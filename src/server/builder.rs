@@ -6,7 +6,7 @@ use super::run::{self, Running};
 use super::{StartError, cores, tokens};
 use crate::api::{App, Io};
 use crate::auth::KeySet;
-use crate::base::{Limits, SharedBuckets, SharedCounts};
+use crate::base::{Limits, Pressure, SharedBuckets, SharedCounts};
 use crate::bridge;
 use crate::config::{Driver, ForwardedHeader, Hook, Options, Tables, Transport};
 use crate::gateway::fair::{self, FairUse};
@@ -41,6 +41,7 @@ pub struct Server {
     /// Keys that tokens may be signed with, or why there are none.
     pub(super) token_keys: Result<KeySet, StartError>,
     pub(super) ask_allow_request: bool,
+    pub(super) pressure: Arc<Pressure>,
     address_conns: Option<Arc<SharedCounts>>,
     address_handshakes: Option<Arc<SharedBuckets>>,
     pub(super) assets: Option<(Assets, &'static str)>,
@@ -56,6 +57,7 @@ impl Server {
         let seed = getrandom::u64().unwrap_or_default();
         let per_s = options.address_handshakes_per_s;
         Self {
+            pressure: Arc::default(),
             address_conns: fair::counts(options.address_conns_max, seed).map(Arc::new),
             address_handshakes: fair::shared(per_s, options.address_handshakes_burst, seed)
                 .map(Arc::new),
@@ -213,6 +215,7 @@ impl Server {
             assets: assets.map(|(assets, _)| assets),
             assets_version: assets.map_or("", |(_, version)| version),
             address_conns: self.address_conns.clone(),
+            pressure: Arc::clone(&self.pressure),
             proxies: Proxies::new(&options.trusted_proxies, header_of(options.forwarded_header)),
             address_handshakes: self.address_handshakes.clone(),
         }
@@ -241,6 +244,10 @@ impl Server {
             packet_bytes_max: options.max_payload_bytes.saturating_mul(4),
             attachments_max: u32::try_from(options.attachments_max).unwrap_or(u32::MAX),
             half_open_max: options.tls_handshakes_max,
+            // A crowd that comes back must not be taken for one that stands in the door.
+            opening_max: options.conns_max.div_ceil(4).max(options.conns_max.min(1_024)),
+            unjoined_max: options.conns_max.div_ceil(2).max(options.conns_max.min(1_024)),
+            sockets_max: options.conns_max.saturating_mul(2),
             head_bytes_max: options.http_head_bytes_max,
             request_timeout_ms: options.request_timeout_ms,
             keep_alive_ms: options.keep_alive_timeout_ms,

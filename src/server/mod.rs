@@ -12,6 +12,7 @@
 //! Read first: `builder.rs`, then `run.rs` and `drain.rs`.
 #![expect(clippy::disallowed_methods, reason = "here the clock is read and the drain paced")]
 
+mod bill;
 mod bind;
 mod builder;
 mod certificate;
@@ -21,6 +22,7 @@ mod drain;
 mod error;
 mod files;
 mod log;
+mod memory;
 mod renewal;
 mod run;
 mod tokens;

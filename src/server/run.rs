@@ -9,9 +9,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use super::bind::{self, Sharing};
 use super::doors::{self, Renewable};
 use super::log::Log;
+use super::memory::MemoryLimits;
 use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
-use crate::base::{CoreId, Limits};
+use crate::base::CoreId;
 use crate::bridge::{self, BridgeThread};
 use crate::command::Desk;
 use crate::config::LogLevel;
@@ -85,6 +86,8 @@ pub(super) fn start(
         hooks: Arc::clone(&server.hooks),
         outside: Arc::clone(&outside),
         renewal,
+        memory: MemoryLimits::new(options),
+        pressure: Arc::clone(&server.pressure),
         log: log.clone(),
         epoch,
     })
@@ -280,16 +283,21 @@ fn all_notes(
     log: &Log,
 ) -> Vec<String> {
     let addresses = server.options.listen.len();
-    let memory = memory_notes(&server.limits(), rungs.len(), addresses, allowed);
+    let mut memory = memory_notes(server, rungs.len(), addresses, allowed);
+    memory.push(MemoryLimits::new(&server.options).note());
     let notes = [notes(plan, rungs), memory].concat();
     log.notes(&notes);
     notes
 }
 
-fn memory_notes(limits: &Limits, workers: usize, addresses: usize, allowed: u64) -> Vec<String> {
-    let bill = limits.core_bytes_max(workers) >> 20;
-    let mut notes =
-        vec![format!("memory at the very worst {bill} MiB a worker; {allowed} descriptors")];
+fn memory_notes(server: &Server, workers: usize, addresses: usize, allowed: u64) -> Vec<String> {
+    let limits = server.limits();
+    let bill = server.core_bytes_max(workers) >> 20;
+    let shared = server.shared_bytes_max() >> 20;
+    let mut notes = vec![format!(
+        "memory at the very worst {bill} MiB a worker and {shared} MiB beside them; \
+         {allowed} descriptors"
+    )];
     let fit = files::conns_max(limits.conns_max, allowed, workers, addresses);
     if fit < limits.conns_max {
         notes.push(format!(

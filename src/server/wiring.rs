@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
+use super::log::Log;
+use super::memory::{self, MemoryLimits};
 use super::renewal::Renewal;
 use crate::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
-use crate::base::CoreId;
+use crate::base::{CoreId, Pressure};
 use crate::bridge;
 use crate::command::{Desk, Errand, Full, HookDesk, Workers};
 use crate::config::{Options, Tables};
@@ -34,7 +36,9 @@ pub(super) struct AdminStart {
     pub(super) hooks: Arc<bridge::Hooks>,
     pub(super) outside: Arc<Outside>,
     pub(super) renewal: Option<Renewal>,
-    pub(super) log: super::log::Log,
+    pub(super) memory: MemoryLimits,
+    pub(super) pressure: Arc<Pressure>,
+    pub(super) log: Log,
     pub(super) epoch: (Instant, u64),
 }
 
@@ -93,7 +97,11 @@ pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
     let routes = if start.gateway { GatewayRoutes::On } else { GatewayRoutes::Off };
     let mut settings = AdminSettings::new(&start.options, &start.tables, routes, start.epoch.0);
     settings.hooks = Some(Arc::clone(&start.hooks) as Arc<dyn HookDesk>);
-    let settings = AdminSettings { outside: Arc::clone(&start.outside), ..settings };
+    let settings = AdminSettings {
+        outside: Arc::clone(&start.outside),
+        pressure: Arc::clone(&start.pressure),
+        ..settings
+    };
     let admin = Admin::new(settings, Arc::clone(&start.desk));
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (closing, closed) = watch::channel(false);
@@ -112,6 +120,7 @@ async fn live(
     mut closed: watch::Receiver<bool>,
 ) {
     let log = start.log;
+    tokio::spawn(memory::watch(start.memory, start.pressure, log.clone()));
     let tell = Arc::new(move |level, event, fields| log.line(level, event, fields));
     tokio::spawn(admin::collect(Arc::clone(&admin), tell));
     tokio::spawn(answer_calls(Arc::clone(&admin), start.outlets.clone(), waiting));

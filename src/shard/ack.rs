@@ -48,11 +48,12 @@ impl Shard {
         waiter: Waiter,
     ) -> Result<(), (SocketError, Waiter)> {
         let due = self.millis().plus(timeout_ms);
-        let (acks_max, sent_at) = (self.settings.limits.acks_pending_max, self.now);
+        let (limits, sent_at) = (&self.settings.limits, self.now);
+        let all_full = self.counters.acks_pending >= limits.acks_max as u64;
         let Some(entry) = self.sockets.get_mut(socket) else {
             return Err((SocketError::Gone, waiter));
         };
-        if entry.acks.len() >= acks_max {
+        if entry.acks.len() >= limits.acks_pending_max || all_full {
             self.counters.limits_hit += 1;
             return Err((SocketError::TooManyAcks, waiter));
         }

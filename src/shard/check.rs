@@ -6,11 +6,13 @@ use super::entrance::Entrance;
 use super::session::Transport;
 use super::socket::Seat;
 use super::timer::Timer;
-use crate::base::{Key, Limits};
+use crate::base::{Key, Limits, MEMBERSHIP_BYTES, ROOM_BYTES};
 
 /// Entries of one connection or session in the timer queue; more than a few mean that each of
 /// them lives as long as its owner.
 const TIMERS_MAX: usize = 12;
+/// Bytes of control frames that may wait for a connection beyond the bound of all.
+const CONTROL_BYTES: usize = 256;
 
 impl Shard {
     /// Walks everything and asserts that it agrees; O(n). The simulator calls it after each step.
@@ -20,6 +22,7 @@ impl Shard {
     pub fn check(&self) {
         let waiting: usize = self.sessions.iter().map(|(_, s)| s.outbox.bytes()).sum();
         assert_eq!(waiting, self.outbox_bytes, "bytes counted as waiting are those that wait");
+        self.check_held();
         let half_open = self.conns.iter().filter(|(_, c)| c.entrance != Entrance::Passed).count();
         assert_eq!(half_open, self.half_open, "those at their entrance are counted");
         let mut owed = 0;
@@ -76,20 +79,57 @@ impl Shard {
     /// # Panics
     /// If something is: a mistake of ours.
     pub fn check_bill(&self, limits: &Limits) {
+        // What is written without a look at the sum: control frames, close frames.
+        let waiting_max = limits.outboxes_bytes_max + self.conns.len() * CONTROL_BYTES;
         let within = [
             ("connections", self.conns.len(), limits.conns_max),
             ("sessions", self.sessions.len(), limits.sessions_max),
-            ("bytes that wait for clients", self.outbox_bytes, limits.outboxes_bytes_max),
+            ("bytes that wait for clients", self.waiting_bytes(), waiting_max),
+            ("sockets", self.sockets.len(), limits.sockets_max),
+            ("namespaces", self.namespaces.len(), limits.namespaces_max),
+            ("connections without a request", self.held.opening.len(), limits.opening_max),
+            ("sessions without a namespace", self.held.unjoined.len(), limits.unjoined_max),
+            ("bytes of heads and auth", self.held.kept_bytes, limits.kept_bytes_max),
+            ("bytes of rooms", self.held.rooms_bytes, limits.rooms_bytes_max),
+            ("bytes that questions collected", self.held.gathered_bytes, limits.gathered_bytes_max),
             ("bytes in part", self.partial_bytes, limits.partials_bytes_max),
             ("questions", self.gathers.len(), limits.gathers_max),
         ];
         for (what, count, max) in within {
             assert!(count <= max, "{count} {what}, where {max} may be");
         }
+        let owed = usize::try_from(self.counters.acks_pending).expect("a count of things");
+        assert!(owed <= limits.acks_max, "{owed} acks are owed");
         for (_, socket) in self.sockets.iter() {
             let acks = socket.acks.len();
             assert!(acks <= limits.acks_pending_max, "{acks} acks are owed by one socket");
         }
+    }
+
+    /// Sums that are kept are those that one finds by counting.
+    fn check_held(&self) {
+        let out = self.conns.iter().map(|(_, conn)| conn.out.capacity() + conn.unsent).sum();
+        let opening = self.conns.iter().filter(|(_, conn)| conn.opening).count();
+        let heads: usize = self.sessions.iter().map(|(_, s)| s.handshake.bytes()).sum();
+        let auths: usize = self.sockets.iter().map(|(_, socket)| socket.auth.len()).sum();
+        let unjoined = self.sessions.iter().filter(|(_, s)| s.connect_due.is_some()).count();
+        let rooms = self.namespaces.iter().map(|namespace| {
+            let names: usize = namespace.rooms.iter().map(|(name, _)| 2 * name.len()).sum();
+            let of_rooms = namespace.rooms.len() * ROOM_BYTES;
+            names + of_rooms + namespace.rooms.memberships() * MEMBERSHIP_BYTES
+        });
+        let gathered: usize = self.gathers.iter().map(|(_, gather)| gather.bytes()).sum();
+        let found = [out, opening, heads + auths, unjoined, rooms.sum(), gathered];
+        let held = &self.held;
+        let counted = [
+            held.out_bytes,
+            held.opening.len(),
+            held.kept_bytes,
+            held.unjoined.len(),
+            held.rooms_bytes,
+            held.gathered_bytes,
+        ];
+        assert_eq!(found, counted, "out, opening, kept, unjoined, rooms, gathered");
     }
 
     /// A session whose post is forgotten takes no other one.

@@ -16,6 +16,12 @@ pub(crate) struct Conn {
     pub(crate) peer: SocketAddr,
     /// Bytes to write that belong to no session's outbox: HTTP answers, control frames.
     pub(crate) out: Vec<u8>,
+    /// Bytes taken from here that the kernel did not take; the host keeps them.
+    pub(crate) unsent: usize,
+    /// What of both is counted.
+    pub(crate) out_counted: usize,
+    /// It has not sent a whole request yet.
+    pub(crate) opening: bool,
     /// On the list of connections to write to.
     pub(crate) dirty: bool,
     /// Ending: what remains is written, then the sending side is shut.
@@ -28,6 +34,8 @@ pub(crate) struct Conn {
     pub(crate) blocked_at: Option<Millis>,
     /// Bytes of a message that has arrived in part, wherever they are kept.
     pub(crate) partial_bytes: usize,
+    /// Those of them that the host keeps.
+    pub(crate) unread: usize,
     /// The code of the peer's close frame, which ours repeats (RFC 6455, section 5.5.1).
     pub(crate) peer_code: Option<u16>,
     /// It was told to wait before its input is looked at again.
@@ -92,6 +100,15 @@ pub(crate) enum Then {
 }
 
 impl Then {
+    /// Bytes that wait with it.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Post { .. } => 0,
+            Self::Forward { head } => head.len(),
+            Self::Answer(answer) => answer.len(),
+        }
+    }
+
     /// The page that waits for the answer, where it is one of a session.
     pub(crate) fn origin(&self) -> Option<&str> {
         match self {
@@ -173,12 +190,16 @@ impl Shard {
             speaks: Speaks::Http(Phase::Head),
             peer,
             out: Vec::new(),
+            unsent: 0,
+            out_counted: 0,
+            opening: true,
             dirty: false,
             closing: false,
             aborted: false,
             due: None,
             blocked_at: None,
             partial_bytes: 0,
+            unread: 0,
             peer_code: None,
             paused: false,
             moving: false,
@@ -191,7 +212,24 @@ impl Shard {
         self.counters.connections_opened += 1;
         let keep_alive_ms = self.settings.limits.request_timeout_ms;
         self.set_conn_due(key, keep_alive_ms);
+        self.line_up(key);
         Some(key)
+    }
+
+    /// A new connection waits in line for its first request. If the line is too long, who has
+    /// waited longest ends.
+    fn line_up(&mut self, key: Key) {
+        let conns = &self.conns;
+        let is_waiting = |key: Key| conns.get(key).is_some_and(|conn| conn.opening);
+        self.held.opening.enter(key, is_waiting);
+        if self.held.opening.len() > self.settings.limits.opening_max
+            && let Some(oldest) = self.held.opening.oldest(is_waiting)
+        {
+            self.counters.limits_hit += 1;
+            self.conn_ends(oldest, Ending::OpeningFull);
+            self.has_opened(oldest);
+            self.abort_conn(oldest);
+        }
     }
 
     /// Counts a connection of this address, unless it has as many as it may; that is an ending.
@@ -221,6 +259,10 @@ impl Shard {
     pub(super) fn forget_conn(&mut self, key: Key) {
         if let Some(conn) = self.conns.remove(key) {
             self.partial_bytes -= conn.partial_bytes;
+            self.held.out_bytes -= conn.out_counted;
+            if conn.opening {
+                self.held.opening.leave();
+            }
             self.counters.connections_closed += 1;
             self.half_open -= usize::from(conn.entrance != Entrance::Passed);
             if let (Some(addresses), Some(counted)) = (&self.settings.address_conns, conn.counted) {
@@ -232,49 +274,11 @@ impl Shard {
     /// The host keeps `bytes` of this connection that do not make a whole frame or head yet.
     pub fn note_partial(&mut self, key: Key, bytes: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let kept = match &conn.speaks {
-            Speaks::WebSocket { decoder, .. } => decoder.partial_bytes(),
-            Speaks::Http(Phase::Body(reading)) => reading.bytes.capacity(),
-            Speaks::Http(_) => 0,
-        };
-        self.partial_bytes -= conn.partial_bytes;
-        conn.partial_bytes = bytes + kept;
-        self.partial_bytes += conn.partial_bytes;
+        let held = bytes + conn.speaks.held_bytes();
+        conn.unread = bytes;
+        self.partial_bytes = self.partial_bytes + held - conn.partial_bytes;
+        conn.partial_bytes = held;
         self.shed_partials();
-    }
-
-    /// Memory for what has arrived in part is used up: whoever holds most of it ends, not
-    /// whoever comes next.
-    pub(super) fn shed_partials(&mut self) {
-        while self.partial_bytes > self.settings.limits.partials_bytes_max {
-            self.counters.limits_hit += 1;
-            let by_conn = self.conns.iter().max_by_key(|(_, conn)| conn.partial_bytes);
-            let by_conn = by_conn.map(|(key, conn)| (conn.partial_bytes, key));
-            let bytes = |session: &super::session::Session| {
-                session.partial.as_ref().map_or(0, |partial| partial.bytes)
-            };
-            let by_session = self.sessions.iter().max_by_key(|(_, session)| bytes(session));
-            let by_session = by_session.map(|(key, session)| (bytes(session), key));
-            let before = self.partial_bytes;
-            match (by_conn, by_session) {
-                (Some((conn, key)), Some((session, _))) if conn >= session => self.end_partial(key),
-                (_, Some((_, key))) => self.end_session(key, Ending::PartialsFull),
-                (Some((_, key)), None) => self.end_partial(key),
-                (None, None) => return,
-            }
-            if self.partial_bytes >= before {
-                return;
-            }
-        }
-    }
-
-    fn end_partial(&mut self, key: Key) {
-        self.conn_ends(key, Ending::PartialsFull);
-        if let Some(conn) = self.conns.get_mut(key) {
-            self.partial_bytes -= conn.partial_bytes;
-            conn.partial_bytes = 0;
-            self.abort_conn(key);
-        }
     }
 
     /// Whether the host should leave this connection's input alone until it is resumed: its
@@ -282,16 +286,16 @@ impl Shard {
     pub fn reads_paused(&mut self, key: Key) -> bool {
         let overloaded = self.overloaded();
         let limits = self.settings.limits;
-        let Some(conn) = self.conns.get_mut(key) else { return false };
+        let Some(conn) = self.conns.get(key) else { return false };
         let behind = match &conn.speaks {
             Speaks::WebSocket { role: Role::Session(session), .. } => {
                 self.sessions.get(*session).is_some_and(|session| {
-                    session.outbox.bytes() > limits.outbox_soft_bytes
-                        || session.tasks >= limits.handler_tasks_max
+                    session.outbox.bytes() > limits.outbox_soft_bytes || self.handlers_full(session)
                 })
             }
             _ => conn.out.len() > limits.outbox_soft_bytes,
         };
+        let Some(conn) = self.conns.get_mut(key) else { return false };
         let paused = !conn.closing && (behind || overloaded);
         if paused && !conn.paused {
             self.counters.overload_pauses += 1;
@@ -362,6 +366,7 @@ impl Shard {
             && !conn.closing
         {
             conn.out.extend_from_slice(bytes);
+            self.count_out(key);
             self.mark_dirty(key);
         }
     }
@@ -379,6 +384,7 @@ impl Shard {
             conn.out.extend_from_slice(&ws::close_frame(code));
         }
         conn.closing = true;
+        self.count_out(key);
         self.mark_dirty(key);
         self.resumed.push(key);
     }

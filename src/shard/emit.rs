@@ -393,38 +393,13 @@ impl Shard {
                 if let Some(conn) = conn {
                     self.mark_dirty(conn);
                 }
-                if self.outbox_bytes > self.settings.limits.outboxes_bytes_max {
-                    self.shed_largest();
-                }
+                self.shed_waiting();
             }
             Push::Dropped => self.counters.volatile_dropped += 1,
             Push::BytesExceeded => self.slow(key, Ending::SlowBytes),
             Push::FramesExceeded => self.slow(key, Ending::SlowFrames),
         }
         pushed == Push::Queued
-    }
-
-    fn slow(&mut self, key: Key, ending: Ending) {
-        self.counters.slow_consumers += 1;
-        self.discard_outbox(key);
-        self.end_session(key, ending);
-    }
-
-    /// What waits for this session will not be sent: it is being cut for being too slow.
-    fn discard_outbox(&mut self, key: Key) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            self.outbox_bytes -= session.outbox.bytes();
-            session.outbox = super::outbox::Outbox::default();
-        }
-    }
-
-    /// All outboxes of the core are full: the largest ends.
-    fn shed_largest(&mut self) {
-        let largest = self.sessions.iter().max_by_key(|(_, session)| session.outbox.bytes());
-        if let Some((key, _)) = largest {
-            self.counters.limits_hit += 1;
-            self.slow(key, Ending::CoreFull);
-        }
     }
 
     /// Answers a waiting poll with what waits for its session, and `last` behind it.

@@ -90,6 +90,7 @@ impl Shard {
         for socket in session.sockets.clone() {
             self.unseat(socket, ending);
         }
+        self.has_joined(key);
         self.count_ending(ending);
         self.counters.sessions_closed += 1;
         self.drop_partial_packet(key);
@@ -146,7 +147,9 @@ impl Shard {
 
     /// Takes a session out of the tables.
     pub(super) fn forget_session(&mut self, key: Key) {
+        self.has_joined(key);
         let Some(session) = self.sessions.remove(key) else { return };
+        self.held.kept_bytes -= session.handshake.bytes();
         self.sids.remove(&session.sid);
         self.outbox_bytes -= session.outbox.bytes();
         // A post that waits for the session's handlers waits for nothing any more.

@@ -153,8 +153,16 @@ endings! {
     AddressFull: Policy, 1013, "transport error", "address_full", true;
     /// This address begins sessions faster than it may.
     AddressFast: Policy, 1013, "transport error", "address_fast", true;
-    /// This core has as many sessions as it may.
+    /// This core has as many sessions as it may, or keeps as many bytes of their requests.
     SessionsFull: Policy, 1013, "transport error", "sessions_full", true;
+    /// Too many connections had sent no whole request, and this one had waited longest.
+    OpeningFull: Policy, 0, "transport close", "opening_full", true;
+    /// Too many sessions had joined no namespace, and this one had waited longest.
+    UnjoinedFull: Policy, 1013, "transport error", "unjoined_full", true;
+    /// The process is short of memory and takes no new clients.
+    MemoryRefused: Policy, 1013, "transport error", "memory_refused", true;
+    /// The process is very short of memory, and this client held among the most of it.
+    MemoryShed: Policy, 1013, "transport error", "memory_shed", true;
     /// Memory for messages that arrived in part was used up.
     PartialsFull: Policy, 1013, "transport error", "partials_full", true;
     /// The process is draining.

@@ -14,7 +14,9 @@ pub(crate) struct Gather {
     terms: Option<Terms>,
     /// Bytes of the acks that are kept.
     kept_bytes: usize,
-    due: Millis,
+    /// Bytes that the descriptions of sockets are reckoned at.
+    info_bytes: usize,
+    pub(crate) due: Millis,
     found: Gathered,
     done: Option<Box<dyn FnOnce(Gathered)>>,
 }
@@ -40,6 +42,7 @@ impl Shard {
             acks_left: 0,
             terms,
             kept_bytes: 0,
+            info_bytes: 0,
             due,
             found: Gathered::default(),
             done: Some(done),
@@ -60,12 +63,21 @@ impl Shard {
     /// A part of an answer arrived. Late ones find nothing and are dropped.
     pub(super) fn gather_part(&mut self, key: Key, part: Part) {
         let Some(gather) = self.gathers.get_mut(key) else { return };
+        let room = self.settings.limits.gathered_bytes_max - self.held.gathered_bytes;
         match part {
             Part::Done { count, queued, sockets } => {
                 gather.cores_left = gather.cores_left.saturating_sub(1);
                 gather.found.count += count;
                 gather.found.queued += queued;
-                extend(&mut gather.found.sockets, sockets);
+                let bytes = sockets.len() * SOCKET_INFO_BYTES;
+                if bytes <= room {
+                    gather.info_bytes += bytes;
+                    self.held.gathered_bytes += bytes;
+                    extend(&mut gather.found.sockets, sockets);
+                } else {
+                    self.counters.limits_hit += 1;
+                    gather.found.partial = true;
+                }
                 if gather.terms.is_some() {
                     gather.acks_left = gather.acks_left.wrapping_add(count);
                 }
@@ -75,7 +87,7 @@ impl Shard {
             Part::Ack(answered) => {
                 gather.acks_left = gather.acks_left.wrapping_sub(1);
                 gather.found.acked += 1;
-                gather.keep(*answered);
+                self.held.gathered_bytes += gather.keep(*answered, room);
             }
             Part::AckLost { gone, written } => {
                 gather.acks_left = gather.acks_left.wrapping_sub(1);
@@ -104,22 +116,31 @@ impl Shard {
     }
 
     fn finish_gather(&mut self, key: Key) {
-        if let Some(mut gather) = self.gathers.remove(key)
-            && let Some(done) = gather.done.take()
-        {
+        let Some(mut gather) = self.gathers.remove(key) else { return };
+        self.held.gathered_bytes -= gather.bytes();
+        if let Some(done) = gather.done.take() {
             self.completions.push_back(Completion::Gather(done, gather.found));
         }
     }
 }
 
 impl Gather {
-    fn keep(&mut self, answered: Answered) {
-        let Some(terms) = &self.terms else { return };
-        let bytes = self.kept_bytes.saturating_add(answered.ack.bytes());
-        if self.found.acks.len() < terms.collect && bytes <= terms.collect_bytes {
-            self.kept_bytes = bytes;
-            self.found.acks.push(answered);
+    /// Bytes that it has collected.
+    pub(crate) const fn bytes(&self) -> usize {
+        self.kept_bytes + self.info_bytes
+    }
+
+    /// Keeps an ack if it is wanted and `room` is enough; returns the bytes that it takes.
+    fn keep(&mut self, answered: Answered, room: usize) -> usize {
+        let Some(terms) = &self.terms else { return 0 };
+        let own = answered.ack.bytes();
+        let bytes = self.kept_bytes.saturating_add(own);
+        if self.found.acks.len() >= terms.collect || bytes > terms.collect_bytes || own > room {
+            return 0;
         }
+        self.kept_bytes = bytes;
+        self.found.acks.push(answered);
+        own
     }
 
     /// Whether those who have not answered need not be waited for.
@@ -128,6 +149,9 @@ impl Gather {
         self.found.acked > 0 && self.found.acked >= quorum.needed(self.found.count)
     }
 }
+
+/// What the description of a socket is reckoned at.
+const SOCKET_INFO_BYTES: usize = 512;
 
 fn extend(found: &mut Vec<SocketInfo>, sockets: Vec<SocketInfo>) {
     if found.is_empty() {

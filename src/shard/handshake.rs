@@ -32,6 +32,12 @@ impl Handshake {
         Self { secure, ..self }
     }
 
+    /// Bytes that it keeps.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.head.len()
+    }
+
     fn parsed<T>(&self, read: impl FnOnce(&http::Head<'_>) -> T) -> Option<T> {
         match http::parse_head(&self.head, usize::MAX) {
             Ok(Some((head, _))) => Some(read(&head)),

@@ -103,6 +103,7 @@ impl Shard {
             }
         };
         self.counters.http_requests += 1;
+        self.has_opened(key);
         let limit_ms = self.settings.limits.request_timeout_ms;
         self.set_conn_due(key, limit_ms);
         if let Some(conn) = self.conns.get_mut(key) {
@@ -137,6 +138,7 @@ impl Shard {
                     self.close_conn(key, Ending::UpgradeFailed);
                 }
             }
+            Route::Plain(_) if !self.has_memory() => self.refuse_for_memory(key, &head),
             Route::Plain(endpoint) => {
                 self.become_websocket(key, &head, Role::Plain { endpoint });
             }
@@ -183,7 +185,9 @@ impl Shard {
 
     pub(super) fn respond_bytes(&mut self, key: Key, bytes: &[u8], keep_alive: bool) {
         self.set_phase(key, Phase::Head);
+        self.count_partial(key);
         self.write_raw(key, bytes);
+        self.shed_waiting();
         let keep_ms = self.settings.limits.keep_alive_ms;
         if keep_alive {
             self.set_conn_due(key, keep_ms);

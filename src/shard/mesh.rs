@@ -149,6 +149,12 @@ impl Shard {
         self.mesh.iter().any(|lane| lane.bytes > self.settings.limits.mesh_soft_bytes)
     }
 
+    /// Bytes that wait to go to `to`.
+    #[must_use]
+    pub fn mesh_bytes(&self, to: CoreId) -> usize {
+        self.mesh[to.index()].bytes
+    }
+
     /// Everything that waits for `to`, as one batch; empty if nothing does.
     pub fn take_mesh(&mut self, to: CoreId) -> Vec<MeshMsg> {
         let lane = &mut self.mesh[to.index()];

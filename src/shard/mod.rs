@@ -30,6 +30,9 @@ mod entrance;
 mod frame;
 mod gather;
 mod handshake;
+mod held;
+#[cfg(test)]
+mod held_tests;
 mod http;
 mod mesh;
 mod message;
@@ -41,6 +44,9 @@ mod room;
 mod route;
 mod session;
 mod settings;
+mod shed;
+#[cfg(test)]
+mod slow_tests;
 mod socket;
 mod step;
 #[cfg(test)]
@@ -121,6 +127,7 @@ pub struct Shard {
     partial_bytes: usize,
     /// Connections that have not passed their entrance.
     half_open: usize,
+    held: held::Held,
     draining: bool,
     counters: Counters,
     endings: Endings,
@@ -163,6 +170,7 @@ impl Shard {
             outbox_bytes: 0,
             partial_bytes: 0,
             half_open: 0,
+            held: held::Held::default(),
             draining: false,
             counters: Counters::default(),
             endings: Endings::new(Ending::ALL.len()),

@@ -40,6 +40,7 @@ impl Shard {
                     let decoder = ws::Decoder::default();
                     conn.speaks = Speaks::WebSocket { decoder, role, deflate };
                     conn.due = None;
+                    self.count_partial(key);
                 }
                 true
             }
@@ -126,7 +127,13 @@ impl Shard {
             }
             return None;
         };
-        if self.sessions.len() >= self.settings.limits.sessions_max {
+        if !self.has_memory() {
+            self.refuse_for_memory(key, head);
+            return None;
+        }
+        let kept_bytes = self.held.kept_bytes + handshake.bytes();
+        let limits = &self.settings.limits;
+        if self.sessions.len() >= limits.sessions_max || kept_bytes > limits.kept_bytes_max {
             self.counters.limits_hit += 1;
             self.count_ending(Ending::SessionsFull);
             let full = Response::text(503, "Too many sessions").with("Retry-After", "5");
@@ -197,6 +204,7 @@ impl Shard {
             Heartbeat::new(now, revision, settings.ping_interval_ms, settings.ping_timeout_ms);
         let connect_due =
             (socketio && revision == Revision::V4).then(|| now.plus(settings.connect_timeout_ms));
+        self.held.kept_bytes += handshake.bytes();
         let key = self.sessions.insert(Session {
             sid,
             endpoint,
@@ -217,9 +225,36 @@ impl Shard {
             timer_at: Millis(u64::MAX),
             opened_at: self.now,
             tasks: 0,
+            task_bytes: 0,
         });
+        self.wait_to_join(key);
         self.sids.insert(sid, key);
         key
+    }
+
+    /// A new session waits in line for its first namespace. If the line is too long, who has
+    /// waited longest ends.
+    fn wait_to_join(&mut self, key: Key) {
+        let sessions = &self.sessions;
+        let is_waiting = |key: Key| sessions.get(key).is_some_and(|s| s.connect_due.is_some());
+        if !is_waiting(key) {
+            return;
+        }
+        self.held.unjoined.enter(key, is_waiting);
+        if self.held.unjoined.len() > self.settings.limits.unjoined_max
+            && let Some(oldest) = self.held.unjoined.oldest(is_waiting)
+        {
+            self.counters.limits_hit += 1;
+            self.end_session(oldest, Ending::UnjoinedFull);
+        }
+    }
+
+    /// Whoever comes while memory is short is told when to come again.
+    pub(super) fn refuse_for_memory(&mut self, key: Key, head: &Head<'_>) {
+        let origin = http::origin_of(head).unwrap_or_default();
+        let cors = self.settings.cors.headers(origin);
+        let short = Response::text(503, "Short of memory").with("Retry-After", "10");
+        self.respond(key, &short.with_first(cors), false);
     }
 
     pub(super) fn answer_handshake(

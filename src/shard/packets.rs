@@ -259,14 +259,26 @@ impl Shard {
         let limits = self.settings.limits;
         let seats = self.sessions.get(key)?.sockets.len();
         let known = self.namespaces.find(name).is_some();
-        let full = seats >= limits.namespaces_per_conn_max
-            || (!known && self.namespaces.len() >= limits.namespaces_max);
-        let socket = self.seat(key, name, auth);
-        if full {
+        let why = if name.len() > limits.name_bytes_max {
+            Some("Invalid namespace")
+        } else if seats >= limits.namespaces_per_conn_max
+            || (!known && self.namespaces.len() >= limits.namespaces_max)
+        {
+            Some("Too many namespaces")
+        } else if self.sockets.len() >= limits.sockets_max
+            || self.held.kept_bytes + auth.len() > limits.kept_bytes_max
+        {
+            Some("Too many sockets")
+        } else {
+            None
+        };
+        if let Some(why) = why {
             self.counters.limits_hit += 1;
-            self.refuse(socket, "Too many namespaces", None);
+            let socket = self.seat(key, name, "");
+            self.refuse(socket, why, None);
             return None;
         }
+        let socket = self.seat(key, name, auth);
         Some(Dispatch::Connect { socket })
     }
 

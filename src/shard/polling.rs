@@ -149,8 +149,7 @@ impl Shard {
         else {
             return false;
         };
-        let tasks_max = self.settings.limits.handler_tasks_max;
-        self.sessions.get(payload.session).is_some_and(|session| session.tasks >= tasks_max)
+        self.sessions.get(payload.session).is_some_and(|session| self.handlers_full(session))
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::message::{Gathered, MeshMsg, Part, SocketInfo, Target, Verb};
 use super::socket::{Socket, SocketError};
-use crate::base::{Key, Slab};
+use crate::base::{Key, MEMBERSHIP_BYTES, ROOM_BYTES, Slab};
 use crate::socketio::{Join, Joined, Leave, Member, Memberships};
 
 impl Memberships for Slab<Socket> {
@@ -33,7 +33,15 @@ impl Shard {
             self.counters.limits_hit += 1;
             return Err(SocketError::TooManyRooms);
         }
+        let most = self.held.rooms_bytes + membership_bytes(room, true);
+        if most > limits.rooms_bytes_max && !namespace.rooms.contains(&socket.rooms, room) {
+            self.counters.limits_hit += 1;
+            return Err(SocketError::TooManyRooms);
+        }
         let joined = namespace.rooms.join(key.slot(), &mut self.sockets, room);
+        if joined != Join::Already {
+            self.held.rooms_bytes += membership_bytes(room, joined == Join::First);
+        }
         if joined == Join::First {
             let name = Arc::clone(&namespace.name);
             self.interest.add(&name, room);
@@ -46,6 +54,9 @@ impl Shard {
         let Some(socket) = self.sockets.get(key) else { return false };
         let namespace = self.namespaces.get_mut(socket.namespace);
         let left = namespace.rooms.leave(key.slot(), &mut self.sockets, room);
+        if left != Leave::NotMember {
+            self.held.rooms_bytes -= membership_bytes(room, left == Leave::Last);
+        }
         if left == Leave::Last {
             let name = Arc::clone(&namespace.name);
             self.interest.remove(&name, room);
@@ -130,4 +141,9 @@ impl Shard {
         }
         (chosen.len() as u64, sockets)
     }
+}
+
+/// What a membership is reckoned at; the first and the last one of a room stand for the room too.
+pub(super) const fn membership_bytes(room: &str, with_room: bool) -> usize {
+    MEMBERSHIP_BYTES + if with_room { ROOM_BYTES + 2 * room.len() } else { 0 }
 }

@@ -89,6 +89,8 @@ pub(crate) struct Session {
     pub(crate) opened_at: Micros,
     /// Async handlers at work for its sockets.
     pub(crate) tasks: u32,
+    /// Bytes of the events they have.
+    pub(crate) task_bytes: usize,
 }
 
 impl Session {

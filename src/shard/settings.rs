@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::base::{Limits, SharedBuckets, SharedCounts};
+use crate::base::{Limits, Pressure, SharedBuckets, SharedCounts};
 use crate::http::{Cors, Proxies};
 
 /// What is served at a path.
@@ -107,6 +107,8 @@ pub struct Settings {
     pub address_conns: Option<Arc<SharedCounts>>,
     /// Proxies that are believed when they say who a client is.
     pub proxies: Proxies,
+    /// How short of memory the process is.
+    pub pressure: Arc<Pressure>,
     /// Sessions that one address may begin; without it, as many as it likes.
     pub address_handshakes: Option<Arc<SharedBuckets>>,
 }
@@ -139,6 +141,7 @@ impl Default for Settings {
             assets_version: "",
             address_conns: None,
             proxies: Proxies::default(),
+            pressure: Arc::default(),
             address_handshakes: None,
         }
     }

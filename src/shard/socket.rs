@@ -46,11 +46,11 @@ pub(crate) struct Socket {
 pub enum SocketError {
     /// The socket is gone.
     Gone,
-    /// The limit `rooms_per_socket_max`.
+    /// The limit `rooms_per_socket_max`, or that of all rooms of a core.
     TooManyRooms,
     /// A room's name is empty or longer than `name_bytes_max`.
     BadName,
-    /// The limit `acks_pending_max`.
+    /// The limit `acks_pending_max`, or that of all acks of a core.
     TooManyAcks,
 }
 
@@ -88,6 +88,7 @@ impl Shard {
             connected_at: self.now,
             active_at: self.now,
         });
+        self.held.kept_bytes += auth.len();
         self.namespaces.get_mut(namespace).sockets.push(key);
         if let Some(session) = self.sessions.get_mut(session) {
             session.sockets.reserve_exact(1);
@@ -111,8 +112,9 @@ impl Shard {
         self.ids.insert((namespace, id), key);
         let name = self.namespace_name(namespace);
         self.interest.add(&name, "");
+        let is_first = self.has_joined(session);
         if let Some(session) = self.sessions.get_mut(session) {
-            if session.connect_due.take().is_some() {
+            if is_first {
                 self.hists.record(Stage::Handshake, self.now - session.opened_at);
             }
             if session.parser == Parser::Unknown {
@@ -233,7 +235,9 @@ impl Shard {
             moved.in_namespace = socket.in_namespace;
         }
         let name = Arc::clone(&namespace.name);
+        self.held.kept_bytes -= socket.auth.len();
         for (room, last) in &left {
+            self.held.rooms_bytes -= super::room::membership_bytes(room, *last);
             if *last {
                 self.interest.remove(&name, room);
             }
@@ -323,6 +327,7 @@ impl Shard {
     /// Lets go of the auth payload of a socket's CONNECT.
     pub fn forget_auth(&mut self, key: Key) {
         if let Some(socket) = self.sockets.get_mut(key) {
+            self.held.kept_bytes -= socket.auth.len();
             socket.auth = Arc::clone(self.namespaces.empty());
         }
     }

@@ -98,7 +98,9 @@ impl Shard {
                 if conn.out.len() > self.settings.limits.outbox_bytes_max {
                     self.conn_ends(key, Ending::SlowBytes);
                 } else {
+                    self.count_out(key);
                     self.mark_dirty(key);
+                    self.shed_waiting();
                 }
             }
             // A compressed message has been inflated by now, see `next_event`.
@@ -118,8 +120,7 @@ impl Shard {
         else {
             return false;
         };
-        let tasks_max = self.settings.limits.handler_tasks_max;
-        self.sessions.get(*session).is_some_and(|session| session.tasks >= tasks_max)
+        self.sessions.get(*session).is_some_and(|session| self.handlers_full(session))
     }
 
     fn frame_limits(&self, key: Key) -> ws::Limits {

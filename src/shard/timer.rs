@@ -32,6 +32,7 @@ impl Shard {
                 }
             }
         }
+        self.tidy_timers();
     }
 
     /// An entry that an earlier one has overtaken does nothing: were it put back, each would
@@ -97,7 +98,8 @@ impl Shard {
         let age_ms = self.settings.limits.outbox_age_ms;
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.blocked_at.is_some_and(|blocked_at| now >= blocked_at.plus(age_ms)) {
-            self.counters.slow_consumers += 1;
+            // Who was cut before, and does not take its last words either, is counted once.
+            self.counters.slow_consumers += u64::from(!conn.closing);
             self.conn_ends(key, Ending::SlowAge);
             self.abort_conn(key);
             return;
@@ -139,6 +141,8 @@ impl Shard {
             conn.due = None;
             conn.blocked_at = None;
             conn.out = Vec::new();
+            conn.unsent = 0;
+            self.count_out(key);
             self.mark_dirty(key);
             self.resumed.push(key);
         }

@@ -66,6 +66,12 @@ impl Shard {
         counters.sockets = self.sockets.len() as u64;
         counters.deflate_held_bytes = self.press.held() as u64;
         counters.outbox_bytes = self.outbox_bytes as u64;
+        counters.answer_bytes = self.held.out_bytes as u64;
+        counters.partial_bytes = self.partial_bytes as u64;
+        counters.kept_bytes = self.held.kept_bytes as u64;
+        counters.rooms_bytes = self.held.rooms_bytes as u64;
+        counters.opening = self.held.opening.len() as u64;
+        counters.unjoined = self.held.unjoined.len() as u64;
         counters.timers = self.timers.len() as u64;
         counters.namespaces = self.namespaces.len() as u64;
         for namespace in self.namespaces.iter() {
@@ -188,18 +194,26 @@ impl Shard {
 
     /// An async handler of a socket starts. Returns the session it counts for, which outlives
     /// the socket if that leaves its namespace meanwhile; `None` if the socket is gone already.
-    pub fn begin_task(&mut self, socket: Key) -> Option<Key> {
+    ///
+    /// `bytes` are those of the event it has.
+    pub fn begin_task(&mut self, socket: Key, bytes: usize) -> Option<Key> {
         self.counters.async_handlers_running += 1;
+        self.held.task_bytes += bytes;
         let key = self.sockets.get(socket)?.session;
-        self.sessions.get_mut(key)?.tasks += 1;
+        let session = self.sessions.get_mut(key)?;
+        session.tasks += 1;
+        session.task_bytes += bytes;
         Some(key)
     }
 
-    /// It ended; `session` is what [`Self::begin_task`] gave.
-    pub fn end_task(&mut self, session: Option<Key>) {
+    /// It ended; `session` is what [`Self::begin_task`] gave, `bytes` what it took.
+    pub fn end_task(&mut self, session: Option<Key>, bytes: usize) {
         self.counters.async_handlers_running -= 1;
+        self.held.task_bytes -= bytes;
+        self.relieve_handlers();
         let Some(session) = session.and_then(|key| self.sessions.get_mut(key)) else { return };
         session.tasks -= 1;
+        session.task_bytes -= bytes;
         let (transport, post) = (session.transport, session.post);
         if let super::session::Transport::WebSocket { conn } = transport {
             self.resume_if_paused(conn);

@@ -56,6 +56,8 @@ impl Shard {
             }
             out.append(&mut conn.out);
             conn.out = Vec::new();
+            self.held.out_bytes = self.held.out_bytes + conn.unsent - conn.out_counted;
+            conn.out_counted = conn.unsent;
         }
         let mut more = false;
         if let Speaks::WebSocket { role: Role::Session(session), deflate, .. } = &conn.speaks
@@ -112,29 +114,37 @@ impl Shard {
     pub fn handle_written(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.blocked_at = None;
+            conn.unsent = 0;
+            self.count_out(key);
         }
         self.mark_dirty(key);
         self.resume_if_paused(key);
     }
 
-    /// The kernel took some of what was filled in.
-    pub fn handle_progress(&mut self, key: Key) {
+    /// The kernel took some of what was filled in; the host keeps `unsent` bytes of it.
+    pub fn handle_progress(&mut self, key: Key, unsent: usize) {
         let now = self.millis();
         if let Some(conn) = self.conns.get_mut(key)
             && conn.blocked_at.is_some()
         {
             conn.blocked_at = Some(now);
+            conn.unsent = unsent;
+            self.count_out(key);
         }
     }
 
-    /// The kernel takes nothing at the moment. If that lasts, the client is too slow.
-    pub fn handle_blocked(&mut self, key: Key) {
+    /// The kernel takes nothing at the moment, and the host keeps `unsent` bytes. If that lasts,
+    /// the client is too slow.
+    pub fn handle_blocked(&mut self, key: Key, unsent: usize) {
         let now = self.millis();
         let Some(conn) = self.conns.get_mut(key) else { return };
         if conn.blocked_at.is_none() {
             conn.blocked_at = Some(now);
         }
+        conn.unsent = unsent;
+        self.count_out(key);
         self.arm_conn(key);
+        self.shed_waiting();
     }
 
     /// Whether the host should close the descriptor without waiting for what remains.

@@ -224,7 +224,8 @@ impl Node {
         let served = served(&mut links[id]);
         served.unsent = unsent[count..].to_vec();
         let (key, done) = (served.key, served.unsent.is_empty());
-        self.core.with(|shard| shard.handle_progress(key));
+        let left = served.unsent.len();
+        self.core.with(|shard| shard.handle_progress(key, left));
         if done {
             self.core.with(|shard| shard.handle_written(key));
             served.resume = true;
@@ -326,7 +327,8 @@ impl Node {
             let count = links[id].write(&buffer, now);
             if count < buffer.len() {
                 served(&mut links[id]).unsent = buffer[count..].to_vec();
-                self.core.with(|shard| shard.handle_blocked(key));
+                let left = buffer.len() - count;
+                self.core.with(|shard| shard.handle_blocked(key, left));
                 return;
             }
             if fill.shut {

@@ -9,8 +9,9 @@ pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
     let options = &loaded.options;
     let plan = server::plan(options.workers, &options.worker_cores, options.pin)?;
     let workers = plan.cpus.len();
-    let limits = Server::gateway(options.clone(), loaded.tables.clone()).limits();
-    let worst = limits.core_bytes_max(workers).saturating_mul(workers);
+    let server = Server::gateway(options.clone(), loaded.tables.clone());
+    let limits = server.limits();
+    let worst = server.core_bytes_max(workers).saturating_mul(workers) + server.shared_bytes_max();
     Ok(Wanted {
         workers,
         worker_cpus: plan.cpus.iter().flatten().copied().collect(),

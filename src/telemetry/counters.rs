@@ -159,6 +159,8 @@ table! {
     Counter amqp_python_full: "Times that as many of them were under way as may be: the next waited.";
     Counter amqp_dead_full: "Times that as many dead answers as may be waited for the broker.";
     Counter ticks: "Rounds of the event loop.";
+    Counter sheds: "Times a core looked for its largest queues, to let them go.";
+    Counter memory_refusals: "Clients turned away because the process is short of memory.";
     Counter limits_hit: "Times a limit turned something away.";
     Counter log_suppressed: "Log lines left out by sampling.";
     Gauge connections: "Connections open now.";
@@ -171,6 +173,12 @@ table! {
     Gauge room_memberships: "Memberships: sockets counted once for each room they are in.";
     Gauge outbox_bytes: "Bytes queued for clients and not written yet.";
     Gauge deflate_held_bytes: "Bytes of compressed messages kept for further receivers.";
+    Gauge answer_bytes: "Bytes of answers, and of what the kernel did not take yet.";
+    Gauge partial_bytes: "Bytes of messages, bodies and heads that have arrived in part or wait.";
+    Gauge kept_bytes: "Bytes of request heads and auth payloads that are kept.";
+    Gauge rooms_bytes: "Bytes that rooms and memberships are reckoned at.";
+    Gauge opening: "Connections that have not sent a whole request yet.";
+    Gauge unjoined: "Sessions that have joined no namespace yet.";
     Gauge acks_pending: "Questions to clients whose acknowledgement is awaited.";
     Gauge timers: "Deadlines in the timer queue.";
     Gauge amqp_spool_messages: "Messages that wait for the broker.";

@@ -11,7 +11,7 @@ use super::inbox::{AdminCall, Item, Moved};
 use super::ready::Sign;
 use super::run::Worker;
 use crate::base::{CoreId, Key};
-use crate::shard::Step;
+use crate::shard::{Shard, Step};
 
 /// The worker's half of a connection; the shard has the other. No buffer while idle.
 #[derive(Debug)]
@@ -137,6 +137,9 @@ impl Worker {
     /// Takes a new connection in.
     pub(super) fn enter(self: &Rc<Self>, fd: OwnedFd, peer: SocketAddr, door: Door) {
         if door.proxy && !self.core.with(|shard| shard.admit_proxy(peer)) {
+            return;
+        }
+        if !self.core.with(Shard::takes_connections) {
             return;
         }
         let Some(key) = self.core.with(|shard| shard.open_conn(peer)) else { return };
@@ -413,8 +416,12 @@ impl Worker {
         let (core, peer) = self.core.with(|shard| (shard.core(), shard.peer(key)));
         let Some(peer) = peer else { return };
         let crate::shard::Forwarded { conn, head, body } = request;
-        let call = AdminCall { core, conn, peer, head, body };
-        if self.to_admin.try_send(call).is_err() {
+        let bytes = head.capacity() + body.capacity();
+        let bytes_max = self.core.with(|shard| shard.settings().limits.forwarded_bytes_max);
+        let is_full = self.forwarded.bytes() + bytes > bytes_max;
+        let load = self.forwarded.give(bytes);
+        let call = AdminCall { core, conn, peer, head, body, load };
+        if is_full || self.to_admin.try_send(call).is_err() {
             let body = b"{\"success\":false,\"message\":\"The admin core is busy\",\
                          \"error\":{\"code\":\"OVERLOADED\"}}";
             let answer = crate::http::Response::json(503, body.to_vec()).with("Retry-After", "1");

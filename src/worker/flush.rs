@@ -7,6 +7,7 @@ use super::inbox::Item;
 use super::notify::yield_now;
 use super::run::Worker;
 use crate::base::{CoreId, Key};
+use crate::shard::Shard;
 
 /// Connections written to before other tasks get their turn.
 const SLICE_CONNS: usize = 512;
@@ -28,7 +29,7 @@ impl Worker {
             while self.write_slice() {
                 yield_now().await;
             }
-            for key in self.core.with(crate::shard::Shard::take_resumed) {
+            for key in self.core.with(Shard::take_resumed) {
                 self.resume(key);
             }
             if self.stuck.get() || !self.core.with(|shard| shard.has_output()) {
@@ -54,7 +55,7 @@ impl Worker {
         for _ in 0..SLICE_CONNS / WRITES_A_CLOCK {
             let more = self.core.at_one_time(|| {
                 for _ in 0..WRITES_A_CLOCK {
-                    let Some(key) = self.core.with(crate::shard::Shard::take_dirty) else {
+                    let Some(key) = self.core.with(Shard::take_dirty) else {
                         return false;
                     };
                     self.write(key);
@@ -80,12 +81,25 @@ impl Worker {
         self.stuck.set(false);
         let (me, cores) = self.core.with(|shard| (shard.core(), shard.cores()));
         for to in (0..cores).map(CoreId::from_index).filter(|to| *to != me) {
+            let sent = &self.sent[to.index()];
+            let is_full = |shard: &mut Shard| {
+                let bytes = shard.mesh_bytes(to);
+                // Its inbox has slots, and as many bytes of ours as it may hold.
+                let full = bytes > 0 && sent.bytes() > shard.settings().limits.mesh_soft_bytes;
+                shard.counters_mut().mesh_full += u64::from(full);
+                (full, bytes)
+            };
+            let (full, bytes) = self.core.with(is_full);
+            if full {
+                self.stuck.set(true);
+                continue;
+            }
             let messages = self.core.with(|shard| shard.take_mesh(to));
             if messages.is_empty() {
                 continue;
             }
-            let sent_at = self.core.now_us();
-            let batch = Item::Batch { sent_at, messages };
+            let (sent_at, load) = (self.core.now_us(), sent.give(bytes));
+            let batch = Item::Batch { sent_at, messages, load };
             if let Err(Item::Batch { messages, .. }) = self.outlets[to.index()].try_send(batch) {
                 self.core.with(|shard| shard.return_mesh(to, messages));
                 self.stuck.set(true);
@@ -149,7 +163,8 @@ impl Worker {
             return true;
         }
         io.keep_unsent(bytes[count..].to_vec());
-        self.core.with(|shard| shard.handle_blocked(key));
+        drop(conns);
+        self.core.with(|shard| shard.handle_blocked(key, bytes.len() - count));
         false
     }
 
@@ -162,9 +177,10 @@ impl Worker {
             Ok(count) if count == unsent.len() => {}
             Ok(count) => {
                 unsent.drain(..count);
+                let left = unsent.len();
                 io.keep_unsent(unsent);
                 if count > 0 {
-                    self.core.with(|shard| shard.handle_progress(key));
+                    self.core.with(|shard| shard.handle_progress(key, left));
                 }
                 return;
             }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::entrance::Channel;
 use super::run::{Orders, Worker};
 use crate::api::Io;
-use crate::base::{CoreId, Key, Micros};
+use crate::base::{CoreId, Key, Loaded, Micros};
 use crate::mesh::Inbox;
 use crate::shard::MeshMsg;
 
@@ -20,6 +20,8 @@ pub enum Item {
         sent_at: Micros,
         /// The messages, in order.
         messages: Vec<MeshMsg>,
+        /// Counts their bytes as long as they lie here.
+        load: Loaded,
     },
     /// A connection whose session lives here.
     Moved(Moved),
@@ -65,6 +67,8 @@ pub struct AdminCall {
     pub head: Vec<u8>,
     /// The body, complete.
     pub body: Vec<u8>,
+    /// Counts its bytes for as long as it is not answered.
+    pub load: Loaded,
 }
 
 /// Items handled before other tasks get their turn.
@@ -101,7 +105,7 @@ pub(super) async fn serve(worker: Rc<Worker>, inbox: Inbox<Item>) -> std::io::Re
 impl Worker {
     fn take(self: &Rc<Self>, item: Item) {
         match item {
-            Item::Batch { sent_at, messages } => self.core.with(|shard| {
+            Item::Batch { sent_at, messages, load: _load } => self.core.with(|shard| {
                 let hop = shard.now().saturating_sub(sent_at);
                 shard.record(crate::telemetry::Stage::MeshHop, hop);
                 for message in messages {

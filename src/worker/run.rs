@@ -17,7 +17,7 @@ use super::inbox::{self, AdminCall, Item};
 use super::ready::Ready;
 use super::{accept, notify, round};
 use crate::api::{App, Core, Host, Io, LocalFuture};
-use crate::base::{CoreId, Key, Micros, Millis};
+use crate::base::{CoreId, Key, Load, Micros, Millis};
 use crate::mesh::{Inbox, Outlet, TableOf};
 use crate::shard::{Birth, LogEvent, Settings, Shard};
 use crate::telemetry::{Sampler, Verdict};
@@ -103,6 +103,10 @@ pub(super) struct Worker {
     pub(super) round_waker: Cell<Option<Waker>>,
     pub(super) outlets: Vec<Outlet<Item>>,
     pub(super) to_admin: tokio::sync::mpsc::Sender<AdminCall>,
+    /// Requests that the admin core has of this one.
+    pub(super) forwarded: Load,
+    /// What lies in the other cores' inboxes of this one.
+    pub(super) sent: Vec<Load>,
     /// Received into; lent to one read at a time.
     pub(super) scratch: Cell<Vec<u8>>,
     /// What TLS has opened.
@@ -214,8 +218,10 @@ async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on
         always_readable,
         on_epoll,
         round_waker: Cell::new(None),
+        sent: start.outlets.iter().map(|_| Load::default()).collect(),
         outlets: start.outlets,
         to_admin: start.to_admin,
+        forwarded: Load::default(),
         scratch: Cell::new(vec![0; SCRATCH_BYTES]),
         plain: Cell::new(Vec::new()),
         sealed: Cell::new(Vec::new()),
@@ -269,6 +275,7 @@ impl Worker {
     pub(super) fn run_due(&self) {
         let now = Millis::of(self.core.now_us());
         self.core.with(|shard| {
+            shard.relieve_memory();
             if shard.next_due().is_some_and(|due| due <= now) {
                 shard.handle_timeout();
             }

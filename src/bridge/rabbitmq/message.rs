@@ -176,6 +176,7 @@ mod tests {
             at_unix_ms: 1_000,
             wants_ack: true,
             ticket: Ticket::default(),
+            load: std::sync::Arc::default(),
         }
     }
 

@@ -90,6 +90,7 @@ fn event(args: &str, attachments: Vec<Vec<u8>>, request_id: Option<&str>) -> Rou
         at_unix_ms: 1_767_225_600_000,
         wants_ack: true,
         ticket,
+        load: std::sync::Arc::default(),
     }
 }
 
