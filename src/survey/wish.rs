@@ -9,6 +9,7 @@ pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
     let options = &loaded.options;
     let plan = server::plan(options.workers, &options.worker_cores, options.pin)?;
     let workers = plan.cpus.len();
+    let listen = [options.listen.as_slice(), &options.tls_listen].concat();
     let limits = Server::gateway(options.clone(), loaded.tables.clone()).limits();
     let worst = limits.core_bytes_max(workers).saturating_mul(workers);
     Ok(Wanted {
@@ -16,11 +17,11 @@ pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
         worker_cpus: plan.cpus.iter().flatten().copied().collect(),
         unpinned: plan.unpinned.filter(|_| options.pin),
         conns_max: limits.conns_max as u64,
-        descriptors_own: server::descriptors_own(workers, options.listen.len()),
+        descriptors_own: server::descriptors_own(workers, listen.len()),
         backlog: u64::from(BACKLOG.unsigned_abs()),
         worst_bytes: worst as u64,
         driver: options.driver,
-        listen: options.listen.clone(),
+        listen,
         admin_listen: Some(options.admin_listen),
         open_settings: open_settings(options, &loaded.tables)
             .map(|setting| setting.option)
