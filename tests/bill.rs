@@ -1,6 +1,5 @@
 //! The memory bill in real bytes: a core whose clients are all as bad as they may be, in a process
 //! of its own, whose memory is read from the kernel.
-#![expect(clippy::disallowed_methods, reason = "the kernel says how much memory it is")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -23,6 +23,7 @@ const UNSAFE_FILES: &[(&str, &str)] = &[
 const WAITS: &[(&str, usize, &str)] = &[
     ("tests/clients/lib.mjs", 2, "the limit of a wait, and the step between two looks"),
     ("tests/clients/network.mjs", 1, "a slow network is one where bytes come later"),
+    ("tests/clients/webhooks.test.mjs", 1, "a place that comes free late is what is tested"),
 ];
 
 /// What each folder may import of ours. Down only, codecs never sideways.

@@ -185,7 +185,7 @@ pub fn open_settings<'a>(
     options: &'a Options,
     tables: &'a Tables,
 ) -> impl Iterator<Item = &'static OpenSetting> + use<'a> {
-    let public = options.listen.iter().any(is_public);
+    let public = options.listen.iter().chain(&options.tls_listen).any(is_public);
     OPEN_SETTINGS.iter().filter(move |setting| {
         (public || setting.reach == Reach::Anywhere) && (setting.is_open)(options, tables)
     })

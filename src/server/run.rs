@@ -15,7 +15,7 @@ use super::{Plan, Server, StartError, drain, files};
 use crate::base::CoreId;
 use crate::bridge::{self, BridgeThread};
 use crate::command::Desk;
-use crate::config::LogLevel;
+use crate::config::{LogLevel, Options};
 use crate::mesh::{InterestTable, inbox};
 use crate::telemetry::Outside;
 use crate::worker::{Door, Item, Orders, Standing, WorkerStart};
@@ -66,10 +66,8 @@ pub(super) fn start(
     let renewable = Renewable::of(options)?;
     let rows = rows(server, workers);
     let listening = listening(server, rows)?;
-    let listener = bind::admin(options.admin_listen, sharing(server))?;
-    let admin_address = listener.local_addr().map_err(resource("the admin address"))?;
-    let log = Log::start(options.log_level, options.log_format);
-    let log = log.map_err(resource("a thread for the log"))?;
+    let (listener, admin_address) = admin_listener(server)?;
+    let log = log(options)?;
     let epoch = (Instant::now(), unix_ms());
     let (outlets, inboxes) = channels(workers, options.mesh_batches_max)?;
     let desk = wiring::desk(&outlets, getrandom::u64().unwrap_or(epoch.1));
@@ -133,6 +131,17 @@ pub(super) fn start(
         renew,
         log,
     })
+}
+
+fn admin_listener(server: &Server) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
+    let listener = bind::admin(server.options.admin_listen, sharing(server))?;
+    let address = listener.local_addr().map_err(resource("the admin address"))?;
+    Ok((listener, address))
+}
+
+fn log(options: &Options) -> Result<Log, StartError> {
+    let log = Log::start(options.log_level, options.log_format);
+    log.map_err(resource("a thread for the log"))
 }
 
 /// What listens for clients.

@@ -50,9 +50,9 @@ pub(super) struct Crowd {
 }
 
 impl Crowd {
-    pub(super) fn new(limits: Limits, pressure: &Arc<Pressure>) -> Self {
+    pub(super) fn new(limits: &Limits, pressure: &Arc<Pressure>) -> Self {
         let pressure = Arc::clone(pressure);
-        let settings = Settings { limits, pressure, ..Settings::default() };
+        let settings = Settings { limits: *limits, pressure, ..Settings::default() };
         let mut ids = Rng::new(1, 2);
         let birth = Birth {
             core: CoreId(0),
@@ -285,7 +285,7 @@ fn a_hostile_crowd_comes_to_the_end_of_each_budget_and_passes_none() {
     let mut endings = BTreeSet::new();
     let mut refused = 0;
     for seed in 0..40 {
-        let mut crowd = Crowd::new(limits, &Arc::default());
+        let mut crowd = Crowd::new(&limits, &Arc::default());
         let (mut rng, mut conns) = (Rng::new(seed, 0x4E1D), Vec::new());
         for _ in 0..600 {
             act(&mut crowd, &mut conns, &mut rng);
@@ -349,7 +349,7 @@ fn one_look_sheds_for_many_frames() {
         unjoined_max: CLIENTS,
         ..Limits::DEFAULT
     };
-    let mut crowd = Crowd::new(limits, &Arc::default());
+    let mut crowd = Crowd::new(&limits, &Arc::default());
     for _ in 0..CLIENTS {
         assert!(crowd.join("").is_some());
     }
@@ -378,7 +378,7 @@ fn one_look_sheds_for_many_frames() {
 #[test]
 fn the_largest_queue_goes_first_and_answers_are_queues_too() {
     let limits = Limits { outboxes_bytes_max: 40_000, ..Limits::DEFAULT };
-    let mut crowd = Crowd::new(limits, &Arc::default());
+    let mut crowd = Crowd::new(&limits, &Arc::default());
     let (_, small) = crowd.join("").expect("there is room");
     let (_, large) = crowd.join("").expect("there is room");
     crowd.reads = true;
@@ -405,7 +405,7 @@ fn the_largest_queue_goes_first_and_answers_are_queues_too() {
 
 #[test]
 fn deadlines_of_those_that_are_gone_are_forgotten() {
-    let mut crowd = Crowd::new(Limits::DEFAULT, &Arc::default());
+    let mut crowd = Crowd::new(&Limits::DEFAULT, &Arc::default());
     crowd.reads = true;
     for _ in 0..20_000 {
         let conn = crowd.connect().expect("they go at once");
@@ -424,7 +424,7 @@ fn deadlines_of_those_that_are_gone_are_forgotten() {
 #[test]
 fn handlers_of_all_clients_together_have_a_limit_and_nobody_is_forgotten() {
     let limits = Limits { tasks_max: 8, ..Limits::DEFAULT };
-    let mut crowd = Crowd::new(limits, &Arc::default());
+    let mut crowd = Crowd::new(&limits, &Arc::default());
     let (one, first) = crowd.join("").expect("there is room");
     let (two, second) = crowd.join("").expect("there is room");
     let sessions: Vec<_> = (0..8).map(|_| crowd.shard.begin_task(first, 10)).collect();
@@ -448,7 +448,7 @@ fn handlers_of_all_clients_together_have_a_limit_and_nobody_is_forgotten() {
 #[test]
 fn where_memory_is_short_new_clients_are_refused_and_then_queues_are_halved() {
     let pressure = Arc::new(Pressure::default());
-    let mut crowd = Crowd::new(Limits::DEFAULT, &pressure);
+    let mut crowd = Crowd::new(&Limits::DEFAULT, &pressure);
     let clients: Vec<_> = (0..10).filter_map(|_| crowd.join("")).collect();
     crowd.reads = true;
     crowd.flush();

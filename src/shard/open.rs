@@ -127,29 +127,7 @@ impl Shard {
             }
             return None;
         };
-        if !self.has_memory() {
-            self.refuse_for_memory(key, head);
-            return None;
-        }
-        let kept_bytes = self.held.kept_bytes + handshake.bytes();
-        let limits = &self.settings.limits;
-        if self.sessions.len() >= limits.sessions_max || kept_bytes > limits.kept_bytes_max {
-            self.counters.limits_hit += 1;
-            self.count_ending(Ending::SessionsFull);
-            let full = Response::text(503, "Too many sessions").with("Retry-After", "5");
-            self.respond(key, &full, false);
-            return None;
-        }
-        if let Some(addresses) = &self.settings.address_handshakes
-            && let Err(wait_us) = addresses.take(&AddressName::of(handshake.peer.ip()), self.now)
-        {
-            self.counters.handshakes_limited += 1;
-            self.count_ending(Ending::AddressFast);
-            let origin = http::origin_of(head).unwrap_or_default();
-            let wait_s = wait_us.div_ceil(1_000_000).to_string();
-            let busy = Response::text(429, "Too many handshakes from this address");
-            let cors = self.settings.cors.headers(origin);
-            self.respond(key, &busy.with("Retry-After", wait_s).with_first(cors), false);
+        if !self.may_open(key, head, &handshake) {
             return None;
         }
         let websocket = query.transport.as_deref() == Some("websocket");
@@ -187,6 +165,36 @@ impl Shard {
             return self.ask_to_join(session, "/", "");
         }
         None
+    }
+
+    /// Whether there is room for one more session from there; else it has been answered.
+    fn may_open(&mut self, key: Key, head: &Head<'_>, handshake: &Handshake) -> bool {
+        if !self.has_memory() {
+            self.refuse_for_memory(key, head);
+            return false;
+        }
+        let kept_bytes = self.held.kept_bytes + handshake.bytes();
+        let limits = &self.settings.limits;
+        if self.sessions.len() >= limits.sessions_max || kept_bytes > limits.kept_bytes_max {
+            self.counters.limits_hit += 1;
+            self.count_ending(Ending::SessionsFull);
+            let full = Response::text(503, "Too many sessions").with("Retry-After", "5");
+            self.respond(key, &full, false);
+            return false;
+        }
+        if let Some(addresses) = &self.settings.address_handshakes
+            && let Err(wait_us) = addresses.take(&AddressName::of(handshake.peer.ip()), self.now)
+        {
+            self.counters.handshakes_limited += 1;
+            self.count_ending(Ending::AddressFast);
+            let origin = http::origin_of(head).unwrap_or_default();
+            let wait_s = wait_us.div_ceil(1_000_000).to_string();
+            let busy = Response::text(429, "Too many handshakes from this address");
+            let cors = self.settings.cors.headers(origin);
+            self.respond(key, &busy.with("Retry-After", wait_s).with_first(cors), false);
+            return false;
+        }
+        true
     }
 
     pub(super) fn new_session(

@@ -25,7 +25,7 @@ fn felt(slow: usize) -> Felt {
         unjoined_max: MEMBERS,
         ..Limits::DEFAULT
     };
-    let mut crowd = Crowd::new(limits, &std::sync::Arc::default());
+    let mut crowd = Crowd::new(&limits, &std::sync::Arc::default());
     let members: Vec<_> = (0..MEMBERS).filter_map(|_| crowd.join("")).collect();
     for (_, socket) in &members {
         assert_eq!(crowd.shard.join(*socket, "r"), Ok(true));

@@ -71,8 +71,8 @@ fn habits(chance: &mut Rng, rascals: usize) -> Habits {
 }
 
 /// One limit or another becomes so low that it is met.
-fn tightened(limits: Limits, chance: &mut Rng) -> Limits {
-    let mut limits = Limits { outbox_bytes_max: 12_000, outbox_soft_bytes: 2_000, ..limits };
+fn tightened(limits: &Limits, chance: &mut Rng) -> Limits {
+    let mut limits = Limits { outbox_bytes_max: 12_000, outbox_soft_bytes: 2_000, ..*limits };
     match chance.below(9) {
         0 => limits.outboxes_bytes_max = 15_000,
         1 => limits.outbox_frames_max = 12,
@@ -99,7 +99,7 @@ fn settings(chance: &mut Rng, tight: bool) -> Settings {
         mesh_soft_bytes: if chance.below(2) == 0 { 2_000 } else { 1 << 20 },
         ..Limits::DEFAULT
     };
-    let limits = if tight { tightened(limits, chance) } else { limits };
+    let limits = if tight { tightened(&limits, chance) } else { limits };
     Settings {
         limits,
         ping_interval_ms: 2_000,
@@ -114,7 +114,7 @@ fn settings(chance: &mut Rng, tight: bool) -> Settings {
 }
 
 /// Limits that a server keeps which does not keep those it was given.
-pub(super) fn doubled(limits: Limits) -> Limits {
+pub(super) fn doubled(limits: &Limits) -> Limits {
     Limits {
         conns_max: limits.conns_max.saturating_mul(2),
         sessions_max: limits.sessions_max.saturating_mul(2),
@@ -122,6 +122,6 @@ pub(super) fn doubled(limits: Limits) -> Limits {
         outboxes_bytes_max: limits.outboxes_bytes_max.saturating_mul(2),
         gathers_max: limits.gathers_max.saturating_mul(2),
         acks_pending_max: limits.acks_pending_max.saturating_mul(2),
-        ..limits
+        ..*limits
     }
 }

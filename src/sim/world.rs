@@ -85,7 +85,7 @@ impl World {
         let presence = Rc::new(Presence::default());
         let mut settings = plan.settings.clone();
         if script.mutant == Some(Mutant::DoubledBill) {
-            settings.limits = doubled(settings.limits);
+            settings.limits = doubled(&settings.limits);
         }
         let settings = Rc::new(settings);
         let node = |at: usize| {

@@ -9,6 +9,7 @@ pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
     let options = &loaded.options;
     let plan = server::plan(options.workers, &options.worker_cores, options.pin)?;
     let workers = plan.cpus.len();
+    let listen = [options.listen.as_slice(), &options.tls_listen].concat();
     let server = Server::gateway(options.clone(), loaded.tables.clone());
     let limits = server.limits();
     let worst = server.core_bytes_max(workers).saturating_mul(workers) + server.shared_bytes_max();
@@ -17,11 +18,11 @@ pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
         worker_cpus: plan.cpus.iter().flatten().copied().collect(),
         unpinned: plan.unpinned.filter(|_| options.pin),
         conns_max: limits.conns_max as u64,
-        descriptors_own: server::descriptors_own(workers, options.listen.len()),
+        descriptors_own: server::descriptors_own(workers, listen.len()),
         backlog: u64::from(BACKLOG.unsigned_abs()),
         worst_bytes: worst as u64,
         driver: options.driver,
-        listen: options.listen.clone(),
+        listen,
         admin_listen: Some(options.admin_listen),
         open_settings: open_settings(options, &loaded.tables)
             .map(|setting| setting.option)

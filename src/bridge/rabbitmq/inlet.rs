@@ -75,6 +75,7 @@ mod tests {
             at_unix_ms: 1,
             wants_ack: true,
             ticket: Ticket::default(),
+            load: std::sync::Arc::default(),
         }
     }
 
