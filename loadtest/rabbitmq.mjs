@@ -17,6 +17,7 @@ import { execFileSync, spawn, spawnSync } from "node:child_process";
 import { randomUUID } from "node:crypto";
 import { readdirSync, readFileSync } from "node:fs";
 import { Agent, request } from "node:http";
+import { setPriority } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
@@ -151,6 +152,7 @@ async function byRest() {
 }
 
 if (options.role) {
+  process.on("disconnect", () => process.exit(0));
   await ROLES[options.role]();
   process.send("ready");
 } else {
@@ -240,7 +242,11 @@ async function main() {
   const realTime = spawnSync("chrt", ["-f", "10", "true"]).status === 0;
   if (!realTime) console.log("no real-time priority: the figures hold what other programs make client and worker wait");
   execFileSync("taskset", ["-a", "-p", "-c", "1", String(process.pid)]);
+  // All that is started inherits it: other programs of the machine have what is left of CPU 1.
+  if (realTime) setPriority(-15);
   const broker = options.door === "rest" ? null : await Broker.start();
+  for (const signal of ["SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
+  process.once("exit", () => broker?.pid && process.kill(broker.pid, "SIGKILL"));
   const turns = { without: [], with: [] };
   try {
     for (let round = 0; round < Number(options.rounds); round += 1) {
