@@ -83,7 +83,7 @@ pub const OPEN_SETTINGS: &[OpenSetting] = &[
         is_open: |options, _| options.rooms_open,
         when: "it is on",
         means: "every client may read and write in every room whose name it knows or guesses",
-        set: "rooms_open = false, and [[rules]] for who may what",
+        set: "rooms_open = false, and rules for who may what",
     },
     OpenSetting {
         option: "address_conns_max",

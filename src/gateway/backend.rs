@@ -3,7 +3,7 @@
 //! A client's event that a route takes, a client that wants in, and facts of clients that come and
 //! go leave a core through [`Backends`], which never blocks. What became of it comes back as an
 //! errand with the [`Ticket`] it left with; a ticket whose socket is gone, or that comes twice,
-//! finds nothing. One that nobody settles is settled here when it is due ([`answer_late`]): a
+//! finds nothing. One that nobody settles is settled here when it is due (`answer_late`): a
 //! bridge that is slow, or whose task has panicked, keeps no client waiting for ever.
 
 use std::fmt::Debug;
