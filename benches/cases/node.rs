@@ -110,7 +110,8 @@ pub(super) fn nodes(
     tally: &Rc<Cell<Tally>>,
     build: &dyn Fn(&Io) -> App,
 ) -> Vec<Node> {
-    let limits = Limits { conns_max: 200_000, sessions_max: 200_000, ..settings.limits };
+    let all = 200_000;
+    let limits = Limits { conns_max: all, sessions_max: all, sockets_max: all, ..settings.limits };
     let settings = Rc::new(Settings { limits, ..settings.clone() });
     let clock = Rc::new(Cell::new(START_US));
     let table = InterestTable::new(cores, 7);
