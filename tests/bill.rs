@@ -220,7 +220,7 @@ fn clients_that_do_their_worst_stay_below_the_bill_in_real_bytes() {
     }
     host.shard.check();
     let counters = host.shard.counters();
-    assert!(counters.limits_hit > 1_000 && counters.sheds > 0, "they were not bad enough");
+    assert!(counters.sheds > 5, "they were not bad enough: {} looks", counters.sheds);
     let grown = most.saturating_sub(before);
     assert!(grown < bill, "{} KiB of {} KiB", grown >> 10, bill >> 10);
     assert!(grown > bill / 4, "{} KiB of {} KiB: that was no worst case", grown >> 10, bill >> 10);
