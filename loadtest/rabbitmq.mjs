@@ -22,7 +22,6 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
 import { Broker } from "../tests/clients/broker.mjs";
-import WebSocket from "../tests/clients/node_modules/ws/wrapper.mjs";
 import { BINARIES, Client, rest, startServer } from "../tests/clients/lib.mjs";
 
 const SELF = fileURLToPath(import.meta.url);
@@ -66,27 +65,13 @@ function percentile(values, share) {
 const ROLES = {
   /** Pings and times the acknowledgements. */
   async echo() {
-    // Without the client library: its own work would hide much of the worker's.
-    const socket = new WebSocket(`${given.url.replace("http", "ws")}/socket.io/?EIO=4&transport=websocket`);
+    const client = new Client("sio4", given.url);
+    const socket = await client.connect("/", { auth: { userId: "echo" }, transports: ["websocket"] });
     let times = [];
-    const sent = new Map();
-    let id = 0;
-    await new Promise((done) => {
-      socket.on("message", (data) => {
-        const text = String(data);
-        if (text.startsWith("43")) {
-          const answered = Number(text.slice(2, text.indexOf("[")));
-          times.push((performance.now() - sent.get(answered)) * 1000);
-          sent.delete(answered);
-        } else if (text.startsWith("0")) socket.send('40{"userId":"echo"}');
-        else if (text.startsWith("40")) done();
-        else if (text === "2") socket.send("3");
-      });
-    });
     paced(PINGS_PER_S, (due) => {
       for (let n = 0; n < due; n += 1) {
-        sent.set((id += 1), performance.now());
-        socket.send(`42${id}["ping",{}]`);
+        const sent = performance.now();
+        socket.emit("ping", {}, () => times.push((performance.now() - sent) * 1000));
       }
     });
     process.on("message", (word) => {

@@ -237,7 +237,7 @@ const CASES: &[Case] = &[
     (
         "memory_worst",
         |f| f.memory.total_bytes = Some(4 << 30),
-        &["4096 MiB", "worst case is 8192", "--http-head-bytes-max"],
+        &["4096 MiB", "worst case is 8192", "--conns-max"],
         |f| f.memory.total_bytes = Some(8 << 30),
     ),
     (
