@@ -52,7 +52,7 @@ fn limits() -> Limits {
         acks_max: 40_000,
         gathers_max: 0,
         gathered_bytes_max: 0,
-        tasks_max: 0,
+        tasks_max: 1_000,
         tasks_bytes_max: 0,
         mesh_soft_bytes: 0,
         forwarded_bytes_max: 0,
