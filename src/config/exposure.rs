@@ -13,7 +13,7 @@ use super::words::AuthMode;
 /// From which addresses a setting matters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reach {
-    /// Where other machines can connect as clients.
+    /// Where other machines can connect as clients, by themselves or through a proxy.
     Public,
     /// Wherever the server listens.
     Anywhere,
@@ -51,10 +51,21 @@ pub const OPEN_SETTINGS: &[OpenSetting] = &[
     OpenSetting {
         option: "listen",
         reach: Reach::Public,
-        is_open: |_, _| true,
-        when: "other machines can connect to it",
+        is_open: |options, _| {
+            let bare = |address: &&SocketAddr| !options.proxy_listen.contains(address);
+            options.trusted_proxies.is_empty() && options.listen.iter().filter(bare).any(is_public)
+        },
+        when: "other machines can connect to it, and no proxy is named in `trusted_proxies`",
         means: "what clients and this server say to each other is not encrypted on that address",
-        set: "tls_listen with a certificate, or a proxy that ends TLS and is the only one to reach it",
+        set: "tls_listen, or trusted_proxies if a proxy ends TLS in front",
+    },
+    OpenSetting {
+        option: "trusted_proxies",
+        reach: Reach::Public,
+        is_open: |options, _| options.trusted_proxies.iter().any(|network| network.ends_with("/0")),
+        when: "it holds every address there is",
+        means: "whoever connects is believed when it says which address it comes from",
+        set: "trusted_proxies to the addresses of your proxies",
     },
     OpenSetting {
         option: "cors_origin",
@@ -185,7 +196,9 @@ pub fn open_settings<'a>(
     options: &'a Options,
     tables: &'a Tables,
 ) -> impl Iterator<Item = &'static OpenSetting> + use<'a> {
-    let public = options.listen.iter().chain(&options.tls_listen).any(is_public);
+    // Who comes through a proxy comes from elsewhere.
+    let public = !options.trusted_proxies.is_empty()
+        || options.listen.iter().chain(&options.tls_listen).any(is_public);
     OPEN_SETTINGS.iter().filter(move |setting| {
         (public || setting.reach == Reach::Anywhere) && (setting.is_open)(options, tables)
     })
@@ -250,6 +263,7 @@ mod tests {
         match option {
             "auth_mode" => without("auth_mode"),
             "listen" => CLOSED.to_owned(),
+            "trusted_proxies" => with("trusted_proxies = [\"0.0.0.0/0\"]"),
             "cors_origin" => with("cors_origin = [\"*\"]"),
             "strict_origin" => with(&format!("{HOOK}[\"Cookie\"]")),
             "rooms_open" | "eio3" | "token_in_query" => with(&format!("{option} = true")),
@@ -279,10 +293,23 @@ mod tests {
     fn what_matters_to_strangers_is_silent_where_none_can_come() {
         assert_eq!(open(&format!("{LOCAL}{CLOSED}")), [""; 0]);
         for setting in OPEN_SETTINGS {
-            let expected = usize::from(setting.reach == Reach::Anywhere);
+            // A proxy brings strangers along.
+            let reached = setting.reach == Reach::Anywhere || setting.option == "trusted_proxies";
+            let expected = usize::from(reached);
             let found = open(&format!("{LOCAL}{}", opened(setting.option)));
             assert_eq!(found.len(), expected, "{}", setting.option);
         }
+    }
+
+    #[test]
+    fn with_tls_or_behind_a_proxy_nothing_travels_in_the_clear() {
+        let tls = "tls_listen = [\"0.0.0.0:443\"]\ntls_cert_file = \"a\"\ntls_key_file = \"b\"\n";
+        assert_eq!(open(&format!("{LOCAL}{tls}{CLOSED}")), [""; 0]);
+        let without = CLOSED.replace("auth_mode = \"jwt\"", "");
+        assert_eq!(open(&format!("{LOCAL}{tls}{without}")), ["auth_mode"], "strangers can come");
+        let proxy = "trusted_proxies = [\"10.0.0.1\"]\n";
+        assert_eq!(open(&format!("{CLOSED}{proxy}")), [""; 0]);
+        assert_eq!(open(&format!("{LOCAL}{proxy}{without}")), ["auth_mode"], "through the proxy");
     }
 
     #[test]

@@ -29,7 +29,10 @@ export class Traffic {
     await Promise.all(this.sockets.map((socket) => Client.up(socket)));
     for (const socket of this.sockets) {
       socket.on("connect", () => { this.returns += 1; });
-      socket.on("connect_error", (error) => this.failures.push(error.message));
+      socket.on("connect_error", (error) => {
+        // Of a poll that was answered: its status; of one that was not, the reason.
+        this.failures.push([error.message, error.description].filter(Boolean).join(" "));
+      });
     }
     this.work = Promise.all(this.sockets.map((socket, who) => this.#talk(socket, who)));
     this.work.catch(() => {});
