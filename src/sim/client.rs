@@ -88,6 +88,7 @@ pub(super) struct Ctx<'a> {
     pub(super) desk: Desk<'a>,
     pub(super) links: &'a mut Vec<Link>,
     pub(super) cores: usize,
+    pub(super) kernel_bytes: usize,
     pub(super) faults: &'a mut Rng,
     pub(super) ping_interval_ms: u64,
     /// The server may cut anybody.
@@ -172,7 +173,7 @@ impl Client {
 
     pub(super) fn open_link(&self, ctx: &mut Ctx<'_>) -> usize {
         let core = ctx.faults.below(ctx.cores);
-        ctx.links.push(Link::new(self.index, self.life, core));
+        ctx.links.push(Link::new(self.index, self.life, core, ctx.kernel_bytes));
         ctx.links.len() - 1
     }
 

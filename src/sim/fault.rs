@@ -132,6 +132,7 @@ impl World {
         }
         let wait_us = chance.below(20_000_000) as Micros;
         self.clock.set(self.now() + wait_us);
+        self.jumped_us += wait_us;
         "a clock that jumped"
     }
 

@@ -89,15 +89,15 @@ pub(super) struct Link {
     /// The client reads nothing until then.
     pub(super) slow_until: Micros,
     pub(super) place: Place,
+    /// Bytes the kernel keeps for a client that reads.
+    kernel_bytes: usize,
 }
 
-/// Bytes the kernel keeps for a client that reads.
-const ROOM: usize = 256 << 10;
 /// The same for one that does not.
 const SLOW_ROOM: usize = 700;
 
 impl Link {
-    pub(super) fn new(client: usize, life: u32, core: usize) -> Self {
+    pub(super) fn new(client: usize, life: u32, core: usize, kernel_bytes: usize) -> Self {
         Self {
             client,
             life,
@@ -115,6 +115,7 @@ impl Link {
             cut: false,
             slow_until: 0,
             place: Place::Queued { core },
+            kernel_bytes,
         }
     }
 
@@ -130,6 +131,11 @@ impl Link {
         self.broken = true;
         self.up_left = self.up.len();
         (self.up_ended, self.down_ended) = (true, true);
+    }
+
+    /// Whether the kernel sends nothing any more.
+    pub(super) const fn refuses(&self) -> bool {
+        self.broken || self.aborted
     }
 
     /// Bytes that a core can read now.
@@ -158,7 +164,8 @@ impl Link {
             return usize::MAX;
         }
         let slow = self.cut || now < self.slow_until;
-        (if slow { SLOW_ROOM } else { ROOM }).saturating_sub(self.down.len())
+        (if slow { SLOW_ROOM.min(self.kernel_bytes) } else { self.kernel_bytes })
+            .saturating_sub(self.down.len())
     }
 
     /// The core writes; returns how much was taken.

@@ -7,16 +7,19 @@
 //! Owns: nothing beyond one call of [`run`].
 //! Imports: `api`, `shard`, `telemetry`, the codecs for the clients' side, `base`.
 //!
-//! Holds at all times: no clock, no chance and no order that the seed does not give; four streams
-//! of chance (plan, schedule, workload, faults; and one of ids a core), so that drawing more from
-//! one does not reshuffle the others; checking never draws.
+//! Holds at all times: no clock, no chance and no order that the seed does not give; streams of
+//! chance for plan, schedule, workload, faults and the ids of a core, and one for each act, so that
+//! drawing more from one does not reshuffle the others; checking never draws.
 //!
 //! What is asserted: after each step every invariant of the core that moved; each emit reaches
 //! whom it must, once, in its sender's order, and nobody else (`ledger.rs`); answers come once and
 //! say what they should (`answers.rs`); nothing follows an end (`hear.rs`); at rest nothing is left
 //! (`world.rs`).
 //!
-//! Read first: `world.rs`, then `node.rs`, whose loops are those of the worker.
+//! A failure is made smaller by leaving out what it does not need (`shrink.rs`); what is left is a
+//! line (`script.rs`). Servers that are wrong on purpose show that the checks bite (`mutant.rs`).
+//!
+//! Read first: `world.rs`, then `choice.rs`, then `node.rs`, whose loops are those of the worker.
 
 mod acts;
 mod answers;

@@ -200,12 +200,18 @@ impl Node {
         let served = served(&mut links[id]);
         let Waits::Handover(core) = served.waits else { return };
         if !served.unsent.is_empty() {
+            self.notes.tally.count("a move that waits for a write");
             return;
         }
         let (key, bytes) = (served.key, std::mem::take(&mut served.unread));
         self.core.with(|shard| shard.release_conn(key));
         self.links.remove(&key);
         links[id].place = Place::Moving;
+        self.notes.tally.count(match (links[id].up_ended, bytes.is_empty()) {
+            (true, _) => "moved after its client had gone",
+            (false, true) => "moved with nothing read",
+            (false, false) => "moved with what was read",
+        });
         if !self.notes.saboteur.strikes(Mutant::LostMove) {
             lanes.to[core.index()].push_back(Item::Moved { link: id, bytes });
         }
@@ -215,7 +221,7 @@ impl Node {
     pub(super) fn send_rest(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
         self.desk.stir();
         let now = self.clock.get();
-        if links[id].broken {
+        if links[id].refuses() {
             self.give_up(links, id);
             return self.hand_over(links, id, lanes);
         }
@@ -249,15 +255,17 @@ impl Node {
         self.desk.stir();
         self.desk.flush.set(false);
         if self.notes.saboteur.strikes(Mutant::ForgottenFlush) {
-            return self.core.begin_flush();
+            return;
         }
         loop {
             self.core.pump();
             while self.core.with(Shard::take_log).is_some() {}
             self.send_batches(lanes);
             while let Some(key) = self.core.with(Shard::take_dirty) {
-                if let Some(id) = self.links.get(&key) {
-                    self.write(links, *id, key);
+                if let Some(id) = self.links.get(&key).copied() {
+                    self.write(links, id, key);
+                    // It may have been cut, and then nothing waits to be sent any more.
+                    self.hand_over(links, id, lanes);
                 }
             }
             for key in self.core.with(Shard::take_resumed) {
@@ -288,7 +296,7 @@ impl Node {
             if lane.len() >= lanes.room {
                 self.core.with(|shard| shard.return_mesh(to, messages));
                 self.retry_at = Some(now + RETRY_US);
-            } else if self.notes.saboteur.strikes(Mutant::HastyBatch) {
+            } else if !lane.is_empty() && self.notes.saboteur.strikes(Mutant::HastyBatch) {
                 lane.push_front(Item::Batch { messages });
             } else {
                 lane.push_back(Item::Batch { messages });
@@ -315,7 +323,7 @@ impl Node {
         loop {
             let mut buffer = Vec::new();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
-            if links[id].broken && !buffer.is_empty() {
+            if links[id].refuses() && !buffer.is_empty() {
                 return self.give_up(links, id);
             }
             if self.notes.saboteur.strikes(Mutant::DoubledWrite) {

@@ -29,6 +29,8 @@ pub(super) struct Plan {
     /// Limits so low that anybody may be cut.
     pub(super) tight: bool,
     pub(super) weather: Weather,
+    /// Bytes the kernel keeps for a client that reads; with few of them nothing is sent at once.
+    pub(super) kernel_bytes: usize,
 }
 
 impl Plan {
@@ -48,6 +50,7 @@ impl Plan {
             drains: chance.below(5) == 0,
             tight,
             weather: Weather::new(chance),
+            kernel_bytes: if chance.below(4) == 0 { 60 + chance.below(300) } else { 256 << 10 },
         }
     }
 }

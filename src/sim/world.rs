@@ -51,6 +51,8 @@ pub(super) struct World {
     pub(super) tally: Rc<Tally>,
     /// What was done, for whoever wants to know how it came to this.
     told: Told,
+    /// How far the clock has jumped.
+    pub(super) jumped_us: Micros,
     /// How many acts there were of each client, and of the world.
     acts: BTreeMap<usize, u32>,
     presence: Rc<Presence>,
@@ -125,6 +127,7 @@ impl World {
             script: script.clone(),
             tally,
             told: Rc::clone(told),
+            jumped_us: 0,
             acts: BTreeMap::new(),
             lanes: (0..plan.cores).map(|_| lane()).collect(),
             nodes,
@@ -151,12 +154,15 @@ impl World {
     /// Runs everything, to the rest at the end.
     pub(super) fn run(mut self) -> Report {
         for _ in 0..self.script.rounds.unwrap_or(self.plan.rounds).min(self.plan.rounds) {
-            let (mut acts, until) = (self.plan.acts, self.now() + QUIET_US);
+            let (mut acts, until) = (self.plan.acts, self.now() - self.jumped_us + QUIET_US);
             while acts > 0 && self.clients.iter().any(|client| client.stage != Stage::Retired) {
                 match self.step(true) {
                     Some(Choice::Act(_)) => acts -= 1,
                     Some(_) => {}
-                    None => assert!(self.advance() && self.now() < until, "nobody can go on"),
+                    None => {
+                        let goes_on = self.advance() && self.now() - self.jumped_us < until;
+                        assert!(goes_on, "{}", self.stuck());
+                    }
                 }
             }
             self.come_to_quiet();
@@ -352,6 +358,16 @@ impl World {
         }
     }
 
+    /// Why nobody goes on, for whoever has to find out.
+    fn stuck(&self) -> String {
+        let clients = self.clients.iter().filter_map(Client::unsettled);
+        let clients: Vec<String> = clients.collect();
+        let links = self.links.iter().enumerate();
+        let links = links.filter(|(_, link)| !matches!(link.place, Place::Closed));
+        let links: Vec<String> = links.map(|(id, link)| format!("{id}: {link:?}")).collect();
+        format!("at {} nobody can go on: {clients:?} {links:#?}", self.now())
+    }
+
     fn next_act(&mut self, actor: usize) -> Act {
         let number = self.acts.entry(actor).or_default();
         let act = Act { actor, number: *number };
@@ -425,6 +441,7 @@ impl World {
             desk,
             links: &mut self.links,
             cores: self.plan.cores,
+            kernel_bytes: self.plan.kernel_bytes,
             faults: &mut self.faults,
             ping_interval_ms: self.plan.settings.ping_interval_ms,
             tight: self.plan.tight,

@@ -8,11 +8,39 @@ use loom::sync::atomic::AtomicUsize;
 use loom::sync::{Condvar, Mutex};
 
 pub(super) use loom::sync::Arc;
-pub(super) use loom::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
 
 thread_local! {
     /// Set by the test that shows what fences are for.
     pub(super) static FENCELESS: Cell<bool> = const { Cell::new(false) };
+    /// Set where a flag is written more than once; see [`AtomicBool::store`].
+    pub(super) static STORES_SWAP: Cell<bool> = const { Cell::new(false) };
+}
+
+/// A flag.
+#[derive(Debug)]
+pub(super) struct AtomicBool(loom::sync::atomic::AtomicBool);
+
+impl AtomicBool {
+    pub(super) fn new(value: bool) -> Self {
+        Self(loom::sync::atomic::AtomicBool::new(value))
+    }
+
+    pub(super) fn swap(&self, value: bool, order: Ordering) -> bool {
+        self.0.swap(value, order)
+    }
+
+    /// A swap reads the last value before its own, and no store comes between the two. Loom 0.7
+    /// forgets the second half: it lets a later swap step over a plain store that was made after
+    /// the value the swap before it had read, and finds a sleeper that no machine has. Where that
+    /// can be, stores are swaps too, which is also what they are on x86.
+    pub(super) fn store(&self, value: bool, order: Ordering) {
+        if STORES_SWAP.get() {
+            self.0.swap(value, order);
+        } else {
+            self.0.store(value, order);
+        }
+    }
 }
 
 pub(super) fn fence(order: Ordering) {
@@ -50,9 +78,9 @@ impl<T> Sender<T> {
         if items.len() == self.0.slots {
             return Err(TrySendError::Full(item));
         }
-        items.push_back(item);
-        drop(items);
+        // As in crossbeam's: the place is counted before the item can be taken.
         self.0.sent.fetch_add(1, Ordering::SeqCst);
+        items.push_back(item);
         Ok(())
     }
 }
@@ -63,7 +91,6 @@ impl<T> Receiver<T> {
     pub(super) fn try_recv(&self) -> Result<T, ()> {
         let mut items = self.0.items.lock().expect("nobody panics with it");
         let item = items.pop_front().ok_or(())?;
-        drop(items);
         self.0.taken.fetch_add(1, Ordering::SeqCst);
         Ok(item)
     }
@@ -107,6 +134,11 @@ impl Signal {
     pub(super) fn fd(&self) -> io::Result<SignalFd> {
         Ok(Arc::clone(&self.0))
     }
+}
+
+/// Whether a worker's ring would wake up.
+pub(super) fn is_raised(fd: &SignalFd) -> bool {
+    *fd.0.lock().expect("nobody panics with it") > 0
 }
 
 /// Waits as a worker's ring does.
