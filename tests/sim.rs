@@ -12,7 +12,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use corewire::sim::{Failure, Mutant, Report, Script, attempt, shrink};
 
@@ -39,9 +39,6 @@ const FAULTS: [&str; 14] = [
 
 /// Seeds that always run, from 0.
 const FIXED: u64 = 1_000;
-/// Seeds nobody has seen before: at least so many, more while time is left.
-const FRESH: u64 = 40;
-const FRESH_TIME: Duration = Duration::from_secs(10);
 
 /// Seeds in which a mutant must show.
 const MUTANT_SEEDS: u64 = 300;
@@ -163,20 +160,6 @@ fn a_seed_replays_to_the_last_byte_and_its_neighbour_differs() {
         assert_eq!(run_seed(seed), run_seed(seed), "seed {seed} does not replay");
         assert_ne!(run_seed(seed).trace, run_seed(seed + 1).trace, "seed {seed}");
     }
-}
-
-#[test]
-#[ignore = "seeds that nobody ran before belong into the long command"]
-fn fresh_seeds_hold() {
-    let clock = SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970");
-    let first = u64::try_from(clock.as_nanos() % (1 << 62)).expect("62 bits");
-    let began = Instant::now();
-    let mut count = 0;
-    while count < FRESH || began.elapsed() < FRESH_TIME {
-        let _report = run_seed(first + count);
-        count += 1;
-    }
-    println!("seeds {first} to {}", first + count - 1);
 }
 
 /// A server that is wrong on purpose is caught: the checks bite.
