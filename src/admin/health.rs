@@ -146,9 +146,7 @@ impl Admin {
         }
         Status::Healthy
     }
-}
 
-impl Admin {
     fn is_short_of_memory(&self) -> bool {
         self.settings.pressure.strain() != Strain::None
     }

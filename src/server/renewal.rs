@@ -2,13 +2,14 @@
 //! have changed, and tells the workers. A connection keeps what it began with.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::sync::Notify;
 
 use super::certificate::{Files, Identity, Stamp, Unusable, ending_soon};
 use super::log::Log;
+use super::run::unix_ms;
 use crate::config::LogLevel;
 use crate::mesh::Outlet;
 use crate::telemetry::{CertificateState, Outside};
@@ -32,7 +33,7 @@ pub(super) struct Renewal {
 
 /// Seconds since the epoch.
 pub(super) fn now_s() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    unix_ms() / 1_000
 }
 
 impl Renewal {

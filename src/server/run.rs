@@ -53,6 +53,24 @@ fn no_huge_pages() {
     let _kept = rustix::thread::disable_transparent_huge_pages(true);
 }
 
+/// What the process has to work with.
+struct Means {
+    /// Descriptors.
+    allowed: u64,
+    /// Connections of a worker, as far as those go.
+    conns_max: usize,
+    memory: MemoryLimits,
+}
+
+impl Means {
+    fn find(options: &Options, workers: usize) -> Result<Self, StartError> {
+        let doors = doors::of(options).count();
+        let allowed = files::raise(workers, doors)?;
+        let conns_max = files::conns_max(options.conns_max, allowed, workers, doors);
+        Ok(Self { allowed, conns_max, memory: MemoryLimits::new(options) })
+    }
+}
+
 /// Starts all threads and waits until every worker runs.
 pub(super) fn start(
     server: &Server,
@@ -61,8 +79,7 @@ pub(super) fn start(
 ) -> Result<Running, StartError> {
     let (workers, options) = (plan.cpus.len(), &server.options);
     no_huge_pages();
-    let doors = doors::of(options).count();
-    let allowed = files::raise(workers, doors)?;
+    let means = Means::find(options, workers)?;
     let renewable = Renewable::of(options)?;
     let rows = rows(server, workers);
     let listening = listening(server, rows)?;
@@ -84,7 +101,7 @@ pub(super) fn start(
         hooks: Arc::clone(&server.hooks),
         outside: Arc::clone(&outside),
         renewal,
-        memory: MemoryLimits::new(options),
+        memory: means.memory,
         pressure: Arc::clone(&server.pressure),
         log: log.clone(),
         epoch,
@@ -103,7 +120,7 @@ pub(super) fn start(
         log: &log,
         doors: doors::of(options).map(|(_, _, door)| door).collect(),
         tls,
-        conns_max: files::conns_max(options.conns_max, allowed, workers, doors),
+        conns_max: means.conns_max,
         interest: InterestTable::new(workers, getrandom::u64().unwrap_or(epoch.1)),
         epoch,
         started,
@@ -114,7 +131,7 @@ pub(super) fn start(
     let rungs = await_workers(&reports, workers)?;
     admin.workers_run(rungs.iter().map(|one| (one.core, one.rung.name(), one.cpu)));
     log.warnings(&warnings);
-    let notes = all_notes(server, plan, &rungs, allowed, &log);
+    let notes = all_notes(server, plan, &rungs, &means, &log);
     Ok(Running {
         addresses: listening.addresses,
         tls_addresses: listening.tls_addresses,
@@ -288,33 +305,30 @@ fn all_notes(
     server: &Server,
     plan: &Plan,
     rungs: &[Standing],
-    allowed: u64,
+    means: &Means,
     log: &Log,
 ) -> Vec<String> {
-    let addresses = server.options.listen.len();
-    let mut memory = memory_notes(server, rungs.len(), addresses, allowed);
-    memory.push(MemoryLimits::new(&server.options).note());
-    let notes = [notes(plan, rungs), memory].concat();
+    let notes = [notes(plan, rungs), memory_notes(server, rungs.len(), means)].concat();
     log.notes(&notes);
     notes
 }
 
-fn memory_notes(server: &Server, workers: usize, addresses: usize, allowed: u64) -> Vec<String> {
-    let limits = server.limits();
+fn memory_notes(server: &Server, workers: usize, means: &Means) -> Vec<String> {
+    let Means { allowed, conns_max: fit, memory } = *means;
+    let wanted = server.options.conns_max;
     let bill = server.core_bytes_max(workers) >> 20;
     let shared = server.shared_bytes_max() >> 20;
     let mut notes = vec![format!(
         "memory at the very worst {bill} MiB a worker and {shared} MiB beside them; \
          {allowed} descriptors"
     )];
-    let fit = files::conns_max(limits.conns_max, allowed, workers, addresses);
-    if fit < limits.conns_max {
+    if fit < wanted {
         notes.push(format!(
-            "descriptors suffice for {fit} of conns_max ({} a worker), more are refused: raise \
+            "descriptors suffice for {fit} of conns_max ({wanted} a worker), more are refused: raise \
              ulimit -n or lower it",
-            limits.conns_max,
         ));
     }
+    notes.push(memory.note());
     notes
 }
 
@@ -361,7 +375,7 @@ fn pinning(plan: &Plan, rungs: &[Standing]) -> String {
     }
 }
 
-fn unix_ms() -> u64 {
+pub(super) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(0)
 }

@@ -4,28 +4,10 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
-use super::{
-    AckOutcome, Birth, CoreMask, Dispatch, Emit, Interest, Settings, Shard, SocketError, Step,
-};
+use super::alone::Alone;
+use super::{AckOutcome, Birth, Dispatch, Emit, Settings, Shard, SocketError, Step};
 use crate::base::{CoreId, Key, Limits, Rng};
 use crate::ws;
-
-/// One core needs no table.
-struct Alone;
-
-impl Interest for Alone {
-    fn bucket(&self, _: &str, _: &str) -> u32 {
-        0
-    }
-
-    fn set(&self, _: u32, _: CoreId) {}
-
-    fn clear(&self, _: u32, _: CoreId) {}
-
-    fn mask(&self, _: u32) -> CoreMask {
-        CoreMask::default()
-    }
-}
 
 const UPGRADE: &[u8] = b"GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\
     Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\

@@ -274,33 +274,31 @@ impl Shard {
     /// The host keeps `bytes` of this connection that do not make a whole frame or head yet.
     pub fn note_partial(&mut self, key: Key, bytes: usize) {
         let Some(conn) = self.conns.get_mut(key) else { return };
-        let held = bytes + conn.speaks.held_bytes();
         conn.unread = bytes;
-        self.partial_bytes = self.partial_bytes + held - conn.partial_bytes;
-        conn.partial_bytes = held;
+        conn.count_partial(&mut self.partial_bytes);
         self.shed_partials();
     }
 
     /// Whether the host should leave this connection's input alone until it is resumed: its
     /// answer, its outbox or its handlers are behind, or another core is.
     pub fn reads_paused(&mut self, key: Key) -> bool {
-        let overloaded = self.overloaded();
-        let limits = self.settings.limits;
+        let soft = self.settings.limits.outbox_soft_bytes;
         let Some(conn) = self.conns.get(key) else { return false };
         let behind = match &conn.speaks {
             Speaks::WebSocket { role: Role::Session(session), .. } => {
                 self.sessions.get(*session).is_some_and(|session| {
-                    session.outbox.bytes() > limits.outbox_soft_bytes || self.handlers_full(session)
+                    session.outbox.bytes() > soft || self.handlers_full(session)
                 })
             }
-            _ => conn.out.len() > limits.outbox_soft_bytes,
+            _ => conn.out.len() > soft,
         };
-        let Some(conn) = self.conns.get_mut(key) else { return false };
-        let paused = !conn.closing && (behind || overloaded);
-        if paused && !conn.paused {
-            self.counters.overload_pauses += 1;
+        let paused = !conn.closing && (behind || self.overloaded());
+        if paused != conn.paused
+            && let Some(conn) = self.conns.get_mut(key)
+        {
+            conn.paused = paused;
+            self.counters.overload_pauses += u64::from(paused);
         }
-        conn.paused = paused;
         paused
     }
 

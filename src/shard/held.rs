@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::collections::VecDeque;
 
 use super::Shard;
-use super::conn::{Phase, Speaks};
+use super::conn::{Conn, Phase, Speaks};
 use crate::base::Key;
 
 /// Sums over all connections, sessions, sockets and questions of a core. `Shard::check` forms
@@ -94,22 +94,34 @@ impl Speaks {
     }
 }
 
+impl Conn {
+    /// Counts anew what waits for it outside of its session's outbox, and mends the sum.
+    pub(super) fn count_out(&mut self, sum: &mut usize) {
+        let bytes = self.out.capacity() + self.unsent;
+        *sum = *sum + bytes - self.out_counted;
+        self.out_counted = bytes;
+    }
+
+    /// Counts anew what it holds of what has arrived and was not given out, and mends the sum.
+    pub(super) fn count_partial(&mut self, sum: &mut usize) {
+        let bytes = self.unread + self.speaks.held_bytes();
+        *sum = *sum + bytes - self.partial_bytes;
+        self.partial_bytes = bytes;
+    }
+}
+
 impl Shard {
     /// Counts anew what waits for a connection outside of its session's outbox.
     pub(super) fn count_out(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key) {
-            let bytes = conn.out.capacity() + conn.unsent;
-            self.held.out_bytes = self.held.out_bytes + bytes - conn.out_counted;
-            conn.out_counted = bytes;
+            conn.count_out(&mut self.held.out_bytes);
         }
     }
 
     /// Counts anew what a connection holds of what has arrived and was not given out.
     pub(super) fn count_partial(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key) {
-            let bytes = conn.unread + conn.speaks.held_bytes();
-            self.partial_bytes = self.partial_bytes + bytes - conn.partial_bytes;
-            conn.partial_bytes = bytes;
+            conn.count_partial(&mut self.partial_bytes);
         }
     }
 
@@ -118,11 +130,11 @@ impl Shard {
         self.outbox_bytes + self.held.out_bytes
     }
 
-    /// A connection has sent a whole request, or ends.
+    /// A connection has sent a whole head, or ends.
     pub(super) fn has_opened(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && std::mem::take(&mut conn.opening)
-        {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.head_begun = false;
+        if std::mem::take(&mut conn.opening) {
             self.held.opening.leave();
         }
     }
@@ -159,9 +171,8 @@ impl Shard {
             && self.held.task_bytes <= limits.tasks_bytes_max / 8 * 7
         {
             self.held.tasks_full.set(false);
-            let waits = |conn: &super::conn::Conn| {
-                conn.paused || matches!(conn.speaks, Speaks::Http(Phase::Payload(_)))
-            };
+            let waits =
+                |conn: &Conn| conn.paused || matches!(conn.speaks, Speaks::Http(Phase::Payload(_)));
             let waiting = self.conns.iter().filter(|(_, conn)| waits(conn)).map(|(key, _)| key);
             self.resumed.extend(waiting.collect::<Vec<_>>());
         }

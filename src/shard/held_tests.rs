@@ -5,29 +5,12 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::alone::Alone;
 use super::{
-    AckOutcome, Birth, CoreMask, Dispatch, Emit, Ending, Interest, Settings, Shard, SocketError,
-    Step, Target,
+    AckOutcome, Birth, Dispatch, Emit, Ending, Settings, Shard, SocketError, Step, Target,
 };
 use crate::base::{CoreId, Key, Limits, Pressure, Rng, Strain};
 use crate::ws;
-
-/// One core needs no table.
-struct Alone;
-
-impl Interest for Alone {
-    fn bucket(&self, _: &str, _: &str) -> u32 {
-        0
-    }
-
-    fn set(&self, _: u32, _: CoreId) {}
-
-    fn clear(&self, _: u32, _: CoreId) {}
-
-    fn mask(&self, _: u32) -> CoreMask {
-        CoreMask::default()
-    }
-}
 
 const UPGRADE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\
     Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\

@@ -106,9 +106,6 @@ impl Shard {
         self.has_opened(key);
         let limit_ms = self.settings.limits.request_timeout_ms;
         self.set_conn_due(key, limit_ms);
-        if let Some(conn) = self.conns.get_mut(key) {
-            conn.head_begun = false;
-        }
         let route = self.route(&head);
         let bodiless = matches!(head.body, http::BodyLength::None | http::BodyLength::Length(0));
         let takes_none = !matches!(

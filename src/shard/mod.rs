@@ -20,6 +20,8 @@
 mod ack;
 #[cfg(test)]
 mod ack_tests;
+#[cfg(test)]
+mod alone;
 mod check;
 mod compress;
 mod conn;

@@ -7,21 +7,9 @@ mod entrance;
 use std::net::SocketAddr;
 use std::rc::Rc;
 
+use super::alone::Alone;
 use super::*;
 use crate::http::{Cors, Origins, Response};
-
-struct Nobody;
-
-impl Interest for Nobody {
-    fn bucket(&self, _namespace: &str, _room: &str) -> u32 {
-        0
-    }
-    fn set(&self, _bucket: u32, _core: CoreId) {}
-    fn clear(&self, _bucket: u32, _core: CoreId) {}
-    fn mask(&self, _bucket: u32) -> CoreMask {
-        CoreMask::default()
-    }
-}
 
 const PEER: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(198, 51, 100, 7)), 4_000);
@@ -52,7 +40,7 @@ impl Bench {
             cores: 1,
             hash_seed: 1,
             unix_base_ms: 0,
-            interest: Rc::new(Nobody),
+            interest: Rc::new(Alone),
             entropy: Box::new(move |bytes| {
                 bytes.fill_with(|| {
                     chance = chance.wrapping_mul(5).wrapping_add(77);

@@ -56,8 +56,7 @@ impl Shard {
             }
             out.append(&mut conn.out);
             conn.out = Vec::new();
-            self.held.out_bytes = self.held.out_bytes + conn.unsent - conn.out_counted;
-            conn.out_counted = conn.unsent;
+            conn.count_out(&mut self.held.out_bytes);
         }
         let mut more = false;
         if let Speaks::WebSocket { role: Role::Session(session), deflate, .. } = &conn.speaks
@@ -67,28 +66,21 @@ impl Shard {
         {
             let form = session.form(attachments_max);
             self.hists.record(Stage::QueuedToWritten, self.now - session.queued_at);
-            if let Some(agreed) = *deflate {
-                let counters = &mut self.counters;
-                let terms = self.settings.compression;
-                let mut pressing = Pressing { press: &mut self.press, agreed, terms, counters };
-                while out.len() < bytes_max
-                    && let Some(frame) = session.outbox.pop()
-                {
-                    self.outbox_bytes -= frame.cost();
-                    if !frame.write_ws_packed(out, form, &mut pressing) {
-                        pressing.counters.attachments_undeliverable += 1;
-                    }
-                }
-            } else {
-                while out.len() < bytes_max
-                    && let Some(frame) = session.outbox.pop()
-                {
-                    self.outbox_bytes -= frame.cost();
-                    if !frame.write_ws(out, form) {
-                        self.counters.attachments_undeliverable += 1;
-                    }
-                }
+            let (terms, counters) = (self.settings.compression, &mut self.counters);
+            let press = &mut self.press;
+            let mut pressing = deflate.map(|agreed| Pressing { press, agreed, terms, counters });
+            let mut undeliverable = 0;
+            while out.len() < bytes_max
+                && let Some(frame) = session.outbox.pop()
+            {
+                self.outbox_bytes -= frame.cost();
+                let written = match &mut pressing {
+                    Some(pressing) => frame.write_ws_packed(out, form, pressing),
+                    None => frame.write_ws(out, form),
+                };
+                undeliverable += u64::from(!written);
             }
+            self.counters.attachments_undeliverable += undeliverable;
             more = !session.outbox.is_empty();
             if more {
                 session.queued_at = self.now;

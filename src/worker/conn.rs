@@ -51,11 +51,17 @@ impl ConnIo {
         self.backlog.as_ref().is_some_and(|backlog| !backlog.unread.is_empty())
     }
 
+    /// Bytes kept of what has arrived.
+    fn held_bytes(&self) -> usize {
+        let unread = self.backlog.as_ref().map_or(0, |backlog| backlog.unread.capacity());
+        unread + self.channel.as_ref().map_or(0, |channel| channel.held_bytes())
+    }
+
     pub(super) fn has_unsent(&self) -> bool {
         self.backlog.as_ref().is_some_and(|backlog| !backlog.unsent.is_empty())
     }
 
-    fn take_unread(&mut self) -> Vec<u8> {
+    pub(super) fn take_unread(&mut self) -> Vec<u8> {
         self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unread)).unwrap_or_default()
     }
 
@@ -314,7 +320,7 @@ impl Worker {
     }
 
     fn read_into(self: &Rc<Self>, key: Key, scratch: &mut [u8]) -> Next {
-        let (count, is_plain) = {
+        let (count, kept) = {
             let mut conns = self.conns.borrow_mut();
             let Some(io) = conns.get(key) else { return Next::Read };
             let count = match fd::receive(&io.fd, scratch) {
@@ -330,20 +336,22 @@ impl Worker {
             };
             // A stream that gave less than it was asked for has no more, unless it was said to.
             io.readable = count == scratch.len() || io.reads_on;
-            (count, io.channel.is_none())
+            (count, io.channel.is_none().then(|| io.take_unread()))
         };
         self.core.with(|shard| shard.counters_mut().bytes_in += count as u64);
-        if is_plain {
-            self.take_in(key, &mut scratch[..count])
-        } else {
-            self.read_channel(key, &mut scratch[..count])
+        match kept {
+            Some(unread) => self.take_in(key, unread, &mut scratch[..count]),
+            None => self.read_channel(key, &mut scratch[..count]),
         }
     }
 
-    /// Feeds plain bytes to the shard, behind those that are kept.
-    pub(super) fn take_in(self: &Rc<Self>, key: Key, bytes: &mut [u8]) -> Next {
-        let unread = self.conns.borrow_mut().get(key).map(ConnIo::take_unread);
-        let mut unread = unread.unwrap_or_default();
+    /// Feeds plain bytes to the shard, behind those that were kept.
+    pub(super) fn take_in(
+        self: &Rc<Self>,
+        key: Key,
+        mut unread: Vec<u8>,
+        bytes: &mut [u8],
+    ) -> Next {
         if unread.is_empty() {
             let (next, used) = self.feed(key, bytes);
             self.keep_unread(key, bytes[used..].to_vec());
@@ -370,18 +378,16 @@ impl Worker {
     }
 
     fn keep_unread(&self, key: Key, unread: Vec<u8>) {
-        if let Some(io) = self.conns.borrow_mut().get(key) {
+        let bytes = self.conns.borrow_mut().get(key).map_or(0, |io| {
             io.keep_unread(unread);
-        }
-        self.note_held(key);
+            io.held_bytes()
+        });
+        self.core.with(|shard| shard.note_partial(key, bytes));
     }
 
     /// Tells the shard how many bytes are kept of what has arrived.
     pub(super) fn note_held(&self, key: Key) {
-        let bytes = self.conns.borrow_mut().get(key).map_or(0, |io| {
-            let unread = io.backlog.as_ref().map_or(0, |backlog| backlog.unread.capacity());
-            unread + io.channel.as_ref().map_or(0, |channel| channel.held_bytes())
-        });
+        let bytes = self.conns.borrow_mut().get(key).map_or(0, |io| io.held_bytes());
         self.core.with(|shard| shard.note_partial(key, bytes));
     }
 

@@ -3,7 +3,7 @@
 
 use std::rc::Rc;
 
-use super::conn::Next;
+use super::conn::{ConnIo, Next};
 use super::fd;
 use super::run::Worker;
 use super::tls::Tls;
@@ -109,7 +109,8 @@ impl Worker {
             self.note_held(key);
             Next::Read
         } else {
-            self.take_in(key, &mut plain)
+            let unread = self.conns.borrow_mut().get(key).map(ConnIo::take_unread);
+            self.take_in(key, unread.unwrap_or_default(), &mut plain)
         };
         if plain.capacity() > 4 * super::run::SCRATCH_BYTES {
             plain = Vec::new();

@@ -82,19 +82,19 @@ impl Worker {
         let (me, cores) = self.core.with(|shard| (shard.core(), shard.cores()));
         for to in (0..cores).map(CoreId::from_index).filter(|to| *to != me) {
             let sent = &self.sent[to.index()];
-            let is_full = |shard: &mut Shard| {
+            let take = |shard: &mut Shard| {
                 let bytes = shard.mesh_bytes(to);
                 // Its inbox has slots, and as many bytes of ours as it may hold.
-                let full = bytes > 0 && sent.bytes() > shard.settings().limits.mesh_soft_bytes;
-                shard.counters_mut().mesh_full += u64::from(full);
-                (full, bytes)
+                if bytes > 0 && sent.bytes() > shard.settings().limits.mesh_soft_bytes {
+                    shard.counters_mut().mesh_full += 1;
+                    return None;
+                }
+                Some((bytes, shard.take_mesh(to)))
             };
-            let (full, bytes) = self.core.with(is_full);
-            if full {
+            let Some((bytes, messages)) = self.core.with(take) else {
                 self.stuck.set(true);
                 continue;
-            }
-            let messages = self.core.with(|shard| shard.take_mesh(to));
+            };
             if messages.is_empty() {
                 continue;
             }

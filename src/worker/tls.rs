@@ -88,8 +88,8 @@ impl Tls {
         self.kept.capacity()
     }
 
-    /// Takes in what was received; once a rule was broken, nothing any more. Appends what was in it to `plain`, and what is to be sent for
-    /// it (a part of the handshake, an alert) to `out`.
+    /// Takes in what was received; once a rule was broken, nothing any more. Appends what was in it
+    /// to `plain`, and what is to be sent for it (a part of the handshake, an alert) to `out`.
     ///
     /// # Errors
     /// The peer broke a rule.
