@@ -3,12 +3,11 @@
 
 import { execFile, spawn } from "node:child_process";
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { connect } from "amqplib";
-import { within } from "./lib.mjs";
+import { freePort, within } from "./lib.mjs";
 
 /** Where the distribution puts the programs; its wrappers demand a user of their own. */
 function programs() {
@@ -16,15 +15,6 @@ function programs() {
   const found = existsSync(base) ? readdirSync(base).filter((name) => /^rabbitmq_server/.test(name)) : [];
   if (!found.length) throw new Error("no rabbitmq-server; tests/run setup installs it");
   return join(base, found[0], "sbin");
-}
-
-function freePort() {
-  return new Promise((done) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address();
-      server.close(() => done(port));
-    });
-  });
 }
 
 let brokers = 0;

@@ -3,8 +3,10 @@
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { ask, Client, eventually, failed, metric, rest, succeeded, terminate } from "./lib.mjs";
-import { deadPort, health, hook, limit, Receiver, route, serve } from "./receiver.mjs";
+import {
+  ask, Client, eventually, failed, freePort, metric, rest, succeeded, terminate,
+} from "./lib.mjs";
+import { health, hook, limit, Receiver, route, serve } from "./receiver.mjs";
 
 describe("what hooks are told", () => {
   test("every session in order, whatever fails in between", limit, async () => {
@@ -111,7 +113,7 @@ scopes = ["emit", "read"]`, [], { COREWIRE_API_KEY: "master-key-0123456789abcdef
   });
 
   test("a hook that is down at the start is told later", limit, async () => {
-    const port = await deadPort();
+    const port = await freePort();
     const server = await serve(`
 ${hook("late", `http://127.0.0.1:${port}/hook`, ["connected", "event"], `breaker_failures = 2
 breaker_open_ms = 100`)}
@@ -136,7 +138,7 @@ ${route("price", "late", `ack = "reply"`)}`);
 
   test("a server that ends tells what it knows first, and what it could not", limit, async () => {
     const told = await new Receiver().listen();
-    const nobody = `http://127.0.0.1:${await deadPort()}/`;
+    const nobody = `http://127.0.0.1:${await freePort()}/`;
     const more = "batch_wait_ms = 60000";
     const server = await serve(`
 ${hook("told", told.url, ["connected", "disconnect"], more)}

@@ -5,6 +5,7 @@
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { createServer } from "node:net";
 import { dirname, join, resolve } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -24,6 +25,9 @@ export const BINARIES = {
   rust: process.env.RUST_CLIENT_BIN ?? join(TARGET, "debug/corewire-rust-client"),
 };
 
+/** The environment of the Python tests lies beside what is built. */
+export const PYTHON = join(dirname(BINARIES.corewire), "../client-venv/bin/python");
+
 export const WORKERS = process.env.WORKERS ?? "1";
 
 /** Longest a single awaited thing may take; a whole test has `TEST_MS`. */
@@ -35,6 +39,16 @@ export const CONFORMANCE_FLAGS = [
   "--ping-interval", "300", "--ping-timeout", "5000", "--max-payload", "1000000",
   "--connect-timeout", "1000", "--cors-origin", "*",
 ];
+
+/** A port that was free a moment ago, for whoever cannot be told to choose one; nobody listens. */
+export async function freePort() {
+  const server = createServer().listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const { port } = server.address();
+  server.close();
+  await once(server, "close");
+  return port;
+}
 
 /** Rejects with `what` when `promise` is not settled in time. */
 export function within(promise, what, ms = WAIT_MS) {

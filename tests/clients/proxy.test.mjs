@@ -5,15 +5,15 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { Agent } from "node:http";
-import { connect, createServer } from "node:net";
+import { connect } from "node:net";
 import { once } from "node:events";
 import { tmpdir } from "node:os";
 import { dirname, join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
-  ask, Client, CONFORMANCE_FLAGS, eventually, metric, next, startServer, terminate, TRANSPORTS,
-  upgraded, within,
+  ask, Client, CONFORMANCE_FLAGS, eventually, freePort, metric, next, startServer, terminate,
+  TRANSPORTS, upgraded, within,
 } from "./lib.mjs";
 import { Traffic } from "./traffic.mjs";
 
@@ -23,16 +23,6 @@ const examples = resolve(dirname(fileURLToPath(import.meta.url)), "../../example
 const running = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
 after(() => rmSync(folder, { recursive: true, force: true }));
-
-/** A port that was free a moment ago: neither proxy can be told to choose one. */
-async function freePort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const { port } = server.address();
-  server.close();
-  await once(server, "close");
-  return port;
-}
 
 /** The example's text with other addresses; each must stand in it. */
 function example(name, changes) {

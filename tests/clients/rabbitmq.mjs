@@ -5,17 +5,15 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { dirname, join } from "node:path";
+import { join } from "node:path";
 import { after, before } from "node:test";
 import { Broker } from "./broker.mjs";
-import { BINARIES, Client, eventually, rest, startServer, succeeded, within } from "./lib.mjs";
+import { Client, eventually, rest, startServer, succeeded, within } from "./lib.mjs";
 
 export const limit = { timeout: 60_000 };
 export const long = { timeout: 120_000 };
 export const folder = mkdtempSync(join(tmpdir(), "corewire-rabbitmq-"));
 export let broker;
-/** The environment of the Python tests lies beside what is built. */
-export const PYTHON = join(dirname(BINARIES.corewire), "../client-venv/bin/python");
 let prefixes = 0;
 const servers = new Set();
 

@@ -8,9 +8,9 @@ import { existsSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { after, afterEach, before, describe, test } from "node:test";
-import { ask, BINARIES, collect, eventually, next, rest, startServer } from "./lib.mjs";
+import { ask, BINARIES, collect, eventually, next, PYTHON, rest, startServer } from "./lib.mjs";
 import {
-  broker, command, consume, folder, gateway, limit, PYTHON, request, ROUTES, worker,
+  broker, command, consume, folder, gateway, limit, request, ROUTES, worker,
 } from "./rabbitmq.mjs";
 
 describe("a gateway and a back end", () => {
@@ -302,43 +302,36 @@ describe("a gateway and a back end", () => {
     assert.deepEqual(seen, []);
   });
 
-  test("python-socketio's own write-only manager emits through us", limit, async (t) => {
+  /** A program of a manager of python-socketio emits an object, then a text with bytes. */
+  async function emitsThroughUs(t, event, program) {
     if (!existsSync(PYTHON)) return t.skip("tests/run setup makes the Python environment");
     const socket = await server.user("ada");
-    const heard = collect(socket, "kombu", 2);
-    const program = `
-import socketio, sys
-manager = socketio.KombuManager(sys.argv[1], write_only=True)
-manager.emit("kombu", {"a": [1, None]}, room="user:ada")
-manager.emit("kombu", ("two", b"\\x00\\xff"), room="user:ada")
-`;
+    const heard = collect(socket, event, 2);
     await promisify(execFile)(PYTHON, ["-c", program, `${broker.url}//`]);
     const [[object], [text, bytes]] = await heard;
     assert.deepEqual(object, { a: [1, null] });
     assert.equal(text, "two");
     assert.deepEqual([...bytes], [0, 255]);
     return undefined;
-  });
+  }
 
-  test("python-socketio's manager by aio-pika emits through us", limit, async (t) => {
-    if (!existsSync(PYTHON)) return t.skip("tests/run setup makes the Python environment");
-    const socket = await server.user("ada");
-    const heard = collect(socket, "pika", 2);
-    const program = `
+  test("python-socketio's own write-only manager emits through us", limit, (t) =>
+    emitsThroughUs(t, "kombu", `
+import socketio, sys
+manager = socketio.KombuManager(sys.argv[1], write_only=True)
+manager.emit("kombu", {"a": [1, None]}, room="user:ada")
+manager.emit("kombu", ("two", b"\\x00\\xff"), room="user:ada")
+`));
+
+  test("python-socketio's manager by aio-pika emits through us", limit, (t) =>
+    emitsThroughUs(t, "pika", `
 import asyncio, socketio, sys
 async def main():
     manager = socketio.AsyncAioPikaManager(sys.argv[1], write_only=True)
     await manager.emit("pika", {"a": [1, None]}, room="user:ada")
     await manager.emit("pika", ("two", b"\\x00\\xff"), room="user:ada")
 asyncio.run(main())
-`;
-    await promisify(execFile)(PYTHON, ["-c", program, `${broker.url}//`]);
-    const [[object], [text, bytes]] = await heard;
-    assert.deepEqual(object, { a: [1, null] });
-    assert.equal(text, "two");
-    assert.deepEqual([...bytes], [0, 255]);
-    return undefined;
-  });
+`));
 
   test("more messages of managers at once than are carried out at a time", limit, async () => {
     const socket = await server.user("ada");

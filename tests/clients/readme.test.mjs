@@ -12,11 +12,12 @@ import { fileURLToPath } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import { Broker } from "./broker.mjs";
 import { launch } from "./chromium.mjs";
-import { ask, BINARIES, Client, eventually, next, startServer, TEST_MS, within } from "./lib.mjs";
+import {
+  ask, BINARIES, Client, eventually, freePort, next, PYTHON, startServer, TEST_MS, within,
+} from "./lib.mjs";
 
 const HERE = dirname(fileURLToPath(import.meta.url));
 const README = readFileSync(resolve(HERE, "../../README.md"), "utf8");
-const PYTHON = join(dirname(BINARIES.corewire), "../client-venv/bin/python");
 const folder = mkdtempSync(join(tmpdir(), "corewire-readme-"));
 const limit = { timeout: 3 * TEST_MS };
 const children = new Set();
@@ -208,12 +209,7 @@ test("a token is made, checked and taken", limit, async () => {
 });
 
 test("the back end of the webhooks lets clients in and answers", limit, async () => {
-  const port = await new Promise((done) => {
-    const probe = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = probe.address();
-      probe.close(() => done(port));
-    });
-  });
+  const port = await freePort();
   const receiver = program(
     "hook.mjs",
     block("## Webhooks", "js").replace("listen(4000,", `listen(${port},`),

@@ -130,15 +130,6 @@ to = "hook:${to}"
 ${more}
 `;
 
-/** A port on which nobody listens. */
-export async function deadPort() {
-  const server = createServer().listen(0, "127.0.0.1");
-  await next(server, "listening");
-  const { port } = server.address();
-  await new Promise((done) => server.close(done));
-  return port;
-}
-
 export const health = async (server, name) => {
   const { hooks } = succeeded(await rest(server.admin, "GET", "/socket/health"));
   return hooks.find((one) => one.name === name);

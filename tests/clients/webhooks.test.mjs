@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { after, afterEach, before, describe, test } from "node:test";
-import { ask, Client, eventually, metric, next, rest, succeeded } from "./lib.mjs";
-import { deadPort, health, hook, limit, Receiver, route, serve } from "./receiver.mjs";
+import { ask, Client, eventually, freePort, metric, next, rest, succeeded } from "./lib.mjs";
+import { health, hook, limit, Receiver, route, serve } from "./receiver.mjs";
 
 describe("a hook at the door", () => {
   const door = new Receiver();
@@ -12,7 +12,7 @@ describe("a hook at the door", () => {
   let client;
   before(async () => {
     await door.listen();
-    const nobody = `http://127.0.0.1:${await deadPort()}/`;
+    const nobody = `http://127.0.0.1:${await freePort()}/`;
     server = await serve(`
 namespaces = ["/open", "/shut"]
 ${hook("door", door.url, ["connect"], `namespaces = ["/"]
