@@ -83,7 +83,7 @@ fn verbs(root: &mut NamespaceBuilder) {
         });
         event.ack().send(&(json!({
             "sid": socket.id(),
-            "recovered": false,
+            "recovered": socket.recovered(),
             "rooms": socket.rooms(),
             "transport": socket.transport(),
             "query": query,

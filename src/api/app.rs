@@ -91,6 +91,7 @@ pub struct App {
     pub(super) on_plain: Option<Rc<dyn Fn(PlainMessage<'_>)>>,
     state: Option<Rc<dyn Any>>,
     pub(super) namer: Option<Namer>,
+    pub(super) likeness: Option<Namer>,
 }
 
 impl App {
@@ -160,6 +161,15 @@ impl App {
     #[must_use]
     pub fn named(mut self, namer: Namer) -> Self {
         self.namer = Some(namer);
+        self
+    }
+
+    /// Says what of the state that middleware gives a socket must be the same for its client to
+    /// take an earlier session up: whose it is, what it may do. Without it every client that knows
+    /// a session's private id may.
+    #[must_use]
+    pub fn recoverable_as(mut self, likeness: Namer) -> Self {
+        self.likeness = Some(likeness);
         self
     }
 

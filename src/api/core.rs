@@ -63,6 +63,9 @@ impl Core {
         if let Some(namer) = app.namer {
             self.shard.borrow_mut().set_namer(namer);
         }
+        if let Some(likeness) = app.likeness {
+            self.shard.borrow_mut().set_likeness(likeness);
+        }
         let _second = self.app.set(app);
     }
 

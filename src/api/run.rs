@@ -64,6 +64,10 @@ impl Core {
                         self.guarded(None, || handler(&disconnected));
                     }
                 }
+                Completion::Connect { socket } => {
+                    let socket = Socket::new(Rc::clone(self), socket);
+                    self.guarded(Some(socket.key()), || self.connect(&socket));
+                }
                 Completion::App { message } => {
                     if let Ok(errand) = message.downcast::<Errand>() {
                         let io = Io::new(Rc::clone(self));

@@ -72,6 +72,14 @@ impl Socket {
         self.core.look(|shard| shard.is_joined(self.key))
     }
 
+    /// Whether it goes on with the session that its client had before its connection broke: with
+    /// the same id and rooms, and with the events it missed in between. True in middleware too,
+    /// where the application may still refuse it.
+    #[must_use]
+    pub fn recovered(&self) -> bool {
+        self.core.look(|shard| shard.is_recovered(self.key))
+    }
+
     /// The request its connection came with.
     #[must_use]
     pub fn handshake(&self) -> Option<Arc<Handshake>> {

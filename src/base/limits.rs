@@ -81,6 +81,13 @@ pub struct Limits {
     pub mesh_soft_bytes: usize,
     /// Bytes of REST requests of one core's connections that the admin core has.
     pub forwarded_bytes_max: usize,
+    /// Bytes of events that one core keeps for clients that come back, and as many of sessions
+    /// that broke off; the oldest go first.
+    pub recovery_bytes_max: usize,
+    /// Events that one core keeps.
+    pub recovery_entries_max: usize,
+    /// Sessions that broke off that one core keeps.
+    pub recovery_sessions_max: usize,
     /// Batches an inbox holds.
     pub inbox_batches_max: usize,
 }
@@ -123,6 +130,9 @@ impl Limits {
         gather_timeout_ms: 1_000,
         mesh_soft_bytes: 16 << 20,
         forwarded_bytes_max: 16 << 20,
+        recovery_bytes_max: 64 << 20,
+        recovery_entries_max: 16_384,
+        recovery_sessions_max: 50_000,
         inbox_batches_max: 4_096,
     };
 
@@ -143,7 +153,9 @@ impl Limits {
             + self.tasks_bytes_max;
         // What waits for a core, and what lies in its inbox.
         let away = cores.saturating_sub(1) * 2 * self.mesh_soft_bytes + self.forwarded_bytes_max;
-        slots + arriving + kept + asked + self.outboxes_bytes_max + away + CORE_BYTES
+        // A claim may find both full, and bring over what another core had kept.
+        let recovery = 2 * self.recovery_bytes_max;
+        slots + arriving + kept + asked + self.outboxes_bytes_max + away + recovery + CORE_BYTES
     }
 }
 

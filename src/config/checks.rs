@@ -24,11 +24,6 @@ const CHECKS: &[Check] = &[
         says: "it is below memory_soft_bytes; new clients are refused before queues are let go",
     },
     Check {
-        option: "recovery",
-        broken: |options, _| options.recovery,
-        says: "connection state recovery is not built yet; remove it to start",
-    },
-    Check {
         option: "unknown_event",
         broken: |options, tables| {
             options.unknown_event == UnknownEvent::Route && tables.routes.is_empty()

@@ -109,19 +109,6 @@ fn an_unknown_key_or_bad_syntax() {
 }
 
 #[test]
-fn what_is_not_built_stops_the_start() {
-    assert_eq!(
-        line(from_file("recovery = true")),
-        "recovery = true: connection state recovery is not built yet; remove it to start"
-    );
-    assert_eq!(
-        line(from_args(&["--recovery"])),
-        "--recovery = true: connection state recovery is not built yet; remove it to start"
-    );
-    assert!(from_file("routes = []\nhooks = []\nrecovery = false").is_ok());
-}
-
-#[test]
 fn a_bad_hook() {
     let row = |more: &str| {
         let secret = "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";

@@ -205,6 +205,15 @@ options! {
         eio3: bool = false, yes_no();
         /// Whether a client that comes back soon gets its rooms and missed packets again.
         recovery: bool = false, yes_no();
+        /// Time in which a client may come back and take its session up again.
+        recovery_window_ms: u64 = 120_000, number(1_000..=DAY_MS);
+        /// Bytes of events that one worker keeps for clients that come back, and as many of what
+        /// is kept of the clients; the oldest go first.
+        recovery_bytes_max: usize = 67_108_864, number(65_536..=GIB);
+        /// Events that one worker keeps; a client that missed more begins anew.
+        recovery_entries_max: usize = 16_384, number(1..=1_000_000);
+        /// Clients of one worker that may be away at a time; those longest away go first.
+        recovery_sessions_max: usize = 50_000, number(1..=10_000_000);
         /// Whether WebSocket clients that offer permessage-deflate may use it. Messages stand
         /// alone, so that a connection costs no memory for it.
         deflate: bool = false, yes_no();

@@ -51,7 +51,7 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         let io = socket.io();
         presence::tell_up(&here, &io, space, &who);
         tokens::note_end(&here, socket.key(), &who);
-        if is_asked {
+        if is_asked || socket.recovered() {
             membership::tell_first_rooms(&here, space, &who, socket);
         } else {
             membership::tell_own_rooms(&here, &io, space, &who);

@@ -113,6 +113,15 @@ pub(super) fn user_of(data: &dyn Any) -> Option<Arc<str>> {
     data.downcast_ref::<Identity>().map(|who| Arc::clone(&who.user))
 }
 
+/// What must be the same for a client to take up its session again: the user, the session, and
+/// what its token permits, so that nobody keeps a room by it that a new token does not open.
+pub(super) fn likeness_of(data: &dyn Any) -> Option<Arc<str>> {
+    let who = data.downcast_ref::<Identity>()?;
+    let bearer = who.bearer();
+    let token = bearer.as_ref().map(|bearer| (&bearer.claims.grants, &bearer.claims.rooms));
+    Some(format!("{:?}", (&who.user, &who.session, token)).into())
+}
+
 /// The room of all sockets of a user.
 pub(super) fn user_room(user: &str) -> String {
     format!("user:{user}")

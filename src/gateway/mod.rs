@@ -219,6 +219,7 @@ fn on(io: &Io, core: CoreId, errand: impl FnOnce(&Rc<Gateway>, &Io) + Send + 'st
 pub fn app(io: &Io, settings: Arc<GatewaySettings>) -> App {
     let gateway = Rc::new(Gateway::new(io, settings));
     let mut app = App::new().state(Rc::clone(&gateway)).named(identity::user_of);
+    app = app.recoverable_as(identity::likeness_of);
     for (space, name) in (0..).zip(&gateway.settings.namespaces) {
         app = app.namespace(name, |builder| events::serve(builder, &gateway, space));
     }

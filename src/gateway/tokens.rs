@@ -70,7 +70,7 @@ pub fn settle_token(io: &Io, ticket: Ticket, verdict: TokenVerdict) {
 /// What is kept of a socket's token.
 #[derive(Debug)]
 pub(super) struct Bearer {
-    claims: Claims,
+    pub(super) claims: Claims,
     /// When it is next looked at, milliseconds since the epoch; `u64::MAX` is never.
     due_ms: Cell<u64>,
 }

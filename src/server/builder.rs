@@ -11,7 +11,7 @@ use crate::bridge;
 use crate::config::{Driver, ForwardedHeader, Hook, Options, Tables, Transport};
 use crate::gateway::fair::{self, FairUse};
 use crate::http::{self, Cors, Origins, Proxies};
-use crate::shard::{Assets, Compression, Endpoint, Service, Settings};
+use crate::shard::{Assets, Compression, Endpoint, RecoveryTerms, Service, Settings};
 use crate::worker::Wanted;
 
 /// A server that is about to start: options, an application, and what it serves beside
@@ -41,6 +41,8 @@ pub struct Server {
     /// Keys that tokens may be signed with, or why there are none.
     pub(super) token_keys: Result<KeySet, StartError>,
     pub(super) ask_allow_request: bool,
+    /// Which process offsets of events are of.
+    recovery_epoch: u64,
     pub(super) pressure: Arc<Pressure>,
     address_conns: Option<Arc<SharedCounts>>,
     address_handshakes: Option<Arc<SharedBuckets>>,
@@ -70,6 +72,7 @@ impl Server {
             hooks: bridge::Hooks::new(&Tables::default()),
             token_keys: Ok(KeySet::default()),
             ask_allow_request: false,
+            recovery_epoch: getrandom::u64().unwrap_or(seed),
             assets: crate::assets::bundle(),
         }
     }
@@ -210,6 +213,10 @@ impl Server {
             cors,
             strict_origin: options.strict_origin,
             compression: self.compression(),
+            recovery: options.recovery.then_some(RecoveryTerms {
+                epoch: self.recovery_epoch,
+                window_ms: options.recovery_window_ms,
+            }),
             cookie: options.cookie.then(|| options.cookie_name.clone()),
             ask_allow_request: self.ask_allow_request,
             assets: assets.map(|(assets, _)| assets),
@@ -260,6 +267,9 @@ impl Server {
             acks_pending_max: options.acks_pending_max,
             handler_tasks_max: u32::try_from(options.handler_tasks_max).unwrap_or(u32::MAX),
             inbox_batches_max: options.mesh_batches_max,
+            recovery_bytes_max: if options.recovery { options.recovery_bytes_max } else { 0 },
+            recovery_entries_max: options.recovery_entries_max,
+            recovery_sessions_max: options.recovery_sessions_max,
             ..Limits::DEFAULT
         }
     }

@@ -3,6 +3,8 @@
 use super::Shard;
 use super::conn::{Phase, Role, Speaks, Then};
 use super::entrance::Entrance;
+use super::recall::Claimed;
+use super::recovery::Here;
 use super::session::Transport;
 use super::socket::Seat;
 use super::timer::Timer;
@@ -66,6 +68,7 @@ impl Shard {
                 &self.sockets.get(key).expect("members live").rooms
             });
         }
+        self.check_recovery();
         if self.sockets.is_empty() {
             assert_eq!(self.interest.buckets(), 0, "nobody here, so nothing of interest");
         }
@@ -132,6 +135,38 @@ impl Shard {
         assert_eq!(found, counted, "out, opening, kept, unjoined, rooms, gathered");
     }
 
+    /// Private ids lead to sockets that are tracked and to sessions that are counted.
+    fn check_recovery(&self) {
+        let Some(recovery) = &self.recovery else { return };
+        let (mut saved, mut saved_bytes) = (0, 0);
+        for (pid, here) in &recovery.here {
+            match here {
+                Here::Lives(key) => {
+                    let socket = self.sockets.get(*key).expect("who lives is here");
+                    let Some(Claimed::Living(track)) = &socket.claimed else {
+                        panic!("who lives is tracked")
+                    };
+                    assert_eq!(track.pid, *pid);
+                    let rooms: Vec<&str> = track.rooms.iter().map(|(room, _)| &**room).collect();
+                    let names = &self.namespaces.get(socket.namespace).rooms;
+                    let mut joined: Vec<&str> =
+                        names.names(&socket.rooms).map(|room| &**room).collect();
+                    joined.sort_unstable();
+                    assert_eq!(rooms, joined, "the rooms noted are those joined");
+                }
+                Here::Saved(session) => {
+                    saved += 1;
+                    saved_bytes += session.bytes();
+                }
+            }
+        }
+        assert_eq!((saved, saved_bytes), (recovery.saved, recovery.saved_bytes));
+        let limits = &self.settings.limits;
+        assert!(saved <= limits.recovery_sessions_max);
+        assert!(saved_bytes <= limits.recovery_bytes_max);
+        assert!(recovery.log.bytes() <= limits.recovery_bytes_max);
+    }
+
     /// A session whose post is forgotten takes no other one.
     fn check_posts(&self) {
         for (key, session) in self.sessions.iter() {
@@ -167,6 +202,7 @@ impl Shard {
                 Timer::Session(key) => sessions.push(*key),
                 Timer::Gather(key) => gathers.push(*key),
                 Timer::Acks(key) => sockets.push(*key),
+                Timer::Claim(_) | Timer::Recovery => {}
             }
         }
         let entries = |all: &[Key], key: Key| all.iter().filter(|other| **other == key).count();

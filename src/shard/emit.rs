@@ -8,6 +8,8 @@ use super::conn::{Phase, Speaks};
 use super::frame::{Frame, Wire};
 use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
+use super::recall::append_offset;
+use super::recovery::{Mark, Offset, Whom};
 use super::session::Transport;
 use super::socket::{Seat, SocketError};
 use super::{CoreMask, Ending, Shard};
@@ -35,6 +37,17 @@ pub(crate) struct Reached {
     pub(crate) matched: u64,
     /// Those whose queue took the frame.
     pub(crate) queued: u64,
+}
+
+/// How a broadcast is handed to its members.
+#[derive(Clone, Copy)]
+pub(super) struct Delivery {
+    /// Clients that are behind may miss it.
+    pub(super) volatile: bool,
+    /// Everybody's ack is wanted.
+    pub(super) ask: Option<(Ask, GatherRef)>,
+    /// Its place in the log, where there is one.
+    pub(super) mark: Option<Mark>,
 }
 
 /// Time after the clients' deadline in which other cores say who missed it.
@@ -80,11 +93,20 @@ impl Shard {
         self.write_raw(conn, &bytes);
     }
 
-    fn encode(&mut self, namespace: &str, ack_id: Option<u64>, emit: &Emit<'_>) -> Wire {
+    fn encode(
+        &mut self,
+        namespace: &str,
+        ack_id: Option<u64>,
+        emit: &Emit<'_>,
+        offset: Option<Offset>,
+    ) -> Wire {
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
         let attachments = emit.attachments.len();
         socketio::encode::event(&mut text, namespace, ack_id, emit.name, emit.args, attachments);
+        if let Some(offset) = offset {
+            append_offset(&mut text, offset);
+        }
         let wire = Wire::packet(&text, emit.attachments);
         self.scratch = text;
         wire
@@ -96,9 +118,21 @@ impl Shard {
     pub fn emit(&mut self, socket: Key, emit: &Emit<'_>) -> bool {
         let Some((session, namespace)) = self.joined(socket) else { return false };
         let name = self.namespace_name(namespace);
-        let wire = self.encode(&name, None, emit);
-        self.push(session, &Frame::from(wire), emit.volatile);
+        let offset = self.next_offset();
+        let wire = self.encode(&name, None, emit, offset);
         self.counters.deliveries += 1;
+        let Some(offset) = offset else {
+            self.push(session, &Frame::from(wire), emit.volatile);
+            return true;
+        };
+        let (wire, id) = (Arc::new(wire), self.sockets.get(socket).map(|socket| socket.id));
+        let kept = (!emit.volatile).then(|| Arc::clone(&wire));
+        let mark = id.and_then(|id| self.log_event(offset, &name, Whom::One(id), kept));
+        if self.push(session, &Frame::from(wire), emit.volatile)
+            && let Some(mark) = mark
+        {
+            self.note_queued(socket, mark);
+        }
         true
     }
 
@@ -124,7 +158,7 @@ impl Shard {
             return Err(why);
         }
         let name = self.namespace_name(namespace);
-        let wire = self.encode(&name, Some(id), emit);
+        let wire = self.encode(&name, Some(id), emit, None);
         self.push(session, &Frame::from(wire), false);
         self.counters.deliveries += 1;
         Ok(())
@@ -160,21 +194,27 @@ impl Shard {
         counted: Option<Box<dyn FnOnce(Gathered)>>,
     ) {
         self.counters.broadcasts += 1;
-        let wire = self.encode(namespace, None, emit);
+        let offset = self.next_offset();
+        let wire = self.encode(namespace, None, emit, offset);
         let remote = if local { CoreMask::default() } else { self.remote(namespace, &target) };
         let timeout_ms = self.settings.limits.gather_timeout_ms;
         let gather = self.gather_for(remote, None, timeout_ms, counted);
-        if remote == CoreMask::default() {
-            let reached =
-                self.deliver_here(namespace, &target, &Frame::from(wire), emit.volatile, None);
+        let mut to = Delivery { volatile: emit.volatile, ask: None, mark: None };
+        if remote == CoreMask::default() && offset.is_none() {
+            let reached = self.deliver_here(namespace, &target, &Frame::from(wire), to);
             self.answer_if(gather, reached);
             return;
         }
         let (wire, target) = (Arc::new(wire), Arc::new(target));
         let frame = Frame::from(Arc::clone(&wire));
-        let reached = self.deliver_here(namespace, &target, &frame, emit.volatile, None);
-        self.answer_if(gather, reached);
         let namespace: Arc<str> = Arc::from(namespace);
+        if let Some(offset) = offset {
+            let kept = (!emit.volatile).then(|| Arc::clone(&wire));
+            let whom = Whom::Target(Arc::clone(&target));
+            to.mark = self.log_event(offset, &namespace, whom, kept);
+        }
+        let reached = self.deliver_here(&namespace, &target, &frame, to);
+        self.answer_if(gather, reached);
         for core in remote.iter() {
             self.send_mesh(
                 core,
@@ -185,6 +225,7 @@ impl Shard {
                     volatile: emit.volatile,
                     ask: None,
                     gather,
+                    offset,
                 },
             );
         }
@@ -205,7 +246,7 @@ impl Shard {
         self.counters.broadcasts += 1;
         let timeout_ms = terms.timeout_ms;
         let ask = Ask { id: self.next_ack_id(), timeout_ms };
-        let wire = Arc::new(self.encode(namespace, Some(ask.id), emit));
+        let wire = Arc::new(self.encode(namespace, Some(ask.id), emit, None));
         let remote = self.remote(namespace, &target);
         let due_ms = timeout_ms.saturating_add(LATE_MS);
         let Some(gather) = self.gather_for(remote, Some(terms), due_ms, Some(done)) else {
@@ -223,11 +264,13 @@ impl Shard {
                     volatile: false,
                     ask: Some(ask),
                     gather: Some(gather),
+                    offset: None,
                 },
             );
         }
         let frame = Frame::from(wire);
-        let reached = self.deliver_here(namespace, &target, &frame, false, Some((ask, gather)));
+        let to = Delivery { volatile: false, ask: Some((ask, gather)), mark: None };
+        let reached = self.deliver_here(namespace, &target, &frame, to);
         self.answer_if(Some(gather), reached);
     }
 
@@ -260,10 +303,14 @@ impl Shard {
 
     /// The other cores that may have members of a target.
     pub(super) fn remote(&self, namespace: &str, target: &Target) -> CoreMask {
-        if self.cores == 1 {
-            return CoreMask::default();
-        }
         let mut mask = CoreMask::default();
+        if self.cores == 1 {
+            return mask;
+        }
+        if self.recovery.is_some() {
+            // Every core's log has every event, and sockets may live elsewhere than their ids say.
+            return self.other_cores();
+        }
         if target.rooms.is_empty() {
             mask = self.interest.mask(namespace, "");
         }
@@ -330,9 +377,9 @@ impl Shard {
         namespace: &str,
         target: &Target,
         frame: &Frame,
-        volatile: bool,
-        ask: Option<(Ask, GatherRef)>,
+        to: Delivery,
     ) -> Reached {
+        let Delivery { volatile, ask, mark } = to;
         let chosen = self.select(namespace, target);
         let mut reached = Reached::default();
         for key in &chosen {
@@ -340,6 +387,9 @@ impl Shard {
             let Some(session) = self.sockets.get(*key).map(|socket| socket.session) else {
                 continue;
             };
+            if mark.is_some_and(|mark| self.had_before(*key, mark)) {
+                continue;
+            }
             reached.matched += 1;
             if let Some((ask, gather)) = ask {
                 let waiter = Waiter::Gather(gather, frame.mark());
@@ -350,7 +400,11 @@ impl Shard {
                     self.settle(Some(party), waiter, AckOutcome::TimedOut);
                 }
             }
-            reached.queued += u64::from(self.push(session, frame, volatile));
+            let queued = self.push(session, frame, volatile);
+            reached.queued += u64::from(queued);
+            if let Some(mark) = mark.filter(|_| queued) {
+                self.note_queued(*key, mark);
+            }
         }
         self.counters.deliveries += reached.matched;
         reached

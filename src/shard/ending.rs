@@ -50,6 +50,16 @@ macro_rules! endings {
             #[must_use]
             pub const fn comes_back(self) -> bool { match self { $( Self::$name => $back, )+ } }
 
+            /// Whether the client may take its session up again where that is served.
+            ///
+            /// Rule: Node saves sessions on every ending but those of a namespace and of a packet
+            /// that cannot be read.
+            #[must_use]
+            pub fn may_be_recovered(self) -> bool {
+                let reason = self.reason();
+                reason != "parse error" && !reason.ends_with("namespace disconnect")
+            }
+
             /// The page of the manual, generated from the table.
             #[must_use]
             pub fn reference_markdown() -> String {
@@ -127,6 +137,8 @@ endings! {
     UpgradeFailed: Peer, 0, "transport close", "upgrade_failed", true;
     /// The polling connection of a session that moved to WebSocket.
     Upgraded: Nobody, 0, "transport close", "upgraded", true;
+    /// Its client has come back on another connection and takes its session up again.
+    Replaced: Nobody, 0, "transport close", "replaced", true;
     /// The client left a namespace.
     ClientLeft: Nobody, 0, "client namespace disconnect", "client_left", false;
     /// The application disconnected a socket.

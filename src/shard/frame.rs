@@ -91,13 +91,18 @@ impl Wire {
     }
 
     /// The packet without header and digit, if it is a Socket.IO packet.
-    fn packet_text(&self) -> Option<&str> {
+    pub(super) fn packet_text(&self) -> Option<&str> {
         let text = self.slice(self.first).get(1..)?;
         if self.socketio { std::str::from_utf8(text).ok() } else { None }
     }
 
     fn slice(&self, part: Part) -> &[u8] {
         &self.bytes[part.start as usize..part.end as usize]
+    }
+
+    /// What follows the first part.
+    pub(super) fn attachments(&self) -> impl Iterator<Item = &[u8]> {
+        self.more.iter().map(|part| self.slice(*part))
     }
 
     /// All its WebSocket frames.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 
 use super::Shard;
 use super::conn::{Conn, Phase, Speaks};
+use super::socket::Socket;
 use crate::base::Key;
 
 /// Sums over all connections, sessions, sockets and questions of a core. `Shard::check` forms
@@ -190,11 +191,14 @@ impl Shard {
         }
         let (conns, sessions) = (&self.conns, &self.sessions);
         let (sockets, gathers) = (&self.sockets, &self.gathers);
+        let recovery_due = self.recovery_due;
         self.timers.tidy(|timer| match timer {
             Timer::Conn(key) => conns.get(*key).map(|conn| conn.timer_at),
             Timer::Session(key) => sessions.get(*key).map(|session| session.timer_at),
             Timer::Acks(key) => sockets.get(*key).and_then(|socket| socket.acks_timer_at),
             Timer::Gather(key) => gathers.get(*key).map(|gather| gather.due),
+            Timer::Claim(key) => sockets.get(*key).and_then(Socket::claim_due_at),
+            Timer::Recovery => recovery_due,
         });
     }
 }

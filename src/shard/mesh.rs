@@ -1,8 +1,11 @@
 //! The shard's edge to other cores: who has members of a room, and what waits to go there.
 
 use std::rc::Rc;
+use std::sync::Arc;
 
+use super::emit::Delivery;
 use super::message::{MeshMsg, Part};
+use super::recovery::Whom;
 use super::{Completion, Shard};
 use crate::base::{CoreId, Key};
 
@@ -134,6 +137,14 @@ impl Shard {
         self.counters.mesh_messages_out += 1;
     }
 
+    /// All cores but this one.
+    pub(super) fn other_cores(&self) -> CoreMask {
+        let mut mask = CoreMask::default();
+        (0..self.cores).map(CoreId::from_index).for_each(|core| mask.set(core));
+        mask.clear(self.core);
+        mask
+    }
+
     /// Sends something to the application's instance on another core, or to this one.
     pub fn send_app(&mut self, to: CoreId, message: Box<dyn std::any::Any + Send>) {
         if to == self.core {
@@ -185,10 +196,14 @@ impl Shard {
     pub fn handle_mesh(&mut self, message: MeshMsg) {
         self.counters.mesh_messages_in += 1;
         match message {
-            MeshMsg::Broadcast { namespace, target, wire, volatile, ask, gather } => {
+            MeshMsg::Broadcast { namespace, target, wire, volatile, ask, gather, offset } => {
+                let mark = offset.and_then(|offset| {
+                    let kept = (!volatile).then(|| Arc::clone(&wire));
+                    self.log_event(offset, &namespace, Whom::Target(Arc::clone(&target)), kept)
+                });
                 let frame = super::frame::Frame::from(wire);
-                let reached =
-                    self.deliver_here(&namespace, &target, &frame, volatile, ask.zip(gather));
+                let to = Delivery { volatile, ask: ask.zip(gather), mark };
+                let reached = self.deliver_here(&namespace, &target, &frame, to);
                 if reached.matched == 0 {
                     self.counters.mesh_useless += 1;
                 }
@@ -201,6 +216,8 @@ impl Shard {
                 }
             }
             MeshMsg::Answer { gather, part } => self.gather_part(gather, part),
+            MeshMsg::Recall { claim, namespace, asker } => self.recall(claim, &namespace, asker),
+            MeshMsg::Recalled { socket, claim, found } => self.recalled(socket, claim, found),
             MeshMsg::App(message) => {
                 self.completions.push_back(Completion::App { message });
             }

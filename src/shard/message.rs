@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 use super::Handshake;
 use super::frame::Wire;
+use super::recall::{Claim, Moved};
+use super::recovery::{Lost, Offset};
 use crate::base::{CoreId, Key};
 
 /// Whom a broadcast or a command is for.
@@ -188,6 +190,8 @@ pub enum MeshMsg {
         ask: Option<Ask>,
         /// Set if somebody counts.
         gather: Option<GatherRef>,
+        /// Its offset, where events have one and this one may be recovered.
+        offset: Option<Offset>,
     },
     /// Do something to the target's members here.
     Apply {
@@ -207,6 +211,24 @@ pub enum MeshMsg {
         /// The part.
         part: Part,
     },
+    /// A client has come back: who has its session?
+    Recall {
+        /// What it says.
+        claim: Claim,
+        /// The namespace it asks to join.
+        namespace: Arc<str>,
+        /// Who asks: the core and the socket there.
+        asker: (CoreId, Key),
+    },
+    /// The answer.
+    Recalled {
+        /// The socket that asked.
+        socket: Key,
+        /// What it said.
+        claim: Claim,
+        /// The session, or why there is none here.
+        found: Result<Box<Moved>, Lost>,
+    },
     /// Something between two instances of the application; the layer above knows what.
     App(Box<dyn Any + Send>),
 }
@@ -217,7 +239,9 @@ impl MeshMsg {
     pub fn cost(&self) -> usize {
         match self {
             Self::Broadcast { wire, .. } => 128 + wire.len(),
-            Self::Apply { .. } | Self::App(_) => 256,
+            Self::Apply { .. } | Self::App(_) | Self::Recall { .. } => 256,
+            Self::Recalled { found: Ok(moved), .. } => 256 + moved.bytes(),
+            Self::Recalled { .. } => 128,
             Self::Answer { part: Part::Done { sockets, .. }, .. } => 64 + sockets.len() * 512,
             Self::Answer { part: Part::Ack(answered), .. } => 128 + answered.ack.bytes(),
             Self::Answer { part: Part::AckLost { .. }, .. } => 64,
@@ -424,6 +448,11 @@ pub enum Completion {
     Ack(Box<dyn FnOnce(AckOutcome)>, AckOutcome),
     /// A question is answered.
     Gather(Box<dyn FnOnce(Gathered)>, Gathered),
+    /// A client asks to join, and what it claimed was looked for: as [`Dispatch::Connect`].
+    Connect {
+        /// The socket.
+        socket: Key,
+    },
     /// A joined socket is gone.
     Gone(Gone),
     /// A message between instances of the application.

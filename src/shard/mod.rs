@@ -42,6 +42,10 @@ mod open;
 mod outbox;
 mod packets;
 mod polling;
+mod recall;
+mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod room;
 mod route;
 mod session;
@@ -75,6 +79,8 @@ pub use message::{
     AckArgs, AckId, AckOutcome, Answered, Ask, Completion, Dispatch, Forwarded, GatherRef,
     Gathered, Gone, MeshMsg, Name, Part, Quorum, RawMessage, SocketInfo, Step, Target, Terms, Verb,
 };
+pub use recall::{Claim, Moved};
+pub use recovery::{Lost, Offset, RecoveryTerms};
 pub use settings::{Assets, Compression, Endpoint, Service, Settings};
 pub use socket::{Namer, SocketError};
 pub use view::{LogEvent, NamespaceView};
@@ -116,6 +122,7 @@ pub struct Shard {
     gathers: Slab<gather::Gather>,
     ack_serial: u64,
     namer: Option<socket::Namer>,
+    likeness: Option<socket::Namer>,
     epoch: u32,
     dirty: VecDeque<Key>,
     resumed: Vec<Key>,
@@ -130,6 +137,8 @@ pub struct Shard {
     /// Connections that have not passed their entrance.
     half_open: usize,
     held: held::Held,
+    recovery: Option<Box<recovery::Recovery>>,
+    recovery_due: Option<Millis>,
     draining: bool,
     counters: Counters,
     endings: Endings,
@@ -142,6 +151,10 @@ impl Shard {
     pub fn new(settings: Rc<Settings>, birth: Birth) -> Self {
         let hasher = hasher(birth.hash_seed);
         let slot_ms = settings.slot_ms();
+        let recovery = settings.recovery.map(|terms| {
+            let here = Map::with_hasher(hasher.clone());
+            Box::new(recovery::Recovery::new(terms.epoch, birth.cores, here))
+        });
         Self {
             core: birth.core,
             cores: birth.cores,
@@ -161,6 +174,7 @@ impl Shard {
             gathers: Slab::default(),
             ack_serial: 0,
             namer: None,
+            likeness: None,
             epoch: 0,
             dirty: VecDeque::new(),
             resumed: Vec::new(),
@@ -173,6 +187,8 @@ impl Shard {
             partial_bytes: 0,
             half_open: 0,
             held: held::Held::default(),
+            recovery,
+            recovery_due: None,
             draining: false,
             counters: Counters::default(),
             endings: Endings::new(Ending::ALL.len()),

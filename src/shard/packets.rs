@@ -279,7 +279,7 @@ impl Shard {
             return None;
         }
         let socket = self.seat(key, name, auth);
-        Some(Dispatch::Connect { socket })
+        self.claim_first(socket, auth)
     }
 
     fn disconnect_packet<'b>(&mut self, key: Key, namespace: &str) -> Option<Dispatch<'b>> {

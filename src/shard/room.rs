@@ -46,6 +46,9 @@ impl Shard {
             let name = Arc::clone(&namespace.name);
             self.interest.add(&name, room);
         }
+        if joined != Join::Already {
+            self.track_room(key, room, true);
+        }
         Ok(joined != Join::Already)
     }
 
@@ -60,6 +63,9 @@ impl Shard {
         if left == Leave::Last {
             let name = Arc::clone(&namespace.name);
             self.interest.remove(&name, room);
+        }
+        if left != Leave::NotMember {
+            self.track_room(key, room, false);
         }
         left != Leave::NotMember
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::recovery::RecoveryTerms;
 use crate::base::{Limits, Pressure, SharedBuckets, SharedCounts};
 use crate::http::{Cors, Proxies};
 
@@ -95,6 +96,8 @@ pub struct Settings {
     pub strict_origin: bool,
     /// What is compressed.
     pub compression: Compression,
+    /// Whether and how long sessions that broke off can be recovered.
+    pub recovery: Option<RecoveryTerms>,
     /// The name of the session cookie, if one is set.
     pub cookie: Option<String>,
     /// Whether handshakes wait for the application's hook.
@@ -135,6 +138,7 @@ impl Default for Settings {
             cors: Cors::default(),
             strict_origin: false,
             compression: Compression::default(),
+            recovery: None,
             cookie: None,
             ask_allow_request: false,
             assets: None,

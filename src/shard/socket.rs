@@ -6,9 +6,10 @@ use std::sync::Arc;
 
 use super::ack::{Party, PendingAck};
 use super::message::{Completion, Gone, SocketInfo};
+use super::recall::{Claimed, Settled};
 use super::session::Parser;
 use super::{Ending, Handshake, LogEvent, Shard};
-use crate::base::{Id20, Key, Micros, Millis};
+use crate::base::{Id20, IdText, Key, Micros, Millis};
 use crate::engineio::Revision;
 use crate::socketio::{self, Joined};
 use crate::telemetry::Stage;
@@ -38,6 +39,18 @@ pub(crate) struct Socket {
     pub(crate) public: Option<Arc<str>>,
     pub(crate) connected_at: Micros,
     pub(crate) active_at: Micros,
+    /// What is recovered or can be, where sessions can.
+    pub(crate) claimed: Option<Claimed>,
+}
+
+impl Socket {
+    /// When other cores must have answered what this socket claims.
+    pub(crate) fn claim_due_at(&self) -> Option<Millis> {
+        match &self.claimed {
+            Some(Claimed::Asking { due, .. }) => Some(*due),
+            _ => None,
+        }
+    }
 }
 
 /// Why a verb on a socket did nothing. Callers of the library see it; peers cannot cause it
@@ -87,6 +100,7 @@ impl Shard {
             public: None,
             connected_at: self.now,
             active_at: self.now,
+            claimed: None,
         });
         self.held.kept_bytes += auth.len();
         self.namespaces.get_mut(namespace).sockets.push(key);
@@ -108,7 +122,9 @@ impl Shard {
         }
         socket.seat = Seat::Joined;
         socket.connected_at = self.now;
-        let (session, namespace, id) = (socket.session, socket.namespace, socket.id);
+        let (session, namespace) = (socket.session, socket.namespace);
+        let settled = self.settle_claim(key);
+        let Some(id) = self.sockets.get(key).map(|socket| socket.id) else { return false };
         self.ids.insert((namespace, id), key);
         let name = self.namespace_name(namespace);
         self.interest.add(&name, "");
@@ -121,11 +137,23 @@ impl Shard {
                 session.parser = Parser::Default;
             }
         }
+        let mut pid = None;
+        if let Some(Settled { pid: known, missed }) = settled {
+            pid = Some(known.text());
+            self.replay(key, session, missed);
+            if !self.is_joined(key) {
+                // All that it missed was too much for its client.
+                return false;
+            }
+        }
         let sid = self.is_v4(session).then(|| id.text());
         let mut text = std::mem::take(&mut self.scratch);
         text.clear();
         match &sid {
-            Some(sid) => socketio::encode::connect(&mut text, &name, sid.as_str(), None),
+            Some(sid) => {
+                let pid = pid.as_ref().map(IdText::as_str);
+                socketio::encode::connect(&mut text, &name, sid.as_str(), pid);
+            }
             None => socketio::connect_bare(&mut text, &name),
         }
         self.send_packet(session, &text);
@@ -224,6 +252,7 @@ impl Shard {
 
     /// Takes a socket out of everything; its handlers hear of it if it had joined.
     pub(super) fn unseat(&mut self, key: Key, ending: Ending) {
+        let saved = self.saved_of(key);
         let Some(socket) = self.sockets.get(key) else { return };
         let namespace = self.namespaces.get_mut(socket.namespace);
         let left = namespace.rooms.leave_all(key.slot(), &mut self.sockets);
@@ -254,6 +283,11 @@ impl Shard {
             self.interest.remove(&name, "");
         }
         self.namespaces.close_if_empty(socket.namespace);
+        if let Some(saved) = saved {
+            self.save_track(saved, ending);
+        } else if let Some(claimed) = socket.claimed.take() {
+            self.give_back(claimed, ending);
+        }
         if !joined {
             return;
         }
@@ -345,6 +379,11 @@ impl Shard {
     /// Says how whoever asked for acks learns whose socket answered, from its application's state.
     pub fn set_namer(&mut self, namer: Namer) {
         self.namer = Some(namer);
+    }
+
+    /// Says what of its application's state must be the same for a socket to be recovered.
+    pub fn set_likeness(&mut self, likeness: Namer) {
+        self.likeness = Some(likeness);
     }
 
     /// The application's state of a socket.

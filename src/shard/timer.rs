@@ -13,6 +13,8 @@ pub(crate) enum Timer {
     Session(Key),
     Acks(Key),
     Gather(Key),
+    Claim(Key),
+    Recovery,
 }
 
 /// Time between the noops that release polls during an upgrade, as in Node.
@@ -29,6 +31,8 @@ impl Shard {
                     Timer::Session(key) => self.session_timer(key, now),
                     Timer::Acks(key) => self.acks_due(key),
                     Timer::Gather(key) => self.gather_due(key),
+                    Timer::Claim(key) => self.claim_due(key),
+                    Timer::Recovery => self.recovery_sweep(),
                 }
             }
         }

@@ -124,6 +124,14 @@ table! {
     Counter mesh_batches_out: "Batches sent to other cores.";
     Counter mesh_messages_out: "Messages sent to other cores.";
     Counter mesh_messages_in: "Messages received from other cores.";
+    Counter recoveries: "Sessions that were taken up again by their clients.";
+    Counter recovered_packets: "Events that such clients had missed and were sent.";
+    Counter recovery_unknown: "Claims to sessions that nobody knows.";
+    Counter recovery_late: "Claims to sessions that broke off too long ago.";
+    Counter recovery_gaps: "Claims to sessions of which something missed is not in the log any more.";
+    Counter recovery_strangers: "Claims to sessions of somebody else.";
+    Gauge recovery_saved: "Sessions that broke off and wait for their clients.";
+    Gauge recovery_log_bytes: "Bytes of events that are kept for clients that come back.";
     Counter mesh_useless: "Messages from other cores for a room without a member here.";
     Counter mesh_full: "Times another core's inbox was full when a batch was ready for it.";
     Counter overload_pauses: "Times reading from clients was stopped because a core was behind.";

@@ -1,0 +1,530 @@
+//! How a session that broke off is taken up again, on whatever core its client comes back to.
+//!
+//! A claim is a private id with the client's last offset. The core that is asked looks at itself,
+//! then asks all others. Whoever has the session hands it over with all that its client has
+//! missed, and with the last number of every core that is in its log: what has a greater number,
+//! the asker finds in its own log; what has not and arrives there later, it leaves out. So each
+//! event reaches the client once, however late the cores are with each other.
+
+use std::sync::Arc;
+
+use super::frame::{Frame, Wire};
+use super::message::{Completion, Dispatch, MeshMsg};
+use super::recovery::{Here, Lost, Mark, Offset, Saved, Track, Whom, is_cut};
+use super::timer::Timer;
+use super::{Ending, Shard};
+use crate::base::{CoreId, Id20, Key, Micros, Millis};
+use crate::socketio;
+
+/// What a client says of the session it had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// The private id of the session.
+    pub pid: Id20,
+    /// The offset of the last event it got.
+    pub offset: Option<Offset>,
+    /// When it came.
+    pub at: Micros,
+}
+
+/// A session on its way from one core to another, with what its client has missed.
+#[derive(Debug)]
+pub struct Moved {
+    saved: Saved,
+    missed: Vec<(Offset, Arc<Wire>)>,
+    /// The last number of every core that was in the log there.
+    seen: Box<[u64]>,
+}
+
+impl Moved {
+    /// Bytes it keeps alive.
+    pub(crate) fn bytes(&self) -> usize {
+        let missed: usize = self.missed.iter().map(|(_, wire)| wire.len() + 32).sum();
+        self.saved.bytes() + missed
+    }
+}
+
+/// What a client that joins is told.
+pub(crate) struct Settled {
+    /// The private id of its session.
+    pub(crate) pid: Id20,
+    /// What it has missed, in the order of the log.
+    pub(crate) missed: Vec<(Mark, Arc<Wire>)>,
+}
+
+/// How far a socket is with its claim.
+#[derive(Debug)]
+pub(crate) enum Claimed {
+    /// Other cores are asked; so many have not answered.
+    Asking { claim: Claim, cores_left: usize, lost: Lost, due: Millis },
+    /// It is here. Its client has missed what is in the log from this place on.
+    Found { saved: Box<Saved>, from: u64 },
+    /// It was recovered, or is a new session that may be.
+    Living(Box<Track>),
+}
+
+/// Reads a claim from the auth payload of a CONNECT.
+///
+/// Rule: socket.io-client, `_sendConnectPacket`: `{"pid":"…","offset":"…",…}`. An offset that is
+/// none of ours is taken as none: nothing that an application sends may spoil it.
+fn claim(auth: &str, at: Micros) -> Option<Claim> {
+    #[derive(serde::Deserialize)]
+    struct Auth {
+        pid: Option<serde_json::Value>,
+        offset: Option<serde_json::Value>,
+    }
+    if !auth.contains("\"pid\"") {
+        return None;
+    }
+    let auth: Auth = serde_json::from_str(auth).ok()?;
+    let pid = Id20::parse(auth.pid?.as_str()?)?;
+    let offset = auth.offset.as_ref().and_then(|offset| Offset::parse(offset.as_str()?));
+    Some(Claim { pid, offset, at })
+}
+
+impl Shard {
+    /// Time a session is kept, and time an event is: clients notice late that they are cut off,
+    /// and servers that clients are gone.
+    fn recovery_keeps(&self) -> (Micros, Micros) {
+        let window_ms = self.settings.recovery.map_or(0, |terms| terms.window_ms);
+        let late_ms = self.settings.ping_interval_ms + self.settings.ping_timeout_ms;
+        (window_ms * 1_000, (window_ms + late_ms) * 1_000)
+    }
+
+    /// The offset of the next event that this core sends, where events have one.
+    pub(super) fn next_offset(&mut self) -> Option<Offset> {
+        let recovery = self.recovery.as_mut()?;
+        recovery.seq += 1;
+        let epoch = self.settings.recovery?.epoch;
+        Some(Offset { epoch, origin: self.core, seq: recovery.seq })
+    }
+
+    /// Puts an event into this core's log, before it is delivered here. Its bytes are left out if
+    /// it is volatile.
+    pub(super) fn log_event(
+        &mut self,
+        offset: Offset,
+        namespace: &Arc<str>,
+        whom: Whom,
+        wire: Option<Arc<Wire>>,
+    ) -> Option<Mark> {
+        let (now, (_, keep_us)) = (self.now, self.recovery_keeps());
+        let limits = &self.settings.limits;
+        let recovery = self.recovery.as_mut()?;
+        let place = recovery.log.push(now, (offset.origin, offset.seq), namespace, whom, wire);
+        recovery.log.trim(now, keep_us, limits);
+        self.counters.recovery_log_bytes = recovery.log.bytes() as u64;
+        self.arm_recovery();
+        Some(Mark { offset, place })
+    }
+
+    /// Notes that an event was queued for a socket.
+    pub(super) fn note_queued(&mut self, key: Key, mark: Mark) {
+        if let Some(socket) = self.sockets.get_mut(key)
+            && let Some(Claimed::Living(track)) = &mut socket.claimed
+        {
+            track.last = Some(mark.offset);
+            track.last_place = mark.place;
+        }
+    }
+
+    /// Whether a socket had this event on the core where it lived before.
+    pub(super) fn had_before(&self, key: Key, mark: Mark) -> bool {
+        let claimed = self.sockets.get(key).and_then(|socket| socket.claimed.as_ref());
+        let Some(Claimed::Living(track)) = claimed else { return false };
+        let cut = track.cut.as_deref().unwrap_or_default();
+        is_cut(cut, mark.offset.origin, mark.offset.seq)
+    }
+
+    /// A socket asks to join; what it claims is looked for first. The dispatch comes at once, or
+    /// as a completion when the other cores have answered.
+    pub(super) fn claim_first<'b>(&mut self, socket: Key, auth: &str) -> Option<Dispatch<'b>> {
+        let asks = Some(Dispatch::Connect { socket });
+        let session = self.sockets.get(socket).map(|socket| socket.session);
+        if self.recovery.is_none() || session.is_none_or(|session| !self.is_v4(session)) {
+            return asks;
+        }
+        let Some(claim) = claim(auth, self.now) else { return asks };
+        let namespace = self.socket_namespace(socket).expect("the caller has seated it");
+        match self.release(claim, &namespace, session) {
+            Ok(saved) => self.find_missed(socket, saved, claim.offset),
+            Err(lost) if self.cores == 1 => self.count_lost(lost),
+            Err(lost) => {
+                self.ask_cores(socket, claim, lost, &namespace);
+                return None;
+            }
+        }
+        asks
+    }
+
+    fn ask_cores(&mut self, socket: Key, claim: Claim, lost: Lost, namespace: &Arc<str>) {
+        let due = self.millis().plus(self.settings.limits.gather_timeout_ms);
+        let cores_left = self.cores - 1;
+        if let Some(socket) = self.sockets.get_mut(socket) {
+            socket.claimed = Some(Claimed::Asking { claim, cores_left, lost, due });
+        }
+        self.timers.add(due, Timer::Claim(socket));
+        for core in self.other_cores().iter() {
+            let namespace = Arc::clone(namespace);
+            self.send_mesh(core, MeshMsg::Recall { claim, namespace, asker: (self.core, socket) });
+        }
+    }
+
+    /// Gives a session out, if it is here. One that still lives ends now: its client has noticed
+    /// sooner than this server that the connection is dead.
+    fn release(
+        &mut self,
+        claim: Claim,
+        namespace: &str,
+        asking: Option<Key>,
+    ) -> Result<Box<Saved>, Lost> {
+        let recovery = self.recovery.as_ref().ok_or(Lost::Unknown)?;
+        if let Some(Here::Lives(key)) = recovery.here.get(&claim.pid)
+            && let Some(old) = self.sockets.get(*key)
+        {
+            let (session, space) = (old.session, old.namespace);
+            // A question may be older than what it finds: its client has come back since.
+            let is_newer = old.connected_at > claim.at;
+            if Some(session) == asking || is_newer || *self.namespace_name(space) != *namespace {
+                return Err(Lost::Unknown);
+            }
+            self.end_session(session, Ending::Replaced);
+        }
+        let (window_us, _) = self.recovery_keeps();
+        let recovery = self.recovery.as_mut().ok_or(Lost::Unknown)?;
+        let saved = recovery.take(claim.pid).ok_or(Lost::Unknown)?;
+        self.counters.recovery_saved = recovery.saved as u64;
+        if *saved.namespace != *namespace {
+            return Err(Lost::Unknown);
+        }
+        if saved.at + window_us < self.now {
+            return Err(Lost::Late);
+        }
+        Ok(saved)
+    }
+
+    fn find_missed(&mut self, key: Key, saved: Box<Saved>, offset: Option<Offset>) {
+        let Some(recovery) = &self.recovery else { return };
+        match saved.missed_from(offset, &recovery.log) {
+            Ok(from) => {
+                if let Some(socket) = self.sockets.get_mut(key) {
+                    socket.id = saved.id;
+                    socket.claimed = Some(Claimed::Found { saved, from });
+                }
+            }
+            Err(lost) => self.count_lost(lost),
+        }
+    }
+
+    pub(super) fn count_lost(&mut self, lost: Lost) {
+        match lost {
+            Lost::Unknown => self.counters.recovery_unknown += 1,
+            Lost::Late => self.counters.recovery_late += 1,
+            Lost::Log => self.counters.recovery_gaps += 1,
+            Lost::Identity => self.counters.recovery_strangers += 1,
+        }
+    }
+
+    /// Another core looks for a session.
+    pub(super) fn recall(&mut self, claim: Claim, namespace: &str, asker: (CoreId, Key)) {
+        let found = self.release(claim, namespace, None).and_then(|saved| {
+            let log = &self.recovery.as_ref().ok_or(Lost::Unknown)?.log;
+            let from = saved.missed_from(claim.offset, log)?;
+            let member = saved.member();
+            let missed = log.since(from, &member);
+            let missed = missed.map(|(mark, wire)| (mark.offset, Arc::clone(wire))).collect();
+            Ok(Box::new(Moved { missed, seen: log.seen(), saved: *saved }))
+        });
+        self.send_mesh(asker.0, MeshMsg::Recalled { socket: asker.1, claim, found });
+    }
+
+    /// Another core has answered.
+    pub(super) fn recalled(&mut self, key: Key, claim: Claim, found: Result<Box<Moved>, Lost>) {
+        let state = self.sockets.get_mut(key).and_then(|socket| socket.claimed.as_mut());
+        let waits = match state {
+            Some(Claimed::Asking { claim: asked, cores_left, lost, .. }) if *asked == claim => {
+                *cores_left -= 1;
+                match &found {
+                    Err(Lost::Unknown) | Ok(_) => {}
+                    Err(why) => *lost = *why,
+                }
+                Some((*cores_left, *lost))
+            }
+            _ => None,
+        };
+        match (found, waits) {
+            (Ok(moved), Some(_)) => {
+                let imported = self.import(*moved, claim.offset);
+                match imported {
+                    Ok(saved) => {
+                        self.clear_claim(key);
+                        self.find_missed(key, saved, claim.offset);
+                    }
+                    Err(lost) => {
+                        self.clear_claim(key);
+                        self.count_lost(lost);
+                    }
+                }
+                self.completions.push_back(Completion::Connect { socket: key });
+            }
+            // Whoever asked is gone: the session waits here for its client.
+            (Ok(moved), None) => {
+                if let Ok(saved) = self.import(*moved, claim.offset) {
+                    self.keep_saved(*saved);
+                }
+            }
+            (Err(_), Some((0, lost))) => {
+                self.clear_claim(key);
+                self.count_lost(lost);
+                self.completions.push_back(Completion::Connect { socket: key });
+            }
+            (Err(_), _) => {}
+        }
+    }
+
+    fn clear_claim(&mut self, key: Key) {
+        if let Some(socket) = self.sockets.get_mut(key) {
+            socket.claimed = None;
+        }
+    }
+
+    /// Some core is silent: the socket comes in as a new one.
+    pub(super) fn claim_due(&mut self, key: Key) {
+        let claimed = self.sockets.get(key).and_then(|socket| socket.claimed.as_ref());
+        if let Some(Claimed::Asking { due, .. }) = claimed {
+            let due = *due;
+            if due > self.millis() {
+                self.timers.add(due, Timer::Claim(key));
+                return;
+            }
+            self.clear_claim(key);
+            self.count_lost(Lost::Unknown);
+            self.completions.push_back(Completion::Connect { socket: key });
+        }
+    }
+
+    /// Makes a session that lived on another core one of this core: what its client has missed
+    /// is put into this log once more, for it alone, with this core's offsets. So its place here
+    /// says everything, however often it breaks off.
+    fn import(&mut self, moved: Moved, brought: Option<Offset>) -> Result<Box<Saved>, Lost> {
+        let Moved { mut saved, mut missed, mut seen } = moved;
+        let log = &self.recovery.as_ref().ok_or(Lost::Unknown)?.log;
+        let from = log.unseen_from(&seen).ok_or(Lost::Log)?;
+        // It may have come to that core with more than is there yet.
+        let before = saved.track.cut.take().unwrap_or_default();
+        for (seen, before) in seen.iter_mut().zip(before) {
+            *seen = (*seen).max(before);
+        }
+        saved.track.cut = Some(seen);
+        // What this log has beyond that was sent when it was in all of them.
+        saved.track.rooms.iter_mut().for_each(|(_, place)| *place = 0);
+        let member = saved.member();
+        missed.extend(log.since(from, &member).map(|(m, wire)| (m.offset, Arc::clone(wire))));
+        let since = log.end();
+        for (old, wire) in missed {
+            let offset = self.next_offset().ok_or(Lost::Unknown)?;
+            let wire = wire.with_offset(old, offset).map(Arc::new);
+            self.log_event(offset, &saved.namespace, Whom::One(saved.id), wire);
+        }
+        let log = &self.recovery.as_ref().ok_or(Lost::Unknown)?.log;
+        let track = &mut saved.track;
+        (track.since, track.last_place) = (since, since);
+        (track.brought, track.last) = (brought, None);
+        track.rooms.iter_mut().for_each(|(_, place)| *place = since);
+        saved.at_place = since;
+        if log.first() > since { Err(Lost::Log) } else { Ok(Box::new(saved)) }
+    }
+
+    /// Keeps a socket's session for its client, when the socket goes.
+    pub(super) fn save_track(&mut self, saved: Saved, ending: Ending) {
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.here.remove(&saved.track.pid);
+        if ending.may_be_recovered() {
+            let at_place = recovery.log.end();
+            self.keep_saved(Saved { at: self.now, at_place, ..saved });
+        }
+    }
+
+    /// A socket that had not joined goes: what it claimed waits for its client again, unless the
+    /// application has refused it.
+    pub(super) fn give_back(&mut self, claimed: Claimed, ending: Ending) {
+        if let Claimed::Found { saved, .. } = claimed
+            && ending.may_be_recovered()
+        {
+            self.keep_saved(*saved);
+        }
+    }
+
+    fn keep_saved(&mut self, saved: Saved) {
+        let (now, limits) = (self.now, &self.settings.limits);
+        let Some(recovery) = &mut self.recovery else { return };
+        recovery.save(saved, now, limits);
+        self.counters.recovery_saved = recovery.saved as u64;
+        self.arm_recovery();
+    }
+
+    /// A socket joins: as who it was and with its rooms, if its claim holds to the end, or as a new
+    /// session. Gives back what its client is told before its CONNECT; nothing where no session
+    /// can be recovered.
+    pub(super) fn settle_claim(&mut self, key: Key) -> Option<Settled> {
+        self.recovery.as_ref()?;
+        let socket = self.sockets.get_mut(key)?;
+        let (session, data) = (socket.session, socket.data.clone());
+        let claimed = socket.claimed.take();
+        if !self.is_v4(session) {
+            return None;
+        }
+        let Some(Claimed::Found { saved, from }) = claimed else { return self.track_anew(key) };
+        let who = self.likeness.zip(data.as_deref()).and_then(|(of, data)| of(data));
+        let first = self.recovery.as_ref()?.log.first();
+        let lost = match () {
+            () if who != saved.who => Some(Lost::Identity),
+            () if from < first => Some(Lost::Log),
+            () => None,
+        };
+        if let Some(lost) = lost {
+            self.count_lost(lost);
+            let id = self.new_id();
+            self.sockets.get_mut(key)?.id = id;
+            return self.track_anew(key);
+        }
+        self.take_up(key, *saved, from)
+    }
+
+    fn take_up(&mut self, key: Key, saved: Saved, from: u64) -> Option<Settled> {
+        for (room, _) in &saved.track.rooms {
+            // It had them before; what the limits do not permit now is counted there.
+            let _refused = self.join(key, room);
+        }
+        let recovery = self.recovery.as_mut()?;
+        let pid = saved.track.pid;
+        recovery.here.insert(pid, Here::Lives(key));
+        let member = saved.member();
+        let missed = recovery.log.since(from, &member);
+        let missed: Vec<_> = missed.map(|(mark, wire)| (mark, Arc::clone(wire))).collect();
+        let mut track = Track { recovered: true, ..saved.track };
+        self.note_rooms(key, &mut track);
+        self.sockets.get_mut(key)?.claimed = Some(Claimed::Living(Box::new(track)));
+        self.counters.recoveries += 1;
+        self.counters.recovered_packets += missed.len() as u64;
+        Some(Settled { pid, missed })
+    }
+
+    /// Queues what a client has missed. It may be too much for it.
+    pub(super) fn replay(&mut self, key: Key, session: Key, missed: Vec<(Mark, Arc<Wire>)>) {
+        for (mark, wire) in missed {
+            if self.push(session, &Frame::from(wire), false) {
+                self.note_queued(key, mark);
+            }
+        }
+    }
+
+    fn track_anew(&mut self, key: Key) -> Option<Settled> {
+        let pid = self.new_id();
+        let recovery = self.recovery.as_mut()?;
+        let since = recovery.log.end();
+        recovery.here.insert(pid, Here::Lives(key));
+        let mut track = Track {
+            pid,
+            since,
+            brought: None,
+            last: None,
+            last_place: since,
+            cut: None,
+            rooms: Vec::new(),
+            recovered: false,
+        };
+        self.note_rooms(key, &mut track);
+        self.sockets.get_mut(key)?.claimed = Some(Claimed::Living(Box::new(track)));
+        Some(Settled { pid, missed: Vec::new() })
+    }
+
+    /// The rooms that a socket joined before it was let in.
+    fn note_rooms(&self, key: Key, track: &mut Track) {
+        let end = self.recovery.as_ref().map_or(0, |recovery| recovery.log.end());
+        for room in self.rooms_of(key) {
+            track.join(&room, end);
+        }
+        track.rooms.retain(|(room, _)| self.is_in(key, room));
+    }
+
+    /// A socket has joined or left a room.
+    pub(super) fn track_room(&mut self, key: Key, room: &str, joined: bool) {
+        let Some(recovery) = &self.recovery else { return };
+        let end = recovery.log.end();
+        let claimed = self.sockets.get_mut(key).and_then(|socket| socket.claimed.as_mut());
+        if let Some(Claimed::Living(track)) = claimed {
+            if joined {
+                track.join(room, end);
+            } else {
+                track.leave(room);
+            }
+        }
+    }
+
+    /// Whether a socket goes on with a session that had broken off.
+    #[must_use]
+    pub fn is_recovered(&self, key: Key) -> bool {
+        match self.sockets.get(key).and_then(|socket| socket.claimed.as_ref()) {
+            Some(Claimed::Living(track)) => track.recovered,
+            Some(Claimed::Found { .. }) => true,
+            _ => false,
+        }
+    }
+
+    fn arm_recovery(&mut self) {
+        if self.recovery_due.is_none() && self.recovery.as_ref().is_some_and(|r| !r.is_idle()) {
+            let due = self.millis().plus(SWEEP_MS);
+            self.recovery_due = Some(due);
+            self.timers.add(due, Timer::Recovery);
+        }
+    }
+
+    /// Forgets what is too old.
+    pub(super) fn recovery_sweep(&mut self) {
+        self.recovery_due = None;
+        let (now, keep_us) = (self.now, self.recovery_keeps());
+        let limits = &self.settings.limits;
+        if let Some(recovery) = &mut self.recovery {
+            recovery.tidy(now, keep_us, limits);
+            self.counters.recovery_saved = recovery.saved as u64;
+            self.counters.recovery_log_bytes = recovery.log.bytes() as u64;
+        }
+        self.arm_recovery();
+    }
+}
+
+/// How often a core looks for what is too old to be kept.
+const SWEEP_MS: u64 = 5_000;
+
+impl Wire {
+    /// The same event with another offset; `None` if it is no event that ends with `old`.
+    fn with_offset(&self, old: Offset, new: Offset) -> Option<Self> {
+        let tail = format!("\"{old}\"]");
+        let head = self.packet_text()?.strip_suffix(&tail)?;
+        let attachments: Vec<&[u8]> = self.attachments().collect();
+        Some(Self::packet(format!("{head}\"{new}\"]").as_bytes(), &attachments))
+    }
+}
+
+/// Appends an offset to the arguments of an event that is encoded already.
+pub(super) fn append_offset(text: &mut Vec<u8>, offset: Offset) {
+    debug_assert_eq!(text.last(), Some(&b']'), "an event is an array");
+    text.pop();
+    text.push(b',');
+    socketio::escape_json(text, &offset.to_string());
+    text.push(b']');
+}
+
+impl Shard {
+    /// A joined socket as it is kept when it breaks off, where it may be.
+    pub(super) fn saved_of(&self, key: Key) -> Option<Saved> {
+        let socket = self.sockets.get(key)?;
+        let Some(Claimed::Living(track)) = &socket.claimed else { return None };
+        let namespace = Arc::clone(&self.namespaces.get(socket.namespace).name);
+        let data = socket.data.as_deref();
+        let who = self.likeness.zip(data).and_then(|(of, data)| of(data));
+        let (id, track) = (socket.id, Track::clone(track));
+        Some(Saved { id, namespace, who, track, at: self.now, at_place: 0 })
+    }
+}
