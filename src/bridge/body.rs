@@ -57,6 +57,7 @@ pub(super) fn event(event: &RoutedEvent) -> Option<String> {
 pub(super) fn fact(fact: &Fact, kind: &str) -> String {
     let more = match &fact.kind {
         FactKind::Connected => String::new(),
+        FactKind::Recovered => String::from(r#","recovered":true"#),
         FactKind::Disconnected(reason) => format!(r#","reason":{}"#, quoted(reason)),
         FactKind::Joined(room) | FactKind::Left(room) => {
             format!(r#","roomId":{}"#, quoted(room))

@@ -270,6 +270,8 @@ pub struct Fact {
 pub enum FactKind {
     /// It came in.
     Connected,
+    /// It came back and goes on with its session: the same socket id, the same rooms.
+    Recovered,
     /// It is gone, for this reason, as a Node server words it.
     Disconnected(&'static str),
     /// It joined a room that its client asked for.

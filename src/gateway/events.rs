@@ -56,7 +56,8 @@ pub(super) fn serve(builder: &mut NamespaceBuilder, gateway: &Rc<Gateway>, space
         } else {
             membership::tell_own_rooms(&here, &io, space, &who);
         }
-        backend::tell_fact(&here, &io, space, (&socket.id(), &who), FactKind::Connected);
+        let kind = if socket.recovered() { FactKind::Recovered } else { FactKind::Connected };
+        backend::tell_fact(&here, &io, space, (&socket.id(), &who), kind);
     });
     let here = Rc::clone(gateway);
     builder.on_disconnect(move |gone| {

@@ -31,6 +31,8 @@ pub mod rabbitmq {}
 #[doc = include_str!("tokens.md")]
 pub mod tokens {}
 
+#[doc = include_str!("recovery.md")]
+pub mod recovery {}
 #[doc = include_str!("proxy.md")]
 pub mod proxy {}
 #[doc = include_str!("faults.md")]

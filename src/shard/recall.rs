@@ -66,7 +66,7 @@ pub(crate) enum Claimed {
 /// Reads a claim from the auth payload of a CONNECT.
 ///
 /// Rule: socket.io-client, `_sendConnectPacket`: `{"pid":"…","offset":"…",…}`. An offset that is
-/// none of ours is taken as none: nothing that an application sends may spoil it.
+/// none of ours makes it none: nobody can say what such a client has had.
 fn claim(auth: &str, at: Micros) -> Option<Claim> {
     #[derive(serde::Deserialize)]
     struct Auth {
@@ -78,7 +78,10 @@ fn claim(auth: &str, at: Micros) -> Option<Claim> {
     }
     let auth: Auth = serde_json::from_str(auth).ok()?;
     let pid = Id20::parse(auth.pid?.as_str()?)?;
-    let offset = auth.offset.as_ref().and_then(|offset| Offset::parse(offset.as_str()?));
+    let offset = match auth.offset {
+        None | Some(serde_json::Value::Null) => None,
+        Some(offset) => Some(Offset::parse(offset.as_str()?)?),
+    };
     Some(Claim { pid, offset, at })
 }
 

@@ -113,6 +113,7 @@ pub(super) fn of_event(
 pub(super) fn of_fact(settings: &Settings, fact: &Fact, id: String) -> Message {
     let kind = match fact.kind {
         FactKind::Connected => "client.connected",
+        FactKind::Recovered => "client.recovered",
         FactKind::Disconnected(_) => "client.disconnected",
         FactKind::Joined(_) => "room.joined",
         FactKind::Left(_) => "room.left",

@@ -159,7 +159,7 @@ impl Caller {
     /// Tells every hook that wants to hear of it.
     fn tell(&self, fact: &Fact) {
         let kind = match fact.kind {
-            FactKind::Connected => HookEvent::Connected,
+            FactKind::Connected | FactKind::Recovered => HookEvent::Connected,
             FactKind::Disconnected(_) => HookEvent::Disconnect,
             FactKind::Joined(_) => HookEvent::Join,
             FactKind::Left(_) => HookEvent::Leave,

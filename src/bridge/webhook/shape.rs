@@ -44,7 +44,7 @@ pub(super) fn connect(request: &AdmissionRequest, headers: &[String], at_unix_ms
 /// One fact, as it stands in a batch.
 pub(super) fn fact(fact: &Fact) -> String {
     let kind = match fact.kind {
-        FactKind::Connected => "connected",
+        FactKind::Connected | FactKind::Recovered => "connected",
         FactKind::Disconnected(_) => "disconnect",
         FactKind::Joined(_) => "join",
         FactKind::Left(_) => "leave",

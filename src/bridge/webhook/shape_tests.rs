@@ -115,6 +115,7 @@ fn what_is_sent_is_what_the_schemas_say() {
     assert_eq!(body::event(&event(&deep, vec![vec![1]], None)), None);
     let kinds = [
         FactKind::Connected,
+        FactKind::Recovered,
         FactKind::Joined("r\n".into()),
         FactKind::Left("r".into()),
         FactKind::Disconnected("transport close"),
@@ -127,7 +128,7 @@ fn what_is_sent_is_what_the_schemas_say() {
         is_a("HookFact", fact);
     }
     is_a("HookBatch", &shape::batch(&facts));
-    let first: Value = serde_json::from_str(&facts[1]).expect("JSON");
+    let first: Value = serde_json::from_str(&facts[2]).expect("JSON");
     assert_eq!(
         (&first["roomId"], &first["client"]["userId"]),
         (&json!("r\n"), &json!("a\"b\u{1}"))
