@@ -12,17 +12,19 @@ import { dirname, join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
-  ask, Client, CONFORMANCE_FLAGS, eventually, freePort, metric, next, startServer, terminate,
-  TRANSPORTS, upgraded, within,
+  ask, Client, closeEverything, CONFORMANCE_FLAGS, eventually, freePort, metric, next, opening,
+  startServer, terminate, TRANSPORTS, upgraded, within,
 } from "./lib.mjs";
 import { Traffic } from "./traffic.mjs";
 
 const limit = { timeout: 60_000 };
 const folder = mkdtempSync(join(tmpdir(), "corewire-proxy-"));
 const examples = resolve(dirname(fileURLToPath(import.meta.url)), "../../examples/proxy");
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-after(() => rmSync(folder, { recursive: true, force: true }));
+process.on("exit", closeEverything);
+after(() => {
+  closeEverything();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 /** The example's text with other addresses; each must stand in it. */
 function example(name, changes) {
@@ -66,7 +68,9 @@ async function proxy(name, servers) {
   const env = { ...process.env, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder,
     PATH: `${process.env.PATH}:/usr/sbin` };
   const child = spawn(program, args, { env, stdio: ["ignore", "ignore", "pipe"] });
-  running.add(child);
+  // Not with a SIGKILL: the workers of nginx would outlive it, and hold its log.
+  const end = () => child.kill("SIGTERM");
+  const stopped = opening(end);
   let log = "";
   child.stderr.on("data", (text) => { log += text; });
   const ended = once(child, "exit").then(() => { throw new Error(`${name} ended:\n${log}`); });
@@ -80,9 +84,9 @@ async function proxy(name, servers) {
   return {
     url: `http://127.0.0.1:${at}`,
     stop: async () => {
-      child.kill("SIGKILL");
-      running.delete(child);
-      await once(child, "exit");
+      stopped();
+      end();
+      if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
     },
   };
 }
