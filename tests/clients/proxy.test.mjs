@@ -12,7 +12,7 @@ import { dirname, join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
-  ask, Client, closeEverything, CONFORMANCE_FLAGS, eventually, freePort, metric, next, opening,
+  ask, Client, closeEverything, CONFORMANCE_FLAGS, eventually, freePort, metric, next, opening, rest,
   startServer, terminate, TRANSPORTS, upgraded, within,
 } from "./lib.mjs";
 import { Traffic } from "./traffic.mjs";
@@ -152,6 +152,18 @@ for (const name of Object.keys(PROXIES)) {
       }
       assert.equal(heard.length, 20);
       one.closeAll();
+    });
+
+    test("only the path of the clients is passed on", limit, async () => {
+      for (const path of ["/healthz", "/metrics", "/socket/health"]) {
+        const direct = await rest(servers[0].admin, "GET", path);
+        assert.equal(direct.status, 200, path);
+        const { status, text } = await rest(front.url, "GET", path);
+        // An error page of nginx's own, or Caddy's empty answer.
+        const own = name === "nginx" ? status >= 400 && text.includes("<center>nginx/") : text === "";
+        assert.ok(own, `${path} is answered ${status}: ${text}`);
+      }
+      assert.equal((await rest(front.url, "GET", "/socket.io/?EIO=4&transport=polling")).status, 200);
     });
 
     test("limits count the client's address, whatever the client says of itself", limit, async () => {
