@@ -120,7 +120,22 @@ export async function silent(emitter, event, during) {
 }
 
 const running = new Set();
+/** How to close whatever was opened; a test that fails leaves it open. */
+const opened = new Set();
 process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
+
+/** Has `close` called by `closeEverything`; the answer takes it back. */
+export function opening(close) {
+  opened.add(close);
+  return () => opened.delete(close);
+}
+
+/** Ends what failed tests have left, so that nothing keeps the program from ending by itself. */
+export function closeEverything() {
+  opened.forEach((close) => close());
+  opened.clear();
+  running.forEach((child) => child.kill("SIGKILL"));
+}
 
 /**
  * Starts `corewire` or `conformance` on ports the kernel chooses and waits until it serves.
@@ -197,6 +212,7 @@ const LIBRARIES = { sio4, sio3, sio2 };
  */
 export class Client {
   #open = new Set();
+  #closed = () => {};
 
   constructor(generation, url, options = {}) {
     this.old = generation === "sio2";
@@ -208,6 +224,7 @@ export class Client {
   /** A manager and a function that makes its sockets; nothing is connected yet. */
   manager(options = {}) {
     const manager = new this.lib.Manager(this.url, { ...this.options, ...options });
+    if (this.#open.size === 0) this.#closed = opening(() => this.closeAll());
     this.#open.add(manager);
     return {
       manager,
@@ -264,6 +281,7 @@ export class Client {
       manager.engine?.close();
     }
     this.#open.clear();
+    this.#closed();
   }
 }
 

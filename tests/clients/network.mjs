@@ -4,6 +4,7 @@
 
 import { createServer, connect } from "node:net";
 import { once } from "node:events";
+import { opening } from "./lib.mjs";
 
 /** Starts it in front of `server`. Faults may be changed at any time, and then hold for all. */
 export async function network(server) {
@@ -61,6 +62,13 @@ export async function network(server) {
   }
 
   const url = `http://127.0.0.1:${listener.address().port}`;
+  const close = () => {
+    closed();
+    faults.silent = false;
+    pairs.forEach(reset);
+    listener.close();
+  };
+  const closed = opening(close);
   return {
     url,
     faults,
@@ -76,10 +84,6 @@ export async function network(server) {
     reset: () => pairs.forEach(reset),
     /** From now on nothing passes and nobody is told of an end: connections are half-open. */
     silence: () => { faults.silent = true; },
-    close: () => {
-      faults.silent = false;
-      pairs.forEach(reset);
-      listener.close();
-    },
+    close,
   };
 }

@@ -12,17 +12,19 @@ import { dirname, join, resolve } from "node:path";
 import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
-  ask, Client, CONFORMANCE_FLAGS, eventually, freePort, metric, next, startServer, terminate,
-  TRANSPORTS, upgraded, within,
+  ask, Client, closeEverything, CONFORMANCE_FLAGS, eventually, freePort, metric, next, opening, rest,
+  startServer, terminate, TRANSPORTS, upgraded, within,
 } from "./lib.mjs";
 import { Traffic } from "./traffic.mjs";
 
 const limit = { timeout: 60_000 };
 const folder = mkdtempSync(join(tmpdir(), "corewire-proxy-"));
 const examples = resolve(dirname(fileURLToPath(import.meta.url)), "../../examples/proxy");
-const running = new Set();
-process.on("exit", () => running.forEach((child) => child.kill("SIGKILL")));
-after(() => rmSync(folder, { recursive: true, force: true }));
+process.on("exit", closeEverything);
+after(() => {
+  closeEverything();
+  rmSync(folder, { recursive: true, force: true });
+});
 
 /** The example's text with other addresses; each must stand in it. */
 function example(name, changes) {
@@ -66,7 +68,9 @@ async function proxy(name, servers) {
   const env = { ...process.env, XDG_DATA_HOME: folder, XDG_CONFIG_HOME: folder,
     PATH: `${process.env.PATH}:/usr/sbin` };
   const child = spawn(program, args, { env, stdio: ["ignore", "ignore", "pipe"] });
-  running.add(child);
+  // Not with a SIGKILL: the workers of nginx would outlive it, and hold its log.
+  const end = () => child.kill("SIGTERM");
+  const stopped = opening(end);
   let log = "";
   child.stderr.on("data", (text) => { log += text; });
   const ended = once(child, "exit").then(() => { throw new Error(`${name} ended:\n${log}`); });
@@ -80,9 +84,9 @@ async function proxy(name, servers) {
   return {
     url: `http://127.0.0.1:${at}`,
     stop: async () => {
-      child.kill("SIGKILL");
-      running.delete(child);
-      await once(child, "exit");
+      stopped();
+      end();
+      if (child.exitCode === null && child.signalCode === null) await once(child, "exit");
     },
   };
 }
@@ -148,6 +152,18 @@ for (const name of Object.keys(PROXIES)) {
       }
       assert.equal(heard.length, 20);
       one.closeAll();
+    });
+
+    test("only the path of the clients is passed on", limit, async () => {
+      for (const path of ["/healthz", "/metrics", "/socket/health"]) {
+        const direct = await rest(servers[0].admin, "GET", path);
+        assert.equal(direct.status, 200, path);
+        const { status, text } = await rest(front.url, "GET", path);
+        // An error page of nginx's own, or Caddy's empty answer.
+        const own = name === "nginx" ? status >= 400 && text.includes("<center>nginx/") : text === "";
+        assert.ok(own, `${path} is answered ${status}: ${text}`);
+      }
+      assert.equal((await rest(front.url, "GET", "/socket.io/?EIO=4&transport=polling")).status, 200);
     });
 
     test("limits count the client's address, whatever the client says of itself", limit, async () => {
