@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::claims::{Claims, Written};
+use super::claims::{Claims, Written, given};
 use super::error::TokenError;
 
 /// Bytes of the longest answer that is read.
@@ -30,14 +30,20 @@ pub fn introspection(json: &[u8]) -> Option<Result<Introspected, TokenError>> {
     struct Verdict {
         active: bool,
     }
+    /// Rule: RFC 7662 section 2.2: beside `sub`, or instead.
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default, deserialize_with = "given")]
+        username: Option<String>,
+    }
     let Verdict { active } = serde_json::from_slice(json).ok()?;
     // Rule: RFC 7662 section 2.2: of an inactive token nothing else is said.
     if !active {
         return Some(Ok(Introspected::Inactive));
     }
     let claims = serde_json::from_slice::<Written>(json).ok().and_then(|written| {
-        debug_assert_eq!(written.active, Some(true));
-        Claims::judge(written)
+        let Named { username } = serde_json::from_slice(json).ok()?;
+        Claims::judge(written, username)
     });
     Some(claims.map(|claims| Introspected::Active(Box::new(claims))).ok_or(TokenError::BadClaims))
 }
