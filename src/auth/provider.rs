@@ -61,12 +61,18 @@ pub struct Discovered {
 
 /// Reads what an issuer says of itself. `None` if it is no such document, or one of another issuer.
 ///
-/// Rule: OpenID Connect Discovery 1.0 section 4.3: the names must be the same to the letter.
+/// Rule: OpenID Connect Discovery 1.0 section 4.3: the names must be the same to the letter; section
+/// 3: `jwks_uri` is `https`. An issuer that is asked by `https` sends nobody to where others can read
+/// tokens or write keys.
 #[must_use]
 pub fn discovery(json: &[u8], issuer: &str) -> Option<Discovered> {
     if json.len() > ANSWER_BYTES_MAX {
         return None;
     }
     let found: Discovered = serde_json::from_slice(json).ok()?;
-    (found.issuer == issuer).then_some(found)
+    let is_secret =
+        |url: &str| url.get(..6).is_some_and(|kind| kind.eq_ignore_ascii_case("https:"));
+    let mut urls = std::iter::once(&found.jwks_uri).chain(&found.introspection_endpoint);
+    let is_as_secret = !is_secret(issuer) || urls.all(|url| is_secret(url));
+    (found.issuer == issuer && is_as_secret).then_some(found)
 }

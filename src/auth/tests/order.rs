@@ -263,6 +263,16 @@ fn answers_of_providers() {
     let document = json!({"issuer": "https://idp", "jwks_uri": "https://idp/keys"}).to_string();
     assert_eq!(discovery(document.as_bytes(), "https://idp").unwrap().jwks_uri, "https://idp/keys");
     assert_eq!(discovery(document.as_bytes(), "https://idp/"), None, "to the letter");
+    for weaker in [
+        json!({"issuer": "https://idp", "jwks_uri": "http://idp/keys"}),
+        json!({"issuer": "https://idp", "jwks_uri": "https://idp/keys",
+            "introspection_endpoint": "http://idp/ask"}),
+        json!({"issuer": "https://idp", "jwks_uri": ""}),
+    ] {
+        assert_eq!(discovery(weaker.to_string().as_bytes(), "https://idp"), None, "{weaker}");
+    }
+    let plain = json!({"issuer": "http://idp", "jwks_uri": "http://idp/keys"}).to_string();
+    assert!(discovery(plain.as_bytes(), "http://idp").is_some(), "no weaker than it was asked");
 }
 
 #[test]

@@ -4,11 +4,8 @@ use lapin::BasicProperties;
 
 use super::wire::{has_room, number_header, text_header};
 use crate::bridge::body::quoted;
-use crate::command::Verb;
+use crate::command::{BODY_BYTES_MAX, Verb};
 use crate::gateway::schema::{Payload, validate};
-
-/// Bytes of a command.
-const BODY_BYTES_MAX: usize = 1_048_576;
 
 /// A command that can be given to the desk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +55,7 @@ pub(super) fn read(
     body: &[u8],
 ) -> Result<Order, Refused> {
     if body.len() > BODY_BYTES_MAX {
-        return Err(refused("PAYLOAD_TOO_LARGE", "a command has at most 1 MiB"));
+        return Err(refused("PAYLOAD_TOO_LARGE", "a command has at most 1,000,000 bytes"));
     }
     if !properties.headers().as_ref().is_none_or(has_room) {
         return Err(refused("PAYLOAD_TOO_LARGE", "headers have at most 64 KiB"));

@@ -21,8 +21,10 @@ pub struct RevokeRequest {
     /// Tokens of this user.
     pub user_id: Option<String>,
     /// Only tokens issued before this, seconds since the epoch.
+    #[serde(default, deserialize_with = "super::given_count")]
     pub issued_before: Option<u64>,
     /// How long the tokens stay revoked, milliseconds; a day unless said otherwise.
+    #[serde(default, deserialize_with = "super::given_count")]
     pub ttl_ms: Option<u64>,
     /// Whether sockets that came with one are closed; they are unless this is `false`.
     pub disconnect: Option<bool>,
