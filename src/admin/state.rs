@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use super::process::{self, CpuMeter};
 use crate::base::{CoreId, Pressure};
-use crate::command::{Desk, HookDesk, Workers};
+use crate::command::{BODY_BYTES_MAX, Desk, HookDesk, Workers};
 use crate::config::{ApiKey, Options, Tables};
 use crate::http::{Cors, Origins};
 use crate::telemetry::{Counters, Histograms, Outside, Stage, Totals};
@@ -68,9 +68,6 @@ impl AdminSettings {
         }
     }
 }
-
-/// Bytes of a REST request's body.
-const BODY_BYTES_MAX: usize = 1_000_000;
 
 /// Where the process is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

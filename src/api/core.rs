@@ -22,6 +22,11 @@ pub trait Host {
     /// Asks for [`Core::pump`] and the writes once everything runnable has run. Called at most
     /// once until the host has begun to do so.
     fn flush_soon(&self);
+    /// What to await so that all else of this core has its turn first: clients, timers, errands.
+    /// None if that is of no matter here: then errands that wait for it run after all others.
+    fn turn(&self) -> Option<LocalFuture> {
+        None
+    }
     /// The process cannot go on: half-changed state must not serve. Never returns in production.
     fn abort(&self, why: &str);
 }

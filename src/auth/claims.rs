@@ -1,8 +1,10 @@
 //! What a token says, judged by its shape.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::error::TokenError;
@@ -60,10 +62,7 @@ pub struct Claims {
 #[derive(Deserialize)]
 pub(super) struct Written {
     #[serde(default, deserialize_with = "given")]
-    pub(super) sub: Option<String>,
-    /// RFC 7662 answers may have this instead.
-    #[serde(default, deserialize_with = "given")]
-    pub(super) username: Option<String>,
+    sub: Option<String>,
     #[serde(default, deserialize_with = "given")]
     sid: Option<String>,
     #[serde(default, deserialize_with = "given")]
@@ -80,14 +79,12 @@ pub(super) struct Written {
     aud: Option<Audience>,
     #[serde(default, deserialize_with = "given")]
     sio: Option<Own>,
-    /// RFC 7662: whether the token is one at all.
-    pub(super) active: Option<bool>,
 }
 
 /// A member that is there must be what it must be: `null` is nothing that a token may say.
 pub(super) fn given<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
-    D: serde::Deserializer<'de>,
+    D: Deserializer<'de>,
     T: Deserialize<'de>,
 {
     T::deserialize(from).map(Some)
@@ -104,16 +101,43 @@ enum Audience {
 /// The claims that are ours.
 #[derive(Deserialize)]
 struct Own {
+    #[serde(default, deserialize_with = "given")]
     session: Option<String>,
+    /// What is absent permits all; what is `null` was forgotten and permits nothing.
+    #[serde(default, deserialize_with = "given")]
     ns: Option<Vec<String>>,
     #[serde(default)]
     rooms: Vec<String>,
     #[serde(default)]
     caps: Vec<OwnCap>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "labels")]
     labels: BTreeMap<String, String>,
     info: Option<Box<RawValue>>,
+    #[serde(default, deserialize_with = "given")]
     expire_at: Option<f64>,
+}
+
+/// Labels by name, none of them twice.
+fn labels<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    struct Pairs;
+    impl<'de> Visitor<'de> for Pairs {
+        type Value = BTreeMap<String, String>;
+
+        fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+            out.write_str("labels")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut pairs: A) -> Result<Self::Value, A::Error> {
+            let mut found = BTreeMap::new();
+            while let Some((name, value)) = pairs.next_entry()? {
+                if found.insert(name, value).is_some() {
+                    return Err(serde::de::Error::custom("a label stands there twice"));
+                }
+            }
+            Ok(found)
+        }
+    }
+    from.deserialize_map(Pairs)
 }
 
 #[derive(Deserialize)]
@@ -129,7 +153,7 @@ impl Claims {
     /// [`TokenError::BadClaims`].
     pub fn read(json: &[u8]) -> Result<Self, TokenError> {
         let written: Written = serde_json::from_slice(json).map_err(|_| TokenError::BadClaims)?;
-        Self::judge(written).ok_or(TokenError::BadClaims)
+        Self::judge(written, None).ok_or(TokenError::BadClaims)
     }
 
     /// When a connection made with it ends, milliseconds since the epoch.
@@ -142,8 +166,10 @@ impl Claims {
         }
     }
 
-    pub(super) fn judge(written: Written) -> Option<Self> {
-        let Written { sub, username, sid, exp, nbf, iat, jti, iss, aud, sio, .. } = written;
+    /// Judges what was written. `username` is the user where there is no `sub`: a provider that was
+    /// asked may say it so, a token may not.
+    pub(super) fn judge(written: Written, username: Option<String>) -> Option<Self> {
+        let Written { sub, sid, exp, nbf, iat, jti, iss, aud, sio } = written;
         let mut claims = Self {
             user: sub.or(username)?,
             session: sid,

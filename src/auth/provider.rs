@@ -3,7 +3,7 @@
 
 use serde::Deserialize;
 
-use super::claims::{Claims, Written};
+use super::claims::{Claims, Written, given};
 use super::error::TokenError;
 
 /// Bytes of the longest answer that is read.
@@ -30,14 +30,20 @@ pub fn introspection(json: &[u8]) -> Option<Result<Introspected, TokenError>> {
     struct Verdict {
         active: bool,
     }
+    /// Rule: RFC 7662 section 2.2: beside `sub`, or instead.
+    #[derive(Deserialize)]
+    struct Named {
+        #[serde(default, deserialize_with = "given")]
+        username: Option<String>,
+    }
     let Verdict { active } = serde_json::from_slice(json).ok()?;
     // Rule: RFC 7662 section 2.2: of an inactive token nothing else is said.
     if !active {
         return Some(Ok(Introspected::Inactive));
     }
     let claims = serde_json::from_slice::<Written>(json).ok().and_then(|written| {
-        debug_assert_eq!(written.active, Some(true));
-        Claims::judge(written)
+        let Named { username } = serde_json::from_slice(json).ok()?;
+        Claims::judge(written, username)
     });
     Some(claims.map(|claims| Introspected::Active(Box::new(claims))).ok_or(TokenError::BadClaims))
 }
@@ -55,12 +61,18 @@ pub struct Discovered {
 
 /// Reads what an issuer says of itself. `None` if it is no such document, or one of another issuer.
 ///
-/// Rule: OpenID Connect Discovery 1.0 section 4.3: the names must be the same to the letter.
+/// Rule: OpenID Connect Discovery 1.0 section 4.3: the names must be the same to the letter; section
+/// 3: `jwks_uri` is `https`. An issuer that is asked by `https` sends nobody to where others can read
+/// tokens or write keys.
 #[must_use]
 pub fn discovery(json: &[u8], issuer: &str) -> Option<Discovered> {
     if json.len() > ANSWER_BYTES_MAX {
         return None;
     }
     let found: Discovered = serde_json::from_slice(json).ok()?;
-    (found.issuer == issuer).then_some(found)
+    let is_secret =
+        |url: &str| url.get(..6).is_some_and(|kind| kind.eq_ignore_ascii_case("https:"));
+    let mut urls = std::iter::once(&found.jwks_uri).chain(&found.introspection_endpoint);
+    let is_as_secret = !is_secret(issuer) || urls.all(|url| is_secret(url));
+    (found.issuer == issuer && is_as_secret).then_some(found)
 }

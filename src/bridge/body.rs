@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
-use super::binary;
 use crate::base::rfc3339;
-use crate::gateway::backend::{Client, Fact, FactKind, RoutedEvent};
+use crate::gateway::backend::{Client, Fact, FactKind, RouteFailure, RoutedEvent};
+use crate::gateway::verbs::binary::give;
 use crate::socketio::escape_json;
 
 #[derive(Serialize)]
@@ -39,18 +39,41 @@ pub(super) fn quoted(text: &str) -> String {
     String::from_utf8(out).unwrap_or_default()
 }
 
-/// The body that hands an event over. Nothing if its arguments are nested too deeply.
-pub(super) fn event(event: &RoutedEvent) -> Option<String> {
-    let args = binary::args_out(&event.args, &event.attachments)?;
+/// Bytes of a refusal's code.
+const CODE_BYTES_MAX: usize = 64;
+/// Bytes of what a refusal tells people.
+const MESSAGE_BYTES_MAX: usize = 1_024;
+
+/// Whether a back end's code is one: `UPPER_SNAKE`, as clients know codes.
+pub(super) fn is_code(code: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
+    (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(fits)
+}
+
+/// As much of a message as people are told.
+pub(super) fn shortened(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
+    text
+}
+
+/// An event that its back end has refused, with its own words; nothing if its code is none.
+pub(super) fn refused(code: String, message: String, retryable: bool) -> Option<RouteFailure> {
+    let message = shortened(message);
+    is_code(&code).then_some(RouteFailure::Refused { code, message, retryable })
+}
+
+/// The body that hands an event over.
+pub(super) fn event(event: &RoutedEvent) -> String {
+    let args = give(&event.args, &event.attachments);
     let request = event.request_id.as_deref().map_or_else(|| String::from("null"), quoted);
-    Some(format!(
-        r#"{{"type":"event","at":{},"event":{},"args":[{args}],"client":{},"seq":{},"requestId":{request},"wantsAck":{}}}"#,
+    format!(
+        r#"{{"type":"event","at":{},"event":{},"args":{args},"client":{},"seq":{},"requestId":{request},"wantsAck":{}}}"#,
         quoted(&rfc3339(event.at_unix_ms)),
         quoted(&event.event),
         text_of(&ClientView::from(&event.client)),
         event.seq,
         event.wants_ack,
-    ))
+    )
 }
 
 /// A fact under the name that its bridge has for it.

@@ -14,6 +14,9 @@
 //! Read first: `verb.rs` (what there is), then `desk.rs` (how it is done), then `workers.rs`.
 #![expect(clippy::disallowed_methods, reason = "a clock may be read here")]
 
+/// Bytes of a command, whichever door it comes by; a batch is one command.
+pub const BODY_BYTES_MAX: usize = 1_000_000;
+
 mod answer;
 mod batch;
 mod desk;

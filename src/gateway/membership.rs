@@ -4,7 +4,7 @@
 //! too many is counted all the same and the socket taken out again, so that what the keeper is
 //! told always adds up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -231,7 +231,8 @@ pub(super) struct Job {
     done: Done<Changed>,
 }
 
-/// Puts all sockets of a target into a room, or takes them out.
+/// Puts all sockets of a target into a room, or takes them out: those that are meant as it begins
+/// on their core, and are still there when their turn comes.
 ///
 /// The keeper of the room leads: it asks every core, so that it has heard of every change before
 /// it answers.
@@ -251,16 +252,45 @@ pub(super) fn change(gateway: &Gateway, io: &Io, wish: Wish, done: Done<Changed>
             let (target, room) = (Arc::clone(&target), Arc::clone(&room));
             on(io, core, move |gateway, io| {
                 let sockets = io.select_here(gateway.settings.namespace(space), &target);
-                let part = change_here(&sockets, &room, joins);
-                on(io, keeper, move |gateway, io| part_done(gateway, io, key, &part));
+                in_slices(io, keys_of(&sockets), move |io, sockets, is_last| {
+                    let part = PartDone { is_last, ..change_here(sockets, &room, joins) };
+                    // Told at once: what these sockets do next is told after it.
+                    on(io, keeper, move |gateway, io| part_done(gateway, io, key, &part));
+                });
             });
         }
     });
 }
 
-/// What one core did for a job, and what its keeper must be told: sockets by user.
+/// Sockets that something is done to in one go. A worker serves its clients in between: each is a
+/// few look-ups, or a connection that is closed.
+const SOCKETS_A_SLICE: usize = 64;
+
+/// The names of sockets, which outlive a slice although the sockets may not.
+pub(super) fn keys_of(sockets: &[Socket]) -> VecDeque<Key> {
+    sockets.iter().map(Socket::key).collect()
+}
+
+/// Does something to sockets of this core, a slice at a time; the first one now. Told of each
+/// slice is whether it is the last, which may be empty.
+pub(super) fn in_slices(
+    io: &Io,
+    mut keys: VecDeque<Key>,
+    work: impl Fn(&Io, &[Socket], bool) + Send + 'static,
+) {
+    let slice = keys.drain(..keys.len().min(SOCKETS_A_SLICE));
+    let sockets: Vec<Socket> = slice.map(|key| io.socket(key)).collect();
+    let is_last = keys.is_empty();
+    work(io, &sockets, is_last);
+    if !is_last {
+        io.go_on(io.core(), move |io| in_slices(io, keys, work));
+    }
+}
+
+/// What one core did for a job in one slice, and what its keeper must be told: sockets by user.
 #[derive(Default)]
 struct PartDone {
+    is_last: bool,
     changed: Changed,
     by_user: BTreeMap<Arc<str>, u32>,
 }
@@ -285,7 +315,7 @@ fn change_here(sockets: &[Socket], room: &str, joins: bool) -> PartDone {
 fn part_done(gateway: &Gateway, io: &Io, key: Key, part: &PartDone) {
     let mut jobs = gateway.jobs.borrow_mut();
     let Some(job) = jobs.get_mut(key) else { return };
-    job.cores_left -= 1;
+    job.cores_left -= usize::from(part.is_last);
     job.changed.matched += part.changed.matched;
     job.changed.done_for += part.changed.done_for;
     for (user, sockets) in &part.by_user {

@@ -122,9 +122,8 @@ impl Bearer {
 /// The token that a socket came with.
 pub(super) fn token_of(gate: &TokenGate, socket: &Socket) -> Option<String> {
     let auth = socket.raw_auth();
-    let mut pairs = schema::pairs(&auth).into_iter().flatten();
-    let by_auth = pairs.find(|(name, raw)| name == "token" && *raw != "null");
-    if let Some((_, raw)) = by_auth {
+    // Rule: JavaScript, JSON.parse: the last of two members of one name counts.
+    if let Some(raw) = schema::member_of(&auth, "token").filter(|raw| *raw != "null") {
         // What is no text is no token, and none beside it counts.
         return Some(schema::text_of(raw).map(Into::into).unwrap_or_default());
     }

@@ -76,6 +76,21 @@ fn given<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D:
     Box::<RawValue>::deserialize(from).map(Some)
 }
 
+/// A whole number that was judged before, however it is written: JSON has one kind of number, and
+/// `50.0` or `5e1` is 50. None of ours is beyond what a float holds exactly.
+fn count<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
+    let number = f64::deserialize(from)?;
+    #[expect(clippy::cast_possible_truncation, reason = "it was judged as a whole number")]
+    #[expect(clippy::cast_sign_loss, reason = "it was judged to be 0 at least")]
+    let count = number as u64;
+    Ok(count)
+}
+
+/// The same of a member that may be absent.
+fn given_count<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    count(from).map(Some)
+}
+
 /// `POST /socket/notifications`: whose it is, and the body as it came, which is what clients get.
 #[derive(Clone, Debug)]
 pub struct Notification {

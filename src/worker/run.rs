@@ -156,6 +156,11 @@ impl Host for WorkerHost {
         }
     }
 
+    fn turn(&self) -> Option<LocalFuture> {
+        let worker = self.worker.borrow().upgrade()?;
+        Some(Box::pin(async move { worker.park_once().await }))
+    }
+
     fn abort(&self, why: &str) {
         // The log thread may be behind; this must be read.
         use std::io::Write as _;

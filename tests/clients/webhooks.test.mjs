@@ -126,6 +126,46 @@ ${hook("shut", nobody, ["connect"], `namespaces = ["/shut"]`)}`);
   });
 });
 
+describe("a hook that may be passed by while it cannot be asked", () => {
+  const door = new Receiver();
+  let server;
+  let client;
+  before(async () => {
+    await door.listen();
+    const more = 'on_error = "allow"\nretries = 0\nbreaker_failures = 1000';
+    server = await serve(hook("door", door.url, ["connect"], more));
+    client = new Client("sio4", server.url);
+  });
+  after(async () => {
+    client.closeAll();
+    await server.stop();
+    await door.close();
+  });
+
+  // What a client can bring about, or what may have been a no, lets nobody in.
+  const told = {
+    "no, with a code that is none": { json: { allow: false, code: "no such code" } },
+    "no, and something odd": { json: { allow: false, retryable: "no" } },
+    "no JSON": { text: "DENIED" },
+    "the status 401": { status: 401, json: {} },
+    "the status 413": { status: 413, json: {} },
+    "a redirect": { status: 302, headers: { location: "/other" } },
+    "too much": { json: { allow: false, more: "x".repeat(2 << 20) } },
+  };
+  for (const [what, answer] of Object.entries(told)) {
+    test(`and answers ${what}`, limit, async () => {
+      door.answer = () => answer;
+      const { data } = await client.refusal(client.socket("/", { auth: { userId: "admin" } }));
+      assert.deepEqual(data, { code: "HOOK_UNAVAILABLE", retryable: true });
+    });
+  }
+
+  test("and says that it cannot answer", limit, async () => {
+    door.answer = () => ({ status: 500 });
+    await client.connect("/", { auth: { userId: "bob" } });
+  });
+});
+
 describe("events with a hook as their back end", () => {
   const back = new Receiver();
   let server;

@@ -1,6 +1,7 @@
 //! A server in this process, and the application most cases use.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::{Duration, Instant};
@@ -67,6 +68,13 @@ pub(crate) fn start_server(options: Options, also: impl FnOnce(Server) -> Server
         notes: running.notes.clone(),
         gone,
         running: Some(running),
+    }
+}
+
+fn go_on(io: &Io, is_long: &Arc<AtomicBool>) {
+    if is_long.load(Ordering::Relaxed) {
+        let is_long = Arc::clone(is_long);
+        io.go_on(io.core(), move |io| go_on(io, &is_long));
     }
 }
 
@@ -209,6 +217,18 @@ fn groups(root: &mut NamespaceBuilder) {
     root.on_args("pad", |socket, (room, number, bytes): (String, u64, usize), ack| {
         socket.io().to(&room).emit("padded", &(number, "x".repeat(bytes)));
         ack.send(&());
+    });
+    // Work that has no end until a client says so.
+    let is_long = Arc::new(AtomicBool::new(false));
+    let goes_on = Arc::clone(&is_long);
+    root.on("go-on", move |event| {
+        goes_on.store(true, Ordering::Relaxed);
+        go_on(&event.socket().io(), &goes_on);
+        event.ack().send(&());
+    });
+    root.on("go-on-no-more", move |event| {
+        is_long.store(false, Ordering::Relaxed);
+        event.ack().send(&());
     });
     root.on_async("nap", |event| async move {
         monoio::time::sleep(Duration::from_millis(2)).await;

@@ -81,6 +81,21 @@ fn newcomers_and_timers_have_their_turn_beside_a_flood_on_a_ring_and_on_epoll() 
 }
 
 #[test]
+fn long_work_lets_everything_else_have_its_turn_on_a_ring_and_on_epoll() {
+    for driver in [Driver::Auto, Driver::Epoll] {
+        let fixture = start_with(Options { driver, ..options(1) });
+        let mut client = Ws::connect(fixture.address);
+        client.ask(r#"["go-on"]"#);
+        // Newcomers, timers and words: had they to wait for its end, there would be none.
+        let mut other = Ws::connect(fixture.address);
+        other.ask(r#"["nap"]"#);
+        assert!(client.is_well());
+        other.ask(r#"["go-on-no-more"]"#);
+        assert!(other.is_well());
+    }
+}
+
+#[test]
 fn a_connection_that_breaks_while_it_is_not_read_ends_at_once() {
     let fixture = start_with(Options { outbox_soft_bytes: 16 << 10, ..options(1) });
     let mut sleeper = Ws::open_on(Wire::connect_narrow(fixture.address));

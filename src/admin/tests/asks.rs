@@ -57,6 +57,21 @@ fn everybody_answers_and_it_is_said_who() {
 }
 
 #[test]
+fn a_number_is_the_same_however_it_is_written() {
+    let world = World::new(1, |_| {});
+    for number in ["50", "50.0", "5e1", "0.5E+2"] {
+        let body = format!(
+            r#"{{"to":{{"users":["nobody"]}},"event":"q","timeoutMs":{number},"collect":{number},"quorum":"all"}}"#
+        );
+        assert_eq!(super::post(&world, "/api/v1/ask", &body).status, 200, "{number}");
+        let body = format!(r#"{{"issuedBefore":{number},"ttlMs":{number}}}"#);
+        assert_eq!(super::post(&world, "/api/v1/auth/revoke", &body).status, 200, "{number}");
+    }
+    let body = r#"{"to":{"users":["nobody"]},"event":"q","timeoutMs":50.5}"#;
+    assert_eq!(super::post(&world, "/api/v1/ask", body).code(), "VALIDATION_FAILED");
+}
+
+#[test]
 fn one_answer_is_enough_where_one_is_wanted() {
     let world = World::new(2, |_| {});
     let clients = [world.connect(0, "ann"), world.connect(1, "bob"), world.connect(1, "cy")];

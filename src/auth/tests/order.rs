@@ -66,6 +66,11 @@ fn one_broken_rule_each() {
         ("sio", json!({"rooms": vec!["r"; 65]}), TokenError::BadClaims),
         ("sio", json!({"caps": [{"rooms": ["x"], "allow": ["fly"]}]}), TokenError::BadClaims),
         ("sio", json!({"labels": {"a": "x".repeat(65)}}), TokenError::BadClaims),
+        ("sio", json!({"labels": null}), TokenError::BadClaims),
+        // Where an absent member permits more, a `null` must not be taken for an absent one.
+        ("sio", json!({"ns": null}), TokenError::BadClaims),
+        ("sio", json!({"session": null}), TokenError::BadClaims),
+        ("sio", json!({"expire_at": null}), TokenError::BadClaims),
         ("sio", json!({"info": "x".repeat(1_025)}), TokenError::BadClaims),
         ("sio", json!({"expire_at": NOW_S - 31}), TokenError::Expired),
     ] {
@@ -84,17 +89,50 @@ fn clocks_may_be_apart_and_no_further() {
     assert_eq!(verdict(&claims).unwrap().end_unix_ms(), None);
 }
 
+/// The verdict on claims as they are written.
+fn written(claims: &str) -> Result<Claims, TokenError> {
+    use base64::Engine as _;
+    let b64 = |text: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
+    let message = format!("{}.{}", b64(br#"{"alg":"HS256"}"#), b64(claims.as_bytes()));
+    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET);
+    let signature = b64(ring::hmac::sign(&key, message.as_bytes()).as_ref());
+    let rules = TokenRules::default();
+    verify(&format!("{message}.{signature}"), &hmac_key(None, &[Hs256]), &rules, NOW_MS)
+}
+
 #[test]
 fn a_claim_that_stands_there_twice_is_no_claim() {
-    use base64::Engine as _;
-    let b64 = |text: &str| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(text);
-    let message = format!("{}.{}", b64(r#"{"alg":"HS256"}"#), b64(r#"{"sub":"ann","sub":"bob"}"#));
-    let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, SECRET);
-    let signature = ring::hmac::sign(&key, message.as_bytes());
-    let signature = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(signature);
-    let keys = hmac_key(None, &[Hs256]);
-    let verdict = verify(&format!("{message}.{signature}"), &keys, &strict(), NOW_MS);
-    assert_eq!(verdict, Err(TokenError::BadClaims));
+    assert!(written(r#"{"sub":"ann"}"#).is_ok());
+    for claims in [
+        r#"{"sub":"ann","sub":"bob"}"#,
+        r#"{"sub":"ann","s\u0075b":"bob"}"#,
+        r#"{"sub":"ann","sio":{"ns":["/"],"ns":["/ops"]}}"#,
+        r#"{"sub":"ann","sio":{"labels":{"plan":"free","plan":"pro"}}}"#,
+        r#"{"sub":"ann","sio":{},"sio":{}}"#,
+    ] {
+        assert_eq!(written(claims), Err(TokenError::BadClaims), "{claims}");
+    }
+}
+
+#[test]
+fn what_a_token_says_besides_is_its_issuers_affair() {
+    // Members of answers about opaque tokens mean nothing here.
+    let claims = written(r#"{"sub":"ann","username":5,"active":"maybe"}"#).unwrap();
+    assert_eq!(claims.user, "ann");
+    let nobody = written(r#"{"username":"admin","active":true}"#);
+    assert_eq!(nobody, Err(TokenError::BadClaims), "a user is the sub and nothing else");
+    let bomb = format!(r#"{{"sub":"ann","x":{}{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
+    assert!(written(&bomb).is_ok(), "what is not looked at is not gone into");
+    let bomb = format!(r#"{{"sub":{}{}}}"#, "[".repeat(2_000), "]".repeat(2_000));
+    assert_eq!(written(&bomb), Err(TokenError::BadClaims));
+    for claims in ["", "null", "[]", "7", "{", "{}", "\u{feff}{}", r#"{"sub":"ann"} {}"#] {
+        assert_eq!(written(claims), Err(TokenError::BadClaims), "{claims}");
+    }
+    for exp in ["1e400", "-0.1", "253402300800", "\"9999999999\"", "true", "[9999999999]"] {
+        let claims = format!(r#"{{"sub":"ann","exp":{exp}}}"#);
+        assert_eq!(written(&claims), Err(TokenError::BadClaims), "{exp}");
+    }
+    assert_eq!(written(r#"{"sub":"ann","exp":-0.0}"#), Err(TokenError::Expired));
 }
 
 #[test]
@@ -225,6 +263,16 @@ fn answers_of_providers() {
     let document = json!({"issuer": "https://idp", "jwks_uri": "https://idp/keys"}).to_string();
     assert_eq!(discovery(document.as_bytes(), "https://idp").unwrap().jwks_uri, "https://idp/keys");
     assert_eq!(discovery(document.as_bytes(), "https://idp/"), None, "to the letter");
+    for weaker in [
+        json!({"issuer": "https://idp", "jwks_uri": "http://idp/keys"}),
+        json!({"issuer": "https://idp", "jwks_uri": "https://idp/keys",
+            "introspection_endpoint": "http://idp/ask"}),
+        json!({"issuer": "https://idp", "jwks_uri": ""}),
+    ] {
+        assert_eq!(discovery(weaker.to_string().as_bytes(), "https://idp"), None, "{weaker}");
+    }
+    let plain = json!({"issuer": "http://idp", "jwks_uri": "http://idp/keys"}).to_string();
+    assert!(discovery(plain.as_bytes(), "http://idp").is_some(), "no weaker than it was asked");
 }
 
 #[test]

@@ -197,17 +197,18 @@ impl Carrier {
     pub(super) async fn bury(
         &self,
         properties: &BasicProperties,
-        body: &[u8],
+        content: &[u8],
         code: &str,
         message: &str,
     ) -> End {
-        let mut headers = properties.headers().clone().unwrap_or_default();
+        // Without those that came with it, if there is no room beside them.
+        let mut headers = properties.headers().clone().filter(wire::has_room).unwrap_or_default();
         let text = |text: &str| AMQPValue::LongString(text.into());
         headers.insert("x-sio-error-code".into(), text(code));
-        headers.insert("x-sio-error-message".into(), text(message));
+        headers.insert("x-sio-error-message".into(), text(&body::shortened(message.to_owned())));
         headers.insert("x-sio-node".into(), text(&self.settings.node));
         let out = with_id(kept(properties).with_headers(headers));
-        match self.publish(&self.settings.dead.0, code, out, body.to_vec(), true).await {
+        match self.publish(&self.settings.dead.0, code, out, content.to_vec(), true).await {
             Sent::Yes => {
                 self.shared.count(|counters| counters.amqp_dead_lettered += 1);
                 End::Ack

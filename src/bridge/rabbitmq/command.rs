@@ -2,13 +2,10 @@
 
 use lapin::BasicProperties;
 
-use super::wire::{number_header, text_header};
+use super::wire::{has_room, number_header, text_header};
 use crate::bridge::body::quoted;
-use crate::command::Verb;
+use crate::command::{BODY_BYTES_MAX, Verb};
 use crate::gateway::schema::{Payload, validate};
-
-/// Bytes of a command.
-const BODY_BYTES_MAX: usize = 1_048_576;
 
 /// A command that can be given to the desk.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +55,10 @@ pub(super) fn read(
     body: &[u8],
 ) -> Result<Order, Refused> {
     if body.len() > BODY_BYTES_MAX {
-        return Err(refused("PAYLOAD_TOO_LARGE", "a command has at most 1 MiB"));
+        return Err(refused("PAYLOAD_TOO_LARGE", "a command has at most 1,000,000 bytes"));
+    }
+    if !properties.headers().as_ref().is_none_or(has_room) {
+        return Err(refused("PAYLOAD_TOO_LARGE", "headers have at most 64 KiB"));
     }
     let kind = properties.content_type().as_ref().map(|kind| kind.as_str().to_ascii_lowercase());
     let kind = kind.as_deref().unwrap_or("application/json");
@@ -217,6 +217,19 @@ mod tests {
         assert_eq!(json(&order)["args"][0]["$b64"], "AP8=");
         let odd = properties.with_content_type("image/png".into());
         assert_eq!(read(&odd, "", b"x").map_err(|r| r.code), Err("UNSUPPORTED_MEDIA_TYPE"));
+    }
+
+    #[test]
+    fn headers_leave_room_for_those_that_are_added() {
+        let long = "x".repeat(60_000);
+        let fits = properties(&[("x-sio-event", "e"), ("x-sio-users", "u"), ("more", &long)]);
+        assert!(read(&fits, "", b"1").is_ok());
+        let mut inner = FieldTable::default();
+        inner.insert("b".into(), AMQPValue::LongString(long.as_str().into()));
+        let mut table = fits.headers().clone().expect("they were given");
+        table.insert("nested".into(), AMQPValue::FieldTable(inner));
+        let found = read(&fits.with_headers(table), "", b"1");
+        assert_eq!(found.map_err(|refused| refused.code), Err("PAYLOAD_TOO_LARGE"));
     }
 
     #[test]

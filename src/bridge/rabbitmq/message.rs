@@ -8,6 +8,7 @@ use super::settings::Settings;
 use crate::bridge::body;
 use crate::config::{KeyTemplate, Slot};
 use crate::gateway::backend::{Client, Fact, FactKind, RoutedEvent};
+use crate::gateway::schema::name_fault;
 use crate::socketio::split_args;
 
 /// A header's value.
@@ -82,19 +83,20 @@ fn client_headers(settings: &Settings, client: &Client, seq: u64) -> BTreeMap<St
     headers
 }
 
-/// The message of an event; nothing if its arguments are nested too deeply to be rewritten.
+/// The message of an event.
 pub(super) fn of_event(
     settings: &Settings,
     event: &RoutedEvent,
     (exchange, key, expiration_ms): (&str, &KeyTemplate, Option<u64>),
     id: String,
-) -> Option<Message> {
+) -> Message {
     let mut headers = client_headers(settings, &event.client, event.seq);
     headers.insert("x-sio-ack".into(), Header::Flag(event.wants_ack));
-    if let Some(request) = &event.request_id {
+    // A client chooses how long it is, and headers must fit into one frame. The body has it anyway.
+    if let Some(request) = event.request_id.as_ref().filter(|id| name_fault(id).is_none()) {
         headers.insert("x-sio-request-id".into(), Header::Text(request.clone()));
     }
-    Some(Message {
+    Message {
         id,
         exchange: exchange.to_owned(),
         key: key.render(|slot| value(event, slot)),
@@ -105,8 +107,8 @@ pub(super) fn of_event(
         mandatory: true,
         republished: 0,
         headers,
-        body: body::event(event)?.into_bytes(),
-    })
+        body: body::event(event).into_bytes(),
+    }
 }
 
 /// The message of a fact. Nobody is told what became of it, and nobody need want it.
@@ -184,7 +186,7 @@ mod tests {
     fn message(key: &str, event: &RoutedEvent) -> Message {
         let key = KeyTemplate::parse(key).expect("a template");
         let settings = Settings::for_test();
-        of_event(&settings, event, ("x", &key, Some(60_000)), "ID".into()).expect("it is flat")
+        of_event(&settings, event, ("x", &key, Some(60_000)), "ID".into())
     }
 
     #[test]

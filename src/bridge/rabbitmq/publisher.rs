@@ -134,14 +134,7 @@ impl Publisher {
         let id = clock::message_id(now_ms);
         let exchange = row.exchange.as_deref().unwrap_or(&self.settings.events);
         let way = (exchange, &row.key, row.expiration_ms);
-        let Some(message) = message::of_event(&self.settings, event, way, id.clone()) else {
-            let refused = RouteFailure::Refused {
-                code: String::from("INVALID_PAYLOAD"),
-                message: String::from("it is nested too deeply"),
-                retryable: false,
-            };
-            return self.settle(event.ticket, Outcome::Failed(refused));
-        };
+        let message = message::of_event(&self.settings, event, way, id.clone());
         let waits = row.ack == RouteAck::Reply;
         let waiter = Waiter {
             user: Arc::clone(&event.client.user),

@@ -55,14 +55,17 @@ impl Replies {
         }
     }
 
-    /// Whoever waits for the answer with this id. A second answer finds the user too, but no
-    /// acknowledgement.
-    pub(super) fn answered(&mut self, id: &str) -> Option<Waiter> {
-        let waiter = self.waiters.get_mut(id)?;
-        let found = waiter.clone();
-        waiter.ticket = None;
-        self.waits_no_more(id, &found);
-        Some(found)
+    /// Whoever waits for the answer with this id, and still waits if what came is none.
+    pub(super) fn of(&self, id: &str) -> Option<&Waiter> {
+        self.waiters.get(id)
+    }
+
+    /// A proper answer has come. A second one finds the user too, but no acknowledgement.
+    pub(super) fn answered(&mut self, id: &str) {
+        let Some(waiter) = self.waiters.get_mut(id) else { return };
+        if let Some((_, due_ms)) = waiter.ticket.take() {
+            self.due.remove(&(due_ms, id.to_owned()));
+        }
     }
 
     /// The event did not get to anybody.
@@ -102,10 +105,12 @@ mod tests {
     fn the_first_answer_is_the_acknowledgement_and_a_second_finds_the_user() {
         let mut replies = Replies::default();
         replies.expect("a", waiter(100), 0);
-        assert!(replies.answered("a").is_some_and(|found| found.ticket.is_some()));
-        assert!(replies.answered("a").is_some_and(|found| found.ticket.is_none()));
+        assert_eq!(replies.of("a"), Some(&waiter(100)), "what is no answer changes nothing");
+        assert_eq!(replies.of("a"), Some(&waiter(100)));
+        replies.answered("a");
+        assert!(replies.of("a").is_some_and(|found| found.ticket.is_none()));
         assert_eq!(replies.late(100), []);
-        assert_eq!(replies.answered("b"), None);
+        assert_eq!(replies.of("b"), None);
     }
 
     #[test]
@@ -120,7 +125,7 @@ mod tests {
             |replies: &Replies| replies.due.iter().map(|(_, id)| id.clone()).collect::<String>();
         assert_eq!(due(&replies), "abc", "who was answered or failed waits no more");
         assert_eq!((replies.late(20).len(), due(&replies)), (2, String::from("c")));
-        assert!(replies.answered("a").is_some_and(|found| found.ticket.is_none()));
+        assert!(replies.of("a").is_some_and(|found| found.ticket.is_none()));
         let mut silent = waiter(1);
         silent.ticket = None;
         replies.expect("f", silent, 0);
@@ -134,12 +139,12 @@ mod tests {
         replies.expect("a", waiter(100), 0);
         assert_eq!((replies.late(99).len(), replies.late(100).len()), (0, 1));
         assert_eq!(replies.late(200).len(), 0);
-        assert!(replies.answered("a").is_some());
+        assert!(replies.of("a").is_some());
         replies.expect("b", waiter(1), KEPT_MS);
-        assert_eq!(replies.answered("a"), None);
+        assert_eq!(replies.of("a"), None);
         for number in 0..WAITERS_MAX {
             replies.expect(&number.to_string(), waiter(1), KEPT_MS);
         }
-        assert_eq!((replies.answered("b"), replies.waiters.len()), (None, WAITERS_MAX));
+        assert_eq!((replies.of("b"), replies.waiters.len()), (None, WAITERS_MAX));
     }
 }

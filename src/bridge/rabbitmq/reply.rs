@@ -11,9 +11,9 @@ use super::replies::{Replies, Waiter};
 use super::wire::text_header;
 use crate::api::Io;
 use crate::base::CoreId;
-use crate::bridge::binary;
+use crate::bridge::{binary, body};
 use crate::command::Errand;
-use crate::gateway::backend::{Outcome, RouteFailure};
+use crate::gateway::backend::Outcome;
 use crate::gateway::schema::{Payload, validate};
 
 /// Between two tries to reach a core that is behind.
@@ -44,8 +44,14 @@ pub(super) async fn take(
 ) -> Result<(), Dead> {
     shared.count(|counters| counters.amqp_replies += 1);
     let id = properties.correlation_id().as_ref().map(ToString::to_string).unwrap_or_default();
-    let waiter = replies.lock().unwrap_or_else(PoisonError::into_inner).answered(&id);
-    match turn(waiter, properties, body)? {
+    let turn = {
+        let mut replies = replies.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = turn(replies.of(&id), properties, body)?;
+        // Only now: what is no answer must not take the place of the one that follows.
+        replies.answered(&id);
+        turn
+    };
+    match turn {
         Turn::Settle(ticket, outcome) => shared.common.settle(ticket, outcome).await,
         Turn::Emit { namespace, user, args, attachments } => {
             emit(shared, &namespace, &user, &args, &attachments).await;
@@ -55,18 +61,23 @@ pub(super) async fn take(
     Ok(())
 }
 
-fn turn(waiter: Option<Waiter>, properties: &BasicProperties, body: &[u8]) -> Result<Turn, Dead> {
-    let ticket = waiter.as_ref().and_then(|waiter| waiter.ticket).map(|(ticket, _)| ticket);
+fn turn(
+    waiter: Option<&Waiter>,
+    properties: &BasicProperties,
+    content: &[u8],
+) -> Result<Turn, Dead> {
+    let ticket = waiter.and_then(|waiter| waiter.ticket).map(|(ticket, _)| ticket);
     if let Some(code) = text_header(properties, "x-sio-error-code") {
         let message = text_header(properties, "x-sio-error-message").unwrap_or_default();
         let retryable = text_header(properties, "x-sio-error-retryable").as_deref() == Some("true");
-        let failure = RouteFailure::Refused { code, message, retryable };
+        let failure = body::refused(code, message, retryable)
+            .ok_or_else(|| invalid("x-sio-error-code is 1 to 64 of A to Z, 0 to 9 and _"))?;
         return Ok(match ticket {
             Some(ticket) => Turn::Settle(ticket, Outcome::Failed(failure)),
             None => Turn::Nothing,
         });
     }
-    let text = std::str::from_utf8(body).map_err(|_| invalid("an answer is JSON"))?;
+    let text = std::str::from_utf8(content).map_err(|_| invalid("an answer is JSON"))?;
     // One value: it must not be able to end its place.
     let value: Value = serde_json::from_str(text).map_err(|error| invalid(&error.to_string()))?;
     let read = |text: &str| binary::args_in(&format!("[{text}]"));
@@ -75,18 +86,18 @@ fn turn(waiter: Option<Waiter>, properties: &BasicProperties, body: &[u8]) -> Re
         let (args, attachments) = read;
         return Ok(Turn::Settle(ticket, Outcome::Reply { args, attachments }));
     }
-    if waiter.as_ref().is_some_and(|waiter| !waiter.is_ai_request) {
+    if waiter.is_some_and(|waiter| !waiter.is_ai_request) {
         // An event of the operator's own: only an acknowledgement could have taken the answer.
         return Ok(Turn::Nothing);
     }
-    let (value, text) = with_user(value, text, waiter.as_ref());
+    let (value, text) = with_user(value, text, waiter);
     if let Some(error) = validate(Payload::AiResponse, &value).first() {
         return Err(invalid(&format!("{} {}", error.member, error.fault)));
     }
     let (args, attachments) = read(&text).ok_or_else(|| invalid("what should be base64 is not"))?;
     let named = || value.get("userId").and_then(Value::as_str).unwrap_or_default().to_owned();
     let (namespace, user) = match waiter {
-        Some(waiter) => (waiter.namespace, waiter.user.to_string()),
+        Some(waiter) => (Arc::clone(&waiter.namespace), waiter.user.to_string()),
         // Asked for by another process, or too long ago: the back end says whose it is.
         None => ("/".into(), named()),
     };
@@ -148,7 +159,8 @@ mod tests {
     }
 
     fn turned(waiter: Option<Waiter>, body: &str) -> Result<Turn, &'static str> {
-        turn(waiter, &BasicProperties::default(), body.as_bytes()).map_err(|dead| dead.code)
+        turn(waiter.as_ref(), &BasicProperties::default(), body.as_bytes())
+            .map_err(|dead| dead.code)
     }
 
     #[test]

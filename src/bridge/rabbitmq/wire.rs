@@ -59,6 +59,42 @@ pub(super) fn id_of(returned: Option<BasicReturnMessage>) -> Option<String> {
     Some(id.unwrap_or_default())
 }
 
+/// Bytes of a message's headers, about: what a broker's frame holds (128 KiB unless it is told
+/// otherwise), with room for those that are added when a message goes on.
+const HEADERS_BYTES_MAX: usize = 65_536;
+
+/// Whether the headers of a message leave room for more in their frame. One that does not could
+/// come in and never be given away: each try would cost a connection.
+pub(super) fn has_room(headers: &FieldTable) -> bool {
+    table_bytes(headers, HEADERS_BYTES_MAX) <= HEADERS_BYTES_MAX
+}
+
+/// About the bytes of a table; counting ends above `enough`.
+fn table_bytes(table: &FieldTable, enough: usize) -> usize {
+    let mut bytes = 4;
+    for (name, value) in table.inner() {
+        bytes += 2 + name.as_str().len() + value_bytes(value, enough.saturating_sub(bytes));
+        if bytes > enough {
+            break;
+        }
+    }
+    bytes
+}
+
+/// The same of one value. Nesting is bounded by the frame that it came in.
+fn value_bytes(value: &AMQPValue, enough: usize) -> usize {
+    match value {
+        AMQPValue::LongString(text) => 4 + text.as_bytes().len(),
+        AMQPValue::ShortString(text) => 1 + text.as_str().len(),
+        AMQPValue::ByteArray(bytes) => 4 + bytes.as_slice().len(),
+        AMQPValue::FieldTable(table) => table_bytes(table, enough),
+        AMQPValue::FieldArray(items) => {
+            items.as_slice().iter().map(|item| 1 + value_bytes(item, enough)).sum()
+        }
+        _ => 8,
+    }
+}
+
 /// A header's text.
 pub(super) fn text_header(properties: &BasicProperties, name: &str) -> Option<String> {
     let value = properties.headers().as_ref()?.inner().get(name)?;

@@ -49,6 +49,16 @@ impl Fault {
         matches!(self, Self::NotSent(_) | Self::Later { .. })
     }
 
+    /// Whether the server could not be asked, or says that it cannot answer. Clients can bring about
+    /// the rest by themselves: a crowd that waits, or a call that a server does not want (4xx).
+    pub(super) const fn is_its_own(&self) -> bool {
+        match self {
+            Self::Skipped { .. } | Self::NotSent(_) | Self::TimedOut => true,
+            Self::Later { status, .. } | Self::Status(status) => *status >= 500,
+            Self::Crowded | Self::Failed(_) => false,
+        }
+    }
+
     /// When it is worth trying again, if that was said.
     pub(super) const fn retry_after_ms(&self) -> Option<u64> {
         match self {
@@ -307,6 +317,31 @@ mod tests {
         }
         for status in [200, 204, 299] {
             assert!(judge(answer(status, None)).is_ok(), "{status}");
+        }
+    }
+    #[test]
+    fn who_comes_in_unasked_cannot_have_brought_that_about() {
+        let fault = |outcome| judge(outcome).expect_err("a fault");
+        for own in [
+            Fault::Skipped { retry_after_ms: 1 },
+            fault(Err(HttpError::Unreachable("x".into()))),
+            fault(Err(HttpError::TimedOut)),
+            fault(answer(500, None)),
+            fault(answer(503, Some("1"))),
+        ] {
+            assert!(own.is_its_own(), "{own}");
+        }
+        for other in [
+            Fault::Crowded,
+            fault(answer(302, None)),
+            fault(answer(401, None)),
+            fault(answer(403, None)),
+            fault(answer(413, None)),
+            fault(answer(429, None)),
+            fault(Err(HttpError::TooLarge)),
+            fault(Err(HttpError::Broken("x".into()))),
+        ] {
+            assert!(!other.is_its_own(), "{other}");
         }
     }
 }

@@ -90,17 +90,17 @@ impl Caller {
             }
             None => Err(Fault::Crowded),
         };
-        let verdict = answer.ok().and_then(|answer| {
-            let verdict = shape::verdict(&answer.body);
-            if verdict.is_none() {
+        match answer {
+            Ok(answer) => shape::verdict(&answer.body).unwrap_or_else(|| {
                 line.note_error("its answer to connect fits no schema");
+                // It was asked, and may have said no: nobody comes in by a mistake in its words.
+                unavailable()
+            }),
+            Err(fault) if line.hook.on_error == OnError::Allow && fault.is_its_own() => {
+                Verdict::Abstain
             }
-            verdict
-        });
-        verdict.unwrap_or_else(|| match line.hook.on_error {
-            OnError::Refuse => unavailable(),
-            OnError::Allow => Verdict::Abstain,
-        })
+            Err(_) => unavailable(),
+        }
     }
 
     /// Hands an event over, and tells its core what became of it.
@@ -121,13 +121,7 @@ impl Caller {
             return Outcome::Failed(RouteFailure::Unroutable);
         };
         let line = self.hooks.line(index);
-        let Some(body) = body::event(event) else {
-            return Outcome::Failed(RouteFailure::Refused {
-                code: String::from("VALIDATION_FAILED"),
-                message: String::from("the arguments are nested too deeply"),
-                retryable: false,
-            });
-        };
+        let body = body::event(event);
         let id = new_id();
         if route.ack == RouteAck::Immediate {
             return match self.keep(index, &event.client, body) {

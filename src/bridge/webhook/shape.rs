@@ -9,16 +9,7 @@ use crate::auth::Claims;
 use crate::base::rfc3339;
 use crate::bridge::binary;
 use crate::bridge::body::{self, quoted};
-use crate::config::is_reserved_room;
 use crate::gateway::backend::{AdmissionRequest, Fact, FactKind, Outcome, RouteFailure, Verdict};
-use crate::gateway::schema::name_fault;
-
-/// Rooms a client is put into as it comes in.
-const ROOMS_MAX: usize = 256;
-/// Bytes of a refusal's code.
-const CODE_BYTES_MAX: usize = 64;
-/// Bytes of what a refusal tells people.
-const MESSAGE_BYTES_MAX: usize = 1_024;
 
 /// The body that asks whether a client may come in. Of its headers a hook sees those it names.
 pub(super) fn connect(request: &AdmissionRequest, headers: &[String], at_unix_ms: u64) -> String {
@@ -72,23 +63,18 @@ struct ConnectAnswer {
 }
 
 /// Reads whether a client may come in. Nothing if this is no answer: then nobody comes in by it.
-pub(super) fn verdict(body: &[u8]) -> Option<Verdict> {
-    let answer: ConnectAnswer = serde_json::from_slice(body).ok()?;
+pub(super) fn verdict(answer: &[u8]) -> Option<Verdict> {
+    let answer: ConnectAnswer = serde_json::from_slice(answer).ok()?;
     if !answer.allow {
         let code = answer.code.unwrap_or_else(|| String::from("FORBIDDEN"));
         return Some(Verdict::Refuse {
-            message: shortened(answer.message.unwrap_or_else(|| String::from("refused"))),
-            code: is_code(&code).then_some(code)?,
+            message: body::shortened(answer.message.unwrap_or_else(|| String::from("refused"))),
+            code: body::is_code(&code).then_some(code)?,
             retryable: answer.retryable.unwrap_or(false),
         });
     }
-    let rooms = answer.rooms.unwrap_or_default();
-    let fits = |room: &String| name_fault(room).is_none() && !is_reserved_room(room);
-    if rooms.len() > ROOMS_MAX || !rooms.iter().all(fits) {
-        return None;
-    }
     // What a token may say of its bearer, an answer may, under the same rules.
-    let mut own = json!({ "rooms": rooms });
+    let mut own = json!({ "rooms": answer.rooms.unwrap_or_default() });
     for (name, value) in [("caps", answer.grants), ("labels", answer.labels)] {
         if let Some(value) = value {
             own[name] = value;
@@ -120,30 +106,20 @@ struct ErrorAnswer {
 
 /// Reads an answer that becomes the client's acknowledgement. Nothing is an acknowledgement
 /// without arguments.
-pub(super) fn reply(body: &[u8]) -> Outcome {
-    if body.iter().all(u8::is_ascii_whitespace) {
+pub(super) fn reply(answer: &[u8]) -> Outcome {
+    if answer.iter().all(u8::is_ascii_whitespace) {
         return Outcome::Reply { args: String::new(), attachments: Vec::new() };
     }
     let failed = Outcome::Failed(RouteFailure::HookFailed);
-    match serde_json::from_slice(body) {
+    match serde_json::from_slice(answer) {
         Ok(EventAnswer { ack: Some(ack), error: None }) => match binary::args_in(ack.get()) {
             Some((args, attachments)) => Outcome::Reply { args, attachments },
             None => failed,
         },
-        Ok(EventAnswer { ack: None, error: Some(error) }) if is_code(&error.code) => {
+        Ok(EventAnswer { ack: None, error: Some(error) }) => {
             let ErrorAnswer { code, message, retryable } = error;
-            Outcome::Failed(RouteFailure::Refused { code, message: shortened(message), retryable })
+            body::refused(code, message, retryable).map_or(failed, Outcome::Failed)
         }
         _ => failed,
     }
-}
-
-fn is_code(code: &str) -> bool {
-    let fits = |byte: u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || byte == b'_';
-    (1..=CODE_BYTES_MAX).contains(&code.len()) && code.bytes().all(fits)
-}
-
-fn shortened(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MESSAGE_BYTES_MAX));
-    text
 }

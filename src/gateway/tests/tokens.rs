@@ -79,6 +79,24 @@ fn bring(cluster: &mut Cluster, client: Client, token: &str) {
 }
 
 #[test]
+fn of_two_tokens_the_last_is_the_one_as_in_javascript() {
+    let (mut cluster, clerk) = cluster(&Options::default());
+    for (auth, token) in [
+        (r#"{"token":"first","token":"last"}"#, Some("last")),
+        (r#"{"token":null,"t\u006fken":"last"}"#, Some("last")),
+        (r#"{"token":"first","token":null}"#, None),
+    ] {
+        let client = cluster.open(0, "");
+        cluster.say(client, &format!("40{auth}"));
+        let asked: Vec<String> = clerk.asked().into_iter().map(|asked| asked.token).collect();
+        assert_eq!(asked.first().map(String::as_str), token, "{auth}");
+        if token.is_none() {
+            assert!(cluster.packets(client)[0].contains("TOKEN_MISSING"));
+        }
+    }
+}
+
+#[test]
 fn one_new_token_of_a_socket_is_judged_at_a_time() {
     let (mut cluster, clerk) = cluster(&Options::default());
     let client = ann(&mut cluster, &clerk);

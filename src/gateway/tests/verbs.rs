@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::cluster::Cluster;
 use crate::gateway::verbs::{
-    CreateRoom, Filter, Membership, Notification, Page, RoomMessage, create_room, home_of_room,
-    home_of_user, join_user, kept_here, leave_user, notify, room_message, rooms, rooms_top_here,
-    user_connected, users, users_here,
+    CreateRoom, DisconnectRequest, Filter, Membership, Notification, Page, RoomMessage,
+    create_room, disconnect, home_of_room, home_of_user, join_user, kept_here, leave_user, notify,
+    room_message, rooms, rooms_top_here, user_connected, users, users_here,
 };
 use crate::gateway::{GatewaySettings, Payload, VerbError, request, sweep};
 
@@ -109,6 +109,44 @@ fn rest_moves_all_sockets_of_a_user_and_the_keeper_knows() {
     let count = cluster.ask(bob, "room:leave", &json!({"roomId": "r"}));
     assert_eq!(count["userCount"], 0);
     cluster.check();
+}
+
+#[test]
+fn many_sockets_are_moved_and_sent_away_in_slices_and_every_count_is_right() {
+    let mut cluster = cluster(2);
+    let count = 150;
+    let crowd: Vec<_> = (0..count).map(|at| cluster.user(at % 2, "alice")).collect();
+    let alone = cluster.user(1, "bob");
+    let request = membership("alice", "r");
+    for _again in 0..2 {
+        let joined = cluster.call(1, |io, done| join_user(io, &request, done)).expect("joined");
+        assert_eq!(joined.sockets, count as u64);
+        cluster.check();
+    }
+    for one in &crowd[..10] {
+        cluster.vanish(*one);
+    }
+    let left = cluster.call(0, |io, done| leave_user(io, &request, done)).expect("left");
+    assert_eq!(left.sockets, count as u64 - 10);
+    cluster.check();
+    for mode in ["terminal", "reconnect"] {
+        let body = json!({"to": {"users": ["alice"]}, "mode": mode});
+        let body: DisconnectRequest = request_of(&body);
+        let dismissal = body.dismissal().expect("somebody is meant");
+        let told = cluster.call(0, |io, done| disconnect(io, &dismissal, done)).expect("told");
+        let expected = if mode == "terminal" { count as u64 - 10 } else { 0 };
+        assert_eq!(told, (expected, false), "{mode}");
+        cluster.check();
+    }
+    let is_there = |cluster: &mut Cluster, user: &str| {
+        cluster.call(0, |io, done| user_connected(io, user, done)).expect("told").sockets
+    };
+    assert_eq!((is_there(&mut cluster, "alice"), is_there(&mut cluster, "bob")), (0, 1));
+    assert_eq!(cluster.ask(alone, "room:leave", &json!({"roomId": "r"}))["userCount"], 0);
+}
+
+fn request_of<T: serde::de::DeserializeOwned>(body: &Value) -> T {
+    request(Payload::Disconnect, body).expect("it has its shape")
 }
 
 #[test]

@@ -8,8 +8,7 @@ use std::borrow::Cow;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 
-use super::super::schema::{Fault, pairs, text_of};
-use crate::socketio::split_args;
+use super::super::schema::{Fault, text_of};
 
 /// Pieces of binary data in one event: as many as an official client takes.
 const PIECES_MAX: usize = 10;
@@ -20,6 +19,8 @@ pub type Args<'a> = (Cow<'a, str>, Vec<Vec<u8>>);
 
 /// Takes the binary data out of arguments, `[…]` as JSON that was judged before.
 ///
+/// Cost: one pass over the text if it may hold any, nothing is copied otherwise.
+///
 /// # Errors
 /// What stands there for binary is none, or there is more of it than one event may have.
 pub fn take(args: &str) -> Result<Args<'_>, Fault> {
@@ -29,53 +30,42 @@ pub fn take(args: &str) -> Result<Args<'_>, Fault> {
     if !inner.contains(KEY) && !inner.contains("\\u00") {
         return Ok((Cow::Borrowed(inner), Vec::new()));
     }
-    let (mut out, mut pieces) = (String::with_capacity(inner.len()), Vec::new());
-    let mut placeholders = false;
-    list(inner, &mut out, &mut |object, out| {
-        placeholders |= member(object, "_placeholder").is_some();
-        let Some(raw) = member(object, KEY) else { return Ok(false) };
-        let is_alone = pairs(object).is_some_and(|pairs| pairs.count() == 1);
-        let data = text_of(raw).and_then(|text| decode(&text)).filter(|_| is_alone);
-        let data = data.ok_or(Fault::NotBinary)?;
-        placeholder(pieces.len(), out);
-        pieces.push(data);
-        Ok(true)
+    let (mut pieces, mut placeholders) = (Vec::new(), false);
+    let out = rewrite(inner, &mut |object| {
+        placeholders |= object.is_placeholder;
+        let Some(raw) = object.data else { return Ok(None) };
+        let data = text_of(raw).and_then(|text| decode(&text)).filter(|_| object.members == 1);
+        if pieces.len() == PIECES_MAX {
+            return Err(Fault::TooMuchBinary(PIECES_MAX));
+        }
+        let instead = format!(r#"{{"_placeholder":true,"num":{}}}"#, pieces.len());
+        pieces.push(data.ok_or(Fault::NotBinary)?);
+        Ok(Some(instead))
     })?;
-    if pieces.is_empty() {
-        return Ok((Cow::Borrowed(inner), pieces));
+    match (pieces.is_empty(), placeholders) {
+        (true, _) => Ok((Cow::Borrowed(inner), pieces)),
+        // Beside real ones, a client would take it for one.
+        (false, true) => Err(Fault::NotBinary),
+        (false, false) => Ok((Cow::Owned(out), pieces)),
     }
-    if placeholders {
-        return Err(Fault::NotBinary);
-    }
-    if pieces.len() > PIECES_MAX {
-        return Err(Fault::TooMuchBinary(PIECES_MAX));
-    }
-    Ok((Cow::Owned(out), pieces))
 }
 
 /// Puts attachments back into arguments that came from a client; gives `[…]`.
+///
+/// Cost: one pass over the text if there are attachments: workers do this to answers.
 #[must_use]
 pub fn give(args: &str, attachments: &[Vec<u8>]) -> String {
-    let mut out = String::with_capacity(args.len() + 2);
-    out.push('[');
     if attachments.is_empty() {
-        out.push_str(args);
-    } else {
-        let given = list(args, &mut out, &mut |object, out| {
-            let number = member(object, "num").filter(|_| member(object, "_placeholder").is_some());
-            let number = number.and_then(|number| number.parse::<usize>().ok());
-            let Some(data) = number.and_then(|number| attachments.get(number)) else {
-                return Ok::<_, Fault>(false);
-            };
-            out.push_str("{\"$b64\":\"");
-            STANDARD.encode_string(data, out);
-            out.push_str("\"}");
-            Ok(true)
-        });
-        debug_assert!(given.is_ok(), "nothing here refuses");
+        return format!("[{args}]");
     }
-    out.push(']');
-    out
+    let given = rewrite(args, &mut |object| {
+        let number = object.number.filter(|_| object.is_placeholder);
+        let number = number.and_then(|number| number.parse::<usize>().ok());
+        let data = number.and_then(|number| attachments.get(number));
+        Ok(data.map(|data| format!(r#"{{"{KEY}":"{}"}}"#, STANDARD.encode(data))))
+    });
+    // Nothing refuses here.
+    format!("[{}]", given.unwrap_or_default())
 }
 
 /// Either alphabet, with or without padding.
@@ -96,63 +86,109 @@ fn decode(text: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(plain).ok()
 }
 
-fn member<'a>(object: &'a str, name: &str) -> Option<&'a str> {
-    let found = pairs(object)?.filter(|(known, _)| known == name);
-    found.last().map(|(_, value)| value)
+/// What is seen of an object as its end is reached.
+struct Object<'a> {
+    /// Its `$b64`, raw.
+    data: Option<&'a str>,
+    /// Its `num`, raw.
+    number: Option<&'a str>,
+    /// It has a `_placeholder`, whatever that is.
+    is_placeholder: bool,
+    members: usize,
 }
 
-fn placeholder(number: usize, out: &mut String) {
-    out.push_str("{\"_placeholder\":true,\"num\":");
-    out.push_str(&number.to_string());
-    out.push('}');
+/// An array or object that is not over yet.
+struct Open<'a> {
+    /// Where it begins in what was written.
+    from: usize,
+    is_array: bool,
+    /// The raw name of the member that is being read, and where its value begins.
+    name: Option<&'a str>,
+    value_from: usize,
+    object: Object<'a>,
 }
 
-/// Writes a JSON object instead of another one; false leaves it to be copied.
-type Instead<'a> = dyn FnMut(&str, &mut String) -> Result<bool, Fault> + 'a;
+impl<'a> Open<'a> {
+    const fn new(from: usize, is_array: bool) -> Self {
+        let object = Object { data: None, number: None, is_placeholder: false, members: 0 };
+        Self { from, is_array, name: None, value_from: 0, object }
+    }
 
-fn list(inner: &str, out: &mut String, instead: &mut Instead<'_>) -> Result<(), Fault> {
-    for (at, item) in split_args(inner).enumerate() {
-        if at > 0 {
-            out.push(',');
+    /// The value of a member ends here.
+    fn end_member(&mut self, text: &'a str, at: usize) {
+        let Some(name) = self.name.take().and_then(text_of) else { return };
+        let value = text.get(self.value_from..at).unwrap_or_default().trim();
+        self.object.members += 1;
+        // Rule: JavaScript, JSON.parse: the last of two members of one name counts.
+        match &*name {
+            KEY => self.object.data = Some(value),
+            "num" => self.object.number = Some(value),
+            "_placeholder" => self.object.is_placeholder = true,
+            _ => {}
         }
-        value(item, out, instead)?;
     }
-    Ok(())
 }
 
-fn value(raw: &str, out: &mut String, instead: &mut Instead<'_>) -> Result<(), Fault> {
-    if let Some(inner) = raw.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        out.push('[');
-        list(inner.trim(), out, instead)?;
-        out.push(']');
-        return Ok(());
-    }
-    let Some(inner) = raw.strip_prefix('{').and_then(|rest| rest.strip_suffix('}')) else {
-        out.push_str(raw);
-        return Ok(());
-    };
-    if instead(raw, out)? {
-        return Ok(());
-    }
-    out.push('{');
-    for (at, item) in split_args(inner.trim()).enumerate() {
-        if at > 0 {
-            out.push(',');
+/// Writes JSON that was judged before, with something else in the place of some of its objects.
+/// `instead` sees each that holds binary or a placeholder, in the order of their ends.
+///
+/// One pass without recursion: however deep it is nested, each byte is looked at once.
+fn rewrite<'a>(
+    text: &'a str,
+    instead: &mut dyn FnMut(&Object<'a>) -> Result<Option<String>, Fault>,
+) -> Result<String, Fault> {
+    let (bytes, mut out) = (text.as_bytes(), String::with_capacity(text.len()));
+    let (mut open, mut copied, mut at): (Vec<Open<'a>>, usize, usize) = (Vec::new(), 0, 0);
+    while let Some(byte) = bytes.get(at) {
+        let next = if *byte == b'"' { string_end(bytes, at) } else { at + 1 };
+        match byte {
+            b'"' => {
+                if let Some(top) = open.last_mut().filter(|top| !top.is_array && top.name.is_none())
+                {
+                    top.name = text.get(at..next);
+                    top.value_from = usize::MAX;
+                }
+            }
+            b':' => {
+                if let Some(top) = open.last_mut() {
+                    top.value_from = at + 1;
+                }
+            }
+            b',' => {
+                if let Some(top) = open.last_mut() {
+                    top.end_member(text, at);
+                }
+            }
+            b'{' | b'[' => {
+                out.push_str(text.get(copied..at).unwrap_or_default());
+                copied = at;
+                open.push(Open::new(out.len(), *byte == b'['));
+            }
+            b'}' | b']' => {
+                out.push_str(text.get(copied..next).unwrap_or_default());
+                copied = next;
+                if let Some(mut top) = open.pop() {
+                    top.end_member(text, at);
+                    let Object { data, is_placeholder, .. } = top.object;
+                    if (data.is_some() || is_placeholder)
+                        && let Some(other) = instead(&top.object)?
+                    {
+                        out.truncate(top.from);
+                        out.push_str(&other);
+                    }
+                }
+            }
+            _ => {}
         }
-        let name = name_len(item);
-        let (name, rest) = item.split_at(name);
-        out.push_str(name);
-        out.push(':');
-        value(rest.trim_start().trim_start_matches(':').trim(), out, instead)?;
+        at = next;
     }
-    out.push('}');
-    Ok(())
+    out.push_str(text.get(copied..).unwrap_or_default());
+    Ok(out)
 }
 
-/// Bytes of the JSON string that `item` begins with.
-fn name_len(item: &str) -> usize {
-    let bytes = item.as_bytes();
-    let mut at = 1;
+/// Where the JSON string is over that begins at `from`.
+fn string_end(bytes: &[u8], from: usize) -> usize {
+    let mut at = from + 1;
     while let Some(byte) = bytes.get(at) {
         match byte {
             b'"' => return at + 1,
@@ -160,7 +196,7 @@ fn name_len(item: &str) -> usize {
             _ => at += 1,
         }
     }
-    item.len()
+    bytes.len()
 }
 
 #[cfg(test)]
@@ -174,10 +210,13 @@ mod tests {
         assert_eq!(pieces, [vec![1, 2], vec![255], vec![]]);
         assert_eq!(
             inner,
-            r#"1.0,{"a":{"_placeholder":true,"num":0},"b":[{"_placeholder":true,"num":1},"$b64"]},{"_placeholder":true,"num":2}"#
+            r#"1.0, {"a":{"_placeholder":true,"num":0},"b":[{"_placeholder":true,"num":1}, "$b64"]}, {"_placeholder":true,"num":2}"#
         );
         let back = give(&inner, &pieces);
-        assert_eq!(back, r#"[1.0,{"a":{"$b64":"AQI="},"b":[{"$b64":"/w=="},"$b64"]},{"$b64":""}]"#);
+        assert_eq!(
+            back,
+            r#"[1.0, {"a":{"$b64":"AQI="},"b":[{"$b64":"/w=="}, "$b64"]}, {"$b64":""}]"#
+        );
     }
 
     #[test]
@@ -208,11 +247,47 @@ mod tests {
             r#"[{"$b64":"A"}]"#,
             r#"[{"$b64":"QQ==="}]"#,
             r#"[{"$b64":"QQ","more":1}]"#,
+            r#"[{"more":1,"$b64":"QQ"}]"#,
+            r#"[{"$b64":"QQ","$b64":"QQ"}]"#,
+            r#"[{"$b64":{"$b64":"QQ"}}]"#,
+            r#"[{"$b64":["QQ"]}]"#,
+            r#"[{"$b64":null}]"#,
             r#"[{"$b64":"QQ"},{"_placeholder":true,"num":0}]"#,
         ] {
             assert_eq!(take(args), Err(Fault::NotBinary), "{args}");
         }
         let many = [r#"{"$b64":"QQ"}"#; 11].join(",");
         assert_eq!(take(&format!("[{many}]")), Err(Fault::TooMuchBinary(10)));
+    }
+    #[test]
+    fn a_clients_placeholders_are_found_wherever_they_stand() {
+        let (one, two) = (vec![1], vec![2]);
+        for (args, given) in [
+            (r#"{ "num" : 1 , "_placeholder" : true }"#, r#"[{"$b64":"Ag=="}]"#),
+            (r#""a\"{[,:", [{"_placeholder":true,"num":0}]"#, r#"["a\"{[,:", [{"$b64":"AQ=="}]]"#),
+            (
+                r#"{"é\\":{"_placeholder":true,"num":0},"b":1}"#,
+                r#"[{"é\\":{"$b64":"AQ=="},"b":1}]"#,
+            ),
+            (r#"{"_placeholder":true,"num":7}"#, r#"[{"_placeholder":true,"num":7}]"#),
+            (r#"{"_placeholder":true,"num":-1}"#, r#"[{"_placeholder":true,"num":-1}]"#),
+            (r#"{"num":0}"#, r#"[{"num":0}]"#),
+            (r#"{"_placeholder":true,"num":"0"}"#, r#"[{"_placeholder":true,"num":"0"}]"#),
+            ("12345678901234567890123, 1.10", "[12345678901234567890123, 1.10]"),
+        ] {
+            assert_eq!(give(args, &[one.clone(), two.clone()]), given, "{args}");
+        }
+    }
+
+    #[test]
+    fn depth_costs_nothing() {
+        // A reader that looks at the rest once a level, or calls itself, does not end here.
+        let levels = 100_000;
+        let (open, close) = (r#"{"_placeholder":["#.repeat(levels), "]}".repeat(levels));
+        let text = format!("{open}{}{close}", r#"{"_placeholder":true,"num":0}"#);
+        let given = give(&text, &[vec![1]]);
+        assert_eq!(given, format!("[{open}{}{close}]", r#"{"$b64":"AQ=="}"#));
+        let deep = format!("[{}{}{}]", "[".repeat(levels), r#"{"$b64":"AQ"}"#, "]".repeat(levels));
+        assert_eq!(take(&deep).map(|(_, pieces)| pieces), Ok(vec![vec![1]]));
     }
 }

@@ -30,11 +30,11 @@ pub struct AskRequest {
     event: String,
     #[serde(default)]
     args: Option<Box<RawValue>>,
-    #[serde(default = "timeout_default_ms")]
+    #[serde(default = "timeout_default_ms", deserialize_with = "super::count")]
     timeout_ms: u64,
     #[serde(default, deserialize_with = "quorum")]
     quorum: Quorum,
-    #[serde(default = "collect_default")]
+    #[serde(default = "collect_default", deserialize_with = "super::count")]
     collect: u64,
 }
 

@@ -245,7 +245,7 @@ where
     T: Send + 'static,
     F: Fn(&Io, Option<u32>, usize) -> (Vec<T>, Option<u32>) + Send + 'static,
 {
-    io.run_on(page.core, move |io| {
+    io.go_on(page.core, move |io| {
         let (part, next) = here(io, page.after, SLICE.min(page.limit - found.len()));
         found.extend(part);
         let core = page.core.index() + usize::from(next.is_none());

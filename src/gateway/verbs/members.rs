@@ -10,7 +10,7 @@ use super::super::membership::{self, Changed, Wish};
 use super::target::{Aim, To};
 use super::unless_overloaded;
 use crate::api::{Io, TargetVerb};
-use crate::base::rfc3339;
+use crate::base::{CoreId, rfc3339};
 
 /// The commands `join` and `leave`.
 #[derive(Clone, Debug, Deserialize)]
@@ -80,7 +80,8 @@ struct Why<'a> {
     timestamp: String,
 }
 
-/// Sends clients away; `done` hears how many, and whether a core did not say.
+/// Sends clients away; `done` hears how many are meant, and whether a core did not say. Many go one
+/// slice after the other, the last of them after `done` has heard.
 pub fn disconnect(io: &Io, dismissal: &Dismissal, done: Done<(u64, bool)>) {
     let Some(done) = unless_overloaded(io, done) else {
         return;
@@ -94,9 +95,21 @@ pub fn disconnect(io: &Io, dismissal: &Dismissal, done: Done<(u64, bool)>) {
         let timestamp = rfc3339(io.unix_ms());
         sockets().emit("error", &Why { code: "DISCONNECTED", message, timestamp });
     }
-    let verb = match mode {
-        Mode::Reconnect => TargetVerb::CloseTransport,
-        Mode::Terminal => TargetVerb::Disconnect { close: false },
-    };
-    sockets().apply(&verb, |found| done(Ok((found.count, found.partial))));
+    // First, so that they are counted while they are there.
+    sockets().apply(&TargetVerb::Count, |found| done(Ok((found.count, found.partial))));
+    let (aim, mode) = (Arc::new(aim.clone()), *mode);
+    for core in (0..io.cores()).map(CoreId::from_index) {
+        let aim = Arc::clone(&aim);
+        io.run_on(core, move |io| {
+            let sockets = io.select_here(&aim.namespace, &aim.target);
+            membership::in_slices(io, membership::keys_of(&sockets), move |_, sockets, _| {
+                for socket in sockets {
+                    match mode {
+                        Mode::Reconnect => socket.close_transport(),
+                        Mode::Terminal => socket.disconnect(false),
+                    }
+                }
+            });
+        });
+    }
 }

@@ -4,10 +4,10 @@ use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+use super::super::Gateway;
 use super::super::error::{Done, VerbError};
 use super::super::identity::Identity;
 use super::super::schema::Fault;
-use super::super::{Gateway, on};
 use crate::api::{Ending, Io};
 use crate::auth::Revoke;
 use crate::base::CoreId;
@@ -21,8 +21,10 @@ pub struct RevokeRequest {
     /// Tokens of this user.
     pub user_id: Option<String>,
     /// Only tokens issued before this, seconds since the epoch.
+    #[serde(default, deserialize_with = "super::given_count")]
     pub issued_before: Option<u64>,
     /// How long the tokens stay revoked, milliseconds; a day unless said otherwise.
+    #[serde(default, deserialize_with = "super::given_count")]
     pub ttl_ms: Option<u64>,
     /// Whether sockets that came with one are closed; they are unless this is `false`.
     pub disconnect: Option<bool>,
@@ -85,7 +87,11 @@ pub fn revoke(io: &Io, revocation: Revocation, done: Done<RevokedView>) {
 }
 
 fn step(io: &Io, walk: Walk) {
-    on(io, CoreId::from_index(walk.core), move |gateway, io| here(gateway, io, walk));
+    io.go_on(CoreId::from_index(walk.core), move |io| {
+        if let Some(gateway) = io.state::<Gateway>() {
+            here(&gateway, io, walk);
+        }
+    });
 }
 
 fn here(gateway: &Rc<Gateway>, io: &Io, mut walk: Walk) {
