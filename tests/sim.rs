@@ -17,7 +17,10 @@ use std::time::Duration;
 use corewire::sim::{Failure, Mutant, Report, Script, attempt, shrink};
 
 /// Seeds that once failed, and of what.
-const SEEDS: &[(u64, &str)] = &[];
+const SEEDS: &[(u64, &str)] = &[(
+    1_795_898_995_269_642_259,
+    "an ack came after the quiet: a core stood still, and the model took that for the end",
+)];
 
 /// What goes wrong in the fixed seeds, each several times.
 const FAULTS: [&str; 14] = [
