@@ -2,9 +2,9 @@
 
 use std::io::Read as _;
 use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use corewire::auth::{self, Claims, Signer, TOKEN_BYTES_MAX, TokenError, TokenPlan, TokenRules};
+use corewire::command::unix_ms;
 use corewire::config::{ConfigError, JwtKey, JwtMaterial, Loaded};
 use corewire::server::{StartError, token_keys};
 
@@ -50,11 +50,6 @@ pub(crate) fn run(
         StartError::File { .. } => wrong(error.to_string()),
         other => other,
     })
-}
-
-fn now_unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
 /// What is wished for, and the arguments that are the configuration's.
@@ -118,7 +113,7 @@ fn read_wish(args: &[String]) -> Result<Wish, StartError> {
     if wish.plan.user.is_empty() {
         return Err(wrong("--user: it is missing".into()));
     }
-    wish.plan.issued_unix_s = now_unix_ms() / 1_000;
+    wish.plan.issued_unix_s = unix_ms() / 1_000;
     wish.plan.expires_unix_s = wish.plan.issued_unix_s + ttl_s;
     Ok(wish)
 }
@@ -198,7 +193,7 @@ fn check(
     let Loaded { options, tables, .. } = load(rest)?;
     let keys = token_keys(&tables)?;
     let rules = TokenRules::from(&options);
-    match auth::verify(token.trim(), &keys, &rules, now_unix_ms()) {
+    match auth::verify(token.trim(), &keys, &rules, unix_ms()) {
         Ok(_) => {
             println!("{}", payload(token.trim()));
             Ok(ExitCode::SUCCESS)

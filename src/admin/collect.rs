@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 use super::process;
-use super::state::{Admin, label, unix_ms};
+use super::state::{Admin, label};
 use super::watch::Teller;
 use crate::api::SnapshotParts;
 use crate::base::CoreId;
-use crate::command::Full;
+use crate::command::{Full, unix_ms};
 use crate::telemetry::{CoreSnapshot, Histograms};
 
 /// Time between two snapshots of a core.

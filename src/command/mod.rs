@@ -4,7 +4,7 @@
 //! are here once. A door reads bytes off its wire and writes the answer; nothing else differs.
 //!
 //! Owns: the way to the workers ([`Workers`], [`ask`]), the verbs ([`Verb`]), the desk where they are
-//! done ([`Desk`]), the answers of the last minutes by their keys.
+//! done ([`Desk`]), the answers of the last minutes by their keys, the wall clock ([`unix_ms`]).
 //! May read a clock.
 //! Imports: `gateway`, `api`, `config`, `telemetry`, `base`; tokio for waiting.
 //!
@@ -19,6 +19,7 @@ pub const BODY_BYTES_MAX: usize = 1_000_000;
 
 mod answer;
 mod batch;
+mod clock;
 mod desk;
 mod hooks;
 mod idempotency;
@@ -28,6 +29,7 @@ mod work;
 mod workers;
 
 pub use answer::{Answer, Failure};
+pub use clock::unix_ms;
 pub use desk::{Desk, Repeat};
 pub use hooks::{DeadLetterView, HookDesk, HookHealth, RABBITMQ, ReplayView, WEBHOOKS};
 pub use idempotency::{Begun, KEPT_MS, LEDGER_BYTES_MAX, Ledger, LedgerLimits};

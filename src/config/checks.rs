@@ -243,11 +243,6 @@ pub(super) fn warnings(options: &Options, tables: &Tables) -> Vec<String> {
     if options.tls_listen.is_empty() && !options.tls_cert_file.is_empty() {
         lines.push("tls_cert_file is set and tls_listen is empty: nothing has TLS".into());
     }
-    if let Some(all) = options.trusted_proxies.iter().find(|network| network.ends_with("/0")) {
-        lines.push(format!(
-            "trusted_proxies has {all}: everybody is believed, whatever address they say they have"
-        ));
-    }
     for hook in tables.hooks.iter().filter(|hook| hook.is_exposed()) {
         lines.push(format!(
             "[[hooks]] {}: url is plain http: whoever is in that network can read what it is told",

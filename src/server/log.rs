@@ -4,7 +4,6 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -146,9 +145,7 @@ fn write_lines(receiver: &Receiver<Line>, format: LogFormat, lost: &AtomicU64) {
 }
 
 fn render(line: &Line, format: LogFormat) -> String {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let unix_ms = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
-    let time = crate::base::rfc3339(unix_ms);
+    let time = crate::base::rfc3339(crate::command::unix_ms());
     let mut text = String::new();
     match format {
         LogFormat::Json => {

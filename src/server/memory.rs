@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::log::Log;
+use super::machine::{Files, Groups, meminfo_bytes};
 use crate::base::{Pressure, Strain};
 use crate::config::{LogLevel, Options};
 
@@ -25,7 +26,7 @@ pub(super) struct MemoryLimits {
 impl MemoryLimits {
     /// From the options, and from what there is where they are 0.
     pub(super) fn new(options: &Options) -> Self {
-        Self::with(options, limit_bytes(&read))
+        Self::with(options, limit_bytes(&Files::below("/")))
     }
 
     fn with(options: &Options, there_is: u64) -> Self {
@@ -63,9 +64,10 @@ pub(super) async fn watch(limits: MemoryLimits, pressure: Arc<Pressure>, log: Lo
 
 /// Looks once and publishes what it found.
 fn look(before: Strain, limits: MemoryLimits, pressure: &Pressure) -> Strain {
-    let used = own_bytes(&read("/proc/self/statm").unwrap_or_default());
+    let files = Files::below("/");
+    let used = own_bytes(&files.text("/proc/self/statm").unwrap_or_default());
     let mut strain = before.next(used, limits.soft, limits.hard);
-    if strain == Strain::None && stalled(&read) >= STALLED {
+    if strain == Strain::None && Groups::of(&files).stalled(&files).is_some_and(|s| s >= STALLED) {
         strain = Strain::Refuse;
     }
     pressure.publish(strain, used, [limits.soft, limits.hard]);
@@ -87,10 +89,6 @@ fn say(log: &Log, strain: Strain, limits: MemoryLimits, used: u64) {
     log.line(level, event, fields);
 }
 
-fn read(path: &str) -> Option<String> {
-    std::fs::read_to_string(path).ok()
-}
-
 /// Rule: proc_pid_statm(5): pages; the second field is what is resident, the third what of it is
 /// shared with files.
 fn own_bytes(statm: &str) -> u64 {
@@ -99,77 +97,72 @@ fn own_bytes(statm: &str) -> u64 {
     resident.saturating_sub(shared) * rustix::param::page_size() as u64
 }
 
-/// Folders of the process's own control group and those it lies in, the root left out.
-///
-/// Rule: cgroups(7): in version 2 `/proc/self/cgroup` has one line, `0::` and a path.
-fn groups(read: &impl Fn(&str) -> Option<String>) -> Vec<String> {
-    let text = read("/proc/self/cgroup").unwrap_or_default();
-    let path = text.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
-    let mut folders = Vec::new();
-    let mut path = path.trim_end_matches('/');
-    while !path.is_empty() {
-        folders.push(format!("/sys/fs/cgroup{path}"));
-        path = path.rsplit_once('/').map_or("", |(before, _)| before);
-    }
-    folders
-}
-
 /// The least of what the machine has and what the control groups allow; `u64::MAX` where nothing
 /// says.
-fn limit_bytes(read: &impl Fn(&str) -> Option<String>) -> u64 {
-    let machine = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-        let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
-        Some(kib << 10)
-    });
-    let of_groups = groups(read);
-    let of_groups = of_groups.iter().filter_map(|folder| read(&format!("{folder}/memory.max")));
-    let of_groups = of_groups.filter_map(|text| text.trim().parse::<u64>().ok());
+fn limit_bytes(files: &Files) -> u64 {
+    let machine = files.text("/proc/meminfo").and_then(|text| meminfo_bytes(&text, "MemTotal:"));
+    let of_groups = Groups::of(files).memory_bytes(files);
     machine.into_iter().chain(of_groups).min().unwrap_or(u64::MAX)
-}
-
-/// How long the process's own control group stood still for want of memory, in hundredths of a
-/// percent of the last ten seconds; 0 where it has none or nothing says. The group of the whole
-/// machine is not asked: its trouble may be somebody else's.
-///
-/// Rule: the kernel's page on PSI: `full avg10=0.00 …`.
-fn stalled(read: &impl Fn(&str) -> Option<String>) -> u64 {
-    let own = groups(read).into_iter().next();
-    let text = own.and_then(|folder| read(&format!("{folder}/memory.pressure")));
-    let full = text.as_deref().and_then(|text| {
-        let line = text.lines().find_map(|line| line.strip_prefix("full avg10="))?;
-        let (whole, hundredths) = line.split_ascii_whitespace().next()?.split_once('.')?;
-        Some(whole.parse::<u64>().ok()? * 100 + hundredths.parse::<u64>().ok()?)
-    });
-    full.unwrap_or(0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn files(name: &str) -> Option<String> {
-        let text = match name {
-            "/proc/self/cgroup" => "0::/system.slice/corewire.service\n",
-            "/proc/meminfo" => "MemTotal:        4000 kB\nMemFree:   1 kB\n",
-            "/sys/fs/cgroup/system.slice/memory.max" => "2000000\n",
-            "/sys/fs/cgroup/system.slice/corewire.service/memory.max" => "max\n",
-            "/sys/fs/cgroup/system.slice/corewire.service/memory.pressure" => {
-                "some avg10=20.00 avg60=1.00 avg300=0.00 total=9\n\
-                 full avg10=12.34 avg60=1.00 avg300=0.00 total=9\n"
-            }
-            _ => return None,
-        };
-        Some(text.to_owned())
+    /// What is found on a machine with these files: its limit, and how much it stood still.
+    fn found(name: &str, files: &[(&str, &str)]) -> (u64, Option<u64>) {
+        let root = std::env::temp_dir().join(format!("corewire-{name}-{}", std::process::id()));
+        for (path, text) in files {
+            let path = root.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        }
+        let files = Files::below(&root);
+        let found = (limit_bytes(&files), Groups::of(&files).stalled(&files));
+        let _left = std::fs::remove_dir_all(&root);
+        found
     }
+
+    const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:        4000 kB\nMemFree:   1 kB\n");
 
     #[test]
     fn what_there_is_is_the_least_that_somebody_allows() {
-        assert_eq!(limit_bytes(&files), 2_000_000);
-        let bare = |name: &str| if name == "/proc/meminfo" { files(name) } else { None };
-        assert_eq!(limit_bytes(&bare), 4_000 << 10);
-        assert_eq!(limit_bytes(&|_: &str| None), u64::MAX);
-        assert_eq!((stalled(&files), stalled(&bare)), (1_234, 0));
+        let pressure = "some avg10=20.00 avg60=1.00 avg300=0.00 total=9\n\
+                        full avg10=12.34 avg60=1.00 avg300=0.00 total=9\n";
+        let second = found(
+            "second",
+            &[
+                MEMINFO,
+                ("proc/self/cgroup", "0::/system.slice/corewire.service\n"),
+                ("sys/fs/cgroup/system.slice/memory.max", "2000000\n"),
+                ("sys/fs/cgroup/system.slice/corewire.service/memory.max", "max\n"),
+                ("sys/fs/cgroup/system.slice/corewire.service/memory.pressure", pressure),
+                ("sys/fs/cgroup/memory.pressure", "full avg10=99.00\n"),
+            ],
+        );
+        assert_eq!(second, (2_000_000, Some(1_234)));
+        let first = found(
+            "first",
+            &[
+                MEMINFO,
+                ("proc/self/cgroup", "4:memory:/a/b\n"),
+                ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "3000000\n"),
+            ],
+        );
+        assert_eq!(first, (3_000_000, None));
+        // In a namespace of its own a group takes itself for the root.
+        let inside = found(
+            "inside",
+            &[
+                MEMINFO,
+                ("proc/self/cgroup", "0::/\n"),
+                ("sys/fs/cgroup/memory.max", "1000000\n"),
+                ("sys/fs/cgroup/memory.pressure", pressure),
+            ],
+        );
+        assert_eq!(inside, (1_000_000, None));
+        assert_eq!(found("bare", &[MEMINFO]), (4_000 << 10, None));
+        assert_eq!(found("none", &[]), (u64::MAX, None));
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod drain;
 mod error;
 mod files;
 mod log;
+pub(crate) mod machine;
 mod memory;
 mod renewal;
 mod run;

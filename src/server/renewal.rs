@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 
 use super::certificate::{Files, Identity, Stamp, Unusable, ending_soon};
 use super::log::Log;
-use super::run::unix_ms;
+use crate::command::unix_ms;
 use crate::config::LogLevel;
 use crate::mesh::Outlet;
 use crate::telemetry::{CertificateState, Outside};

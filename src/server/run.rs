@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::bind::{self, Sharing};
 use super::doors::{self, Renewable};
@@ -14,7 +14,7 @@ use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
 use crate::base::CoreId;
 use crate::bridge::{self, BridgeThread};
-use crate::command::Desk;
+use crate::command::{Desk, unix_ms};
 use crate::config::{LogLevel, Options};
 use crate::mesh::{InterestTable, inbox};
 use crate::telemetry::Outside;
@@ -373,11 +373,6 @@ fn pinning(plan: &Plan, rungs: &[Standing]) -> String {
             format!("pinned to CPU {pinned}; not pinned: no CPU {refused} for this process")
         }
     }
-}
-
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
 impl Running {

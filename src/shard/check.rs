@@ -111,7 +111,8 @@ impl Shard {
 
     /// Sums that are kept are those that one finds by counting.
     fn check_held(&self) {
-        let out = self.conns.iter().map(|(_, conn)| conn.out.capacity() + conn.unsent).sum();
+        let out =
+            self.conns.iter().map(|(_, conn)| conn.out.capacity() + conn.unsent.capacity()).sum();
         let opening = self.conns.iter().filter(|(_, conn)| conn.opening).count();
         let heads: usize = self.sessions.iter().map(|(_, s)| s.handshake.bytes()).sum();
         let auths: usize = self.sockets.iter().map(|(_, socket)| socket.auth.len()).sum();

@@ -16,8 +16,9 @@ pub(crate) struct Conn {
     pub(crate) peer: SocketAddr,
     /// Bytes to write that belong to no session's outbox: HTTP answers, control frames.
     pub(crate) out: Vec<u8>,
-    /// Bytes taken from here that the kernel did not take; the host keeps them.
-    pub(crate) unsent: usize,
+    /// Bytes taken from here that the kernel did not take. They are kept here and not by the
+    /// host, so that cutting a client frees them at once.
+    pub(crate) unsent: Vec<u8>,
     /// What of both is counted.
     pub(crate) out_counted: usize,
     /// It has not sent a whole request yet.
@@ -190,7 +191,7 @@ impl Shard {
             speaks: Speaks::Http(Phase::Head),
             peer,
             out: Vec::new(),
-            unsent: 0,
+            unsent: Vec::new(),
             out_counted: 0,
             opening: true,
             dirty: false,
@@ -379,7 +380,10 @@ impl Shard {
             *role = Role::Spent;
             let own_code = (ending.ws_code() != 0).then(|| ending.ws_code());
             let code = conn.peer_code.or(own_code);
-            conn.out.extend_from_slice(&ws::close_frame(code));
+            let frame = ws::close_frame(code);
+            // An outbox of megabytes may stand before it, whose room four bytes would double.
+            conn.out.reserve_exact(frame.len());
+            conn.out.extend_from_slice(&frame);
         }
         conn.closing = true;
         self.count_out(key);

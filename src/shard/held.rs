@@ -98,7 +98,7 @@ impl Speaks {
 impl Conn {
     /// Counts anew what waits for it outside of its session's outbox, and mends the sum.
     pub(super) fn count_out(&mut self, sum: &mut usize) {
-        let bytes = self.out.capacity() + self.unsent;
+        let bytes = self.out.capacity() + self.unsent.capacity();
         *sum = *sum + bytes - self.out_counted;
         self.out_counted = bytes;
     }

@@ -129,7 +129,8 @@ impl Crowd {
                 }
             } else if !out.is_empty() {
                 self.unsent.insert(key);
-                self.shard.handle_blocked(key, out.len());
+                out.shrink_to_fit();
+                self.shard.handle_blocked(key, out);
             }
         }
         for key in self.shard.take_resumed() {

@@ -145,7 +145,7 @@ impl Shard {
             conn.due = None;
             conn.blocked_at = None;
             conn.out = Vec::new();
-            conn.unsent = 0;
+            conn.unsent = Vec::new();
             self.count_out(key);
             self.mark_dirty(key);
             self.resumed.push(key);

@@ -106,30 +106,24 @@ impl Shard {
     pub fn handle_written(&mut self, key: Key) {
         if let Some(conn) = self.conns.get_mut(key) {
             conn.blocked_at = None;
-            conn.unsent = 0;
+            conn.unsent = Vec::new();
             self.count_out(key);
         }
         self.mark_dirty(key);
         self.resume_if_paused(key);
     }
 
-    /// The kernel took some of what was filled in; the host keeps `unsent` bytes of it.
-    pub fn handle_progress(&mut self, key: Key, unsent: usize) {
-        let now = self.millis();
-        if let Some(conn) = self.conns.get_mut(key)
-            && conn.blocked_at.is_some()
-        {
-            conn.blocked_at = Some(now);
-            conn.unsent = unsent;
-            self.count_out(key);
-        }
-    }
-
-    /// The kernel takes nothing at the moment, and the host keeps `unsent` bytes. If that lasts,
-    /// the client is too slow.
-    pub fn handle_blocked(&mut self, key: Key, unsent: usize) {
+    /// The kernel takes nothing at the moment: `unsent` is what it left of what was filled in. If
+    /// that lasts, the client is too slow.
+    ///
+    /// The bytes wait here: many may be cut before the host writes again, and what waits for them
+    /// must not be held any longer than it is counted.
+    pub fn handle_blocked(&mut self, key: Key, unsent: Vec<u8>) {
         let now = self.millis();
         let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.aborted {
+            return;
+        }
         if conn.blocked_at.is_none() {
             conn.blocked_at = Some(now);
         }
@@ -137,6 +131,39 @@ impl Shard {
         self.count_out(key);
         self.arm_conn(key);
         self.shed_waiting();
+    }
+
+    /// The kernel has room again: the bytes that it did not take, for another try. They count as
+    /// waiting until [`Self::handle_written`] or [`Self::handle_progress`], which must follow.
+    #[must_use]
+    pub fn take_unsent(&mut self, key: Key) -> Vec<u8> {
+        self.conns.get_mut(key).map(|conn| std::mem::take(&mut conn.unsent)).unwrap_or_default()
+    }
+
+    /// The kernel took `count` bytes, which may be none, and left `unsent`.
+    pub fn handle_progress(&mut self, key: Key, count: usize, unsent: Vec<u8>) {
+        let now = self.millis();
+        if let Some(conn) = self.conns.get_mut(key)
+            && let Some(blocked_at) = &mut conn.blocked_at
+        {
+            if count > 0 {
+                *blocked_at = now;
+            }
+            conn.unsent = unsent;
+            self.count_out(key);
+        }
+    }
+
+    /// The host has something to say of its own, an alert or a part of a TLS handshake, while the
+    /// kernel takes nothing: it goes behind what it did not take, and counts with it.
+    pub fn handle_blocked_more(&mut self, key: Key, bytes: &[u8]) {
+        if let Some(conn) = self.conns.get_mut(key)
+            && conn.blocked_at.is_some()
+        {
+            conn.unsent.extend_from_slice(bytes);
+            self.count_out(key);
+            self.shed_waiting();
+        }
     }
 
     /// Whether the host should close the descriptor without waiting for what remains.

@@ -94,7 +94,7 @@ impl World {
                     if matches!(waits, Waits::Resume | Waits::End) && served.resume {
                         all.push(Choice::Resume(id));
                     }
-                    if !served.unsent.is_empty() && link.room(now) > 0 {
+                    if served.blocked && link.room(now) > 0 {
                         all.push(Choice::SendRest(id));
                     }
                 }
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Whether a core stands still.
-    fn is_stopped(&self, core: usize) -> bool {
+    pub(super) fn is_stopped(&self, core: usize) -> bool {
         self.now() < self.nodes[core].stopped_until
     }
 }

@@ -90,7 +90,7 @@ impl World {
             Place::Served(served) if matches!(served.waits, Waits::Handover(_)) => {
                 "reset before it moved"
             }
-            Place::Served(served) if !served.unsent.is_empty() => "reset in the middle of a write",
+            Place::Served(served) if served.blocked => "reset in the middle of a write",
             Place::Served(served) if !served.unread.is_empty() => {
                 "reset in the middle of a request"
             }

@@ -39,8 +39,8 @@ pub(super) struct Served {
     pub(super) key: Key,
     /// Read and not consumed.
     pub(super) unread: Vec<u8>,
-    /// Filled in and not taken by the kernel.
-    pub(super) unsent: Vec<u8>,
+    /// The kernel did not take all that was filled in.
+    pub(super) blocked: bool,
     pub(super) waits: Waits,
     /// The shard has given the word.
     pub(super) resume: bool,

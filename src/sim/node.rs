@@ -102,7 +102,7 @@ impl Node {
             core: self.me(),
             key,
             unread: bytes,
-            unsent: Vec::new(),
+            blocked: false,
             waits: Waits::Input,
             resume: false,
         });
@@ -142,7 +142,7 @@ impl Node {
     fn end(&mut self, links: &mut [Link], id: usize) {
         let served = served(&mut links[id]);
         let key = served.key;
-        if self.core.with(|shard| shard.owes_answer(key)) || !served.unsent.is_empty() {
+        if self.core.with(|shard| shard.owes_answer(key)) || served.blocked {
             return;
         }
         if !self.notes.saboteur.strikes(Mutant::ForgottenEnd) {
@@ -199,7 +199,7 @@ impl Node {
     fn hand_over(&mut self, links: &mut [Link], id: usize, lanes: &mut Lanes) {
         let served = served(&mut links[id]);
         let Waits::Handover(core) = served.waits else { return };
-        if !served.unsent.is_empty() {
+        if served.blocked {
             self.notes.tally.count("a move that waits for a write");
             return;
         }
@@ -225,13 +225,14 @@ impl Node {
             self.give_up(links, id);
             return self.hand_over(links, id, lanes);
         }
-        let unsent = std::mem::take(&mut served(&mut links[id]).unsent);
+        let key = served(&mut links[id]).key;
+        let mut unsent = self.core.with(|shard| shard.take_unsent(key));
         let count = links[id].write(&unsent, now);
+        unsent.drain(..count);
+        let done = unsent.is_empty();
+        self.core.with(|shard| shard.handle_progress(key, count, unsent));
         let served = served(&mut links[id]);
-        served.unsent = unsent[count..].to_vec();
-        let (key, done) = (served.key, served.unsent.is_empty());
-        let left = served.unsent.len();
-        self.core.with(|shard| shard.handle_progress(key, left));
+        served.blocked = !done;
         if done {
             self.core.with(|shard| shard.handle_written(key));
             served.resume = true;
@@ -243,7 +244,8 @@ impl Node {
     fn give_up(&self, links: &mut [Link], id: usize) {
         self.notes.tally.count("a write that failed");
         let served = served(&mut links[id]);
-        served.unsent.clear();
+        served.blocked = false;
+        self.core.with(|shard| shard.handle_progress(served.key, 0, Vec::new()));
         if !matches!(served.waits, Waits::Handover(_)) {
             served.waits = Waits::End;
             served.resume = true;
@@ -308,16 +310,16 @@ impl Node {
         let now = self.clock.get();
         if self.core.with(|shard| shard.is_aborted(key)) {
             let served = served(&mut links[id]);
-            if !served.unsent.is_empty() {
+            if served.blocked {
                 // The task that waits to send the rest wakes up, finds nothing, and says so.
-                served.unsent.clear();
+                served.blocked = false;
                 served.resume = true;
                 self.core.with(|shard| shard.handle_written(key));
             }
             links[id].abort();
             return;
         }
-        if !served(&mut links[id]).unsent.is_empty() {
+        if served(&mut links[id]).blocked {
             return;
         }
         loop {
@@ -334,9 +336,9 @@ impl Node {
             }
             let count = links[id].write(&buffer, now);
             if count < buffer.len() {
-                served(&mut links[id]).unsent = buffer[count..].to_vec();
-                let left = buffer.len() - count;
-                self.core.with(|shard| shard.handle_blocked(key, left));
+                served(&mut links[id]).blocked = true;
+                let unsent = buffer[count..].to_vec();
+                self.core.with(|shard| shard.handle_blocked(key, unsent));
                 return;
             }
             if fill.shut {
@@ -362,7 +364,7 @@ impl Node {
     pub(super) fn check_waits(&self, links: &mut [Link]) {
         for (key, id) in &self.links {
             let served = served(&mut links[*id]);
-            if served.resume || !served.unsent.is_empty() {
+            if served.resume || served.blocked {
                 continue;
             }
             let unread = !served.unread.is_empty();

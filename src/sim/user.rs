@@ -211,8 +211,11 @@ impl User {
         }
     }
 
-    /// All is quiet: answers that have not come never will.
+    /// All is quiet: answers that have not come never will. Who is owed nothing was not waited
+    /// for, and may be answered yet.
     pub(super) fn settle(&mut self) {
-        self.waiting.clear();
+        if !self.excused {
+            self.waiting.clear();
+        }
     }
 }

@@ -207,11 +207,15 @@ impl World {
         let stalled = self.links.iter().any(|link| self.now() < link.slow_until && !link.deaf);
         let running = self.presence.running.get();
         let stuck = self.nodes.iter().any(|node| node.desk.flush.get());
+        let stands = (0..self.nodes.len()).any(|core| self.is_stopped(core));
+        let late = self.lanes.iter().any(|lane| lane.to.iter().any(|to| !to.is_empty()));
         self.clients
             .iter()
             .find_map(Client::unsettled)
             .or_else(|| stalled.then(|| String::from("somebody does not read")))
             .or_else(|| stuck.then(|| String::from("an inbox is full")))
+            .or_else(|| stands.then(|| String::from("a core stands still")))
+            .or_else(|| late.then(|| String::from("a batch is late")))
             .or_else(|| self.ledger.owed())
             .or_else(|| (running > 0).then(|| format!("{running} handlers wait for something")))
     }

@@ -1,7 +1,7 @@
 //! Network cards.
 
-use super::read::{Files, number};
 use crate::doctor::{Irq, Nic, parse};
+use crate::server::machine::{Files, number};
 
 /// Cards with a device behind them: bridges, tunnels and the loopback have no interrupts.
 pub(super) fn nics(files: &Files) -> Vec<Nic> {

@@ -13,7 +13,6 @@
 //! Read first: `read.rs`.
 
 mod cards;
-mod groups;
 mod read;
 #[cfg(test)]
 mod tests;

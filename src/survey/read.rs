@@ -1,15 +1,12 @@
 //! One look at everything.
 
-use std::cell::RefCell;
-use std::fs;
-use std::path::PathBuf;
-
 use rustix::process::{Resource, getrlimit};
 
-use super::{cards, groups, wish};
+use super::{cards, wish};
 use crate::config::Loaded;
 use crate::doctor::{Cpus, Facts, Frequency, Memory, Network, Ring, System, parse};
 use crate::server::StartError;
+use crate::server::machine::{Files, Groups, meminfo_bytes, number};
 use crate::worker::{self, Rung, Wanted};
 
 /// Reads the machine this process stands on, for a server of this configuration.
@@ -22,58 +19,6 @@ pub fn facts(loaded: &Loaded) -> Result<Facts, StartError> {
     of_process(&mut facts.system);
     facts.unread = files.unread();
     Ok(facts)
-}
-
-/// A tree of the kernel's files; in tests a folder that looks like one.
-pub(super) struct Files {
-    root: PathBuf,
-    unread: RefCell<Vec<String>>,
-}
-
-impl Files {
-    pub(super) fn below(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into(), unread: RefCell::default() }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.root.join(name.trim_start_matches('/'))
-    }
-
-    /// A file that not every machine has.
-    pub(super) fn text(&self, name: &str) -> Option<String> {
-        fs::read_to_string(self.path(name)).ok()
-    }
-
-    /// A file that every Linux has: if it cannot be read, that is noted.
-    fn sure(&self, name: &str) -> Option<String> {
-        let text = self.text(name);
-        if text.is_none() {
-            self.unread.borrow_mut().push(name.to_owned());
-        }
-        text
-    }
-
-    fn unread(self) -> Vec<String> {
-        self.unread.into_inner()
-    }
-
-    /// Names in a folder, in order.
-    pub(super) fn names(&self, folder: &str) -> Vec<String> {
-        let entries = fs::read_dir(self.path(folder)).into_iter().flatten().flatten();
-        let mut names: Vec<String> =
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
-        names.sort_unstable();
-        names
-    }
-
-    pub(super) fn has(&self, name: &str) -> bool {
-        self.path(name).exists()
-    }
-}
-
-/// A number alone in its file.
-pub(super) fn number(text: &str) -> Option<u64> {
-    text.trim().parse().ok()
 }
 
 /// The last of several numbers.
@@ -123,14 +68,10 @@ fn system(files: &Files) -> System {
 
 fn memory(files: &Files) -> Memory {
     let meminfo = files.sure("/proc/meminfo").unwrap_or_default();
-    let kib = |key: &str| -> Option<u64> {
-        let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
-        line.split_ascii_whitespace().next()?.parse::<u64>().ok()
-    };
-    let group = groups::Groups::of(files);
-    let swap = kib("SwapTotal:").map(|kib| kib << 10);
+    let group = Groups::of(files);
+    let swap = meminfo_bytes(&meminfo, "SwapTotal:");
     Memory {
-        total_bytes: kib("MemTotal:").map(|kib| kib << 10),
+        total_bytes: meminfo_bytes(&meminfo, "MemTotal:"),
         limit_bytes: group.memory_bytes(files),
         swap_bytes: swap.map(|swap| swap.min(group.swap_bytes(files).unwrap_or(swap))),
     }
@@ -183,11 +124,26 @@ fn cpus(files: &Files) -> Cpus {
     Cpus {
         allowed: allowed.and_then(parse::list),
         isolated: list("/sys/devices/system/cpu/isolated"),
-        quota_milli: groups::Groups::of(files).quota_milli(files),
+        quota_milli: quota_milli(&Groups::of(files), files),
         nodes: nodes.iter().map(|at| node(at).unwrap_or_default()).collect(),
         frequencies: online.iter().flatten().filter_map(frequency).collect(),
         online,
     }
+}
+
+/// The least of the CPU time that the control group and those it lies in allow.
+fn quota_milli(groups: &Groups, files: &Files) -> Option<u64> {
+    let unified = groups.unified.iter().filter_map(|folder| {
+        let text = files.text(&format!("{folder}/cpu.max"))?;
+        let (quota, period) = text.trim().split_once(' ')?;
+        parse::quota_milli(quota, period)
+    });
+    let first = groups.cpu.iter().filter_map(|folder| {
+        let quota = files.text(&format!("{folder}/cpu.cfs_quota_us"))?;
+        let period = files.text(&format!("{folder}/cpu.cfs_period_us"))?;
+        parse::quota_milli(&quota, &period)
+    });
+    unified.chain(first).min()
 }
 
 /// What only a call to the kernel tells.

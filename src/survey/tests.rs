@@ -3,8 +3,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use super::read::{Files, of_files};
+use super::read::of_files;
 use crate::config::{self, Options};
+use crate::server::machine::Files;
 
 /// A folder that goes when the test ends.
 struct Folder(PathBuf);

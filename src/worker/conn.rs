@@ -32,6 +32,8 @@ pub(super) struct ConnIo {
     again: bool,
     /// Goes to this core as soon as nothing is unsent.
     moves_to: Option<CoreId>,
+    /// The kernel did not take all it was given; the shard keeps the rest until it does.
+    pub(super) blocked: bool,
     backlog: Option<Box<Backlog>>,
     /// What stands between the socket and the shard, if it is not plain.
     pub(super) channel: Option<Box<Channel>>,
@@ -42,8 +44,6 @@ pub(super) struct ConnIo {
 struct Backlog {
     /// Read and not consumed: an unfinished frame or head, or requests that wait their turn.
     unread: Vec<u8>,
-    /// Taken from the shard and not sent: the kernel takes nothing more at the moment.
-    unsent: Vec<u8>,
 }
 
 impl ConnIo {
@@ -57,36 +57,12 @@ impl ConnIo {
         unread + self.channel.as_ref().map_or(0, |channel| channel.held_bytes())
     }
 
-    pub(super) fn has_unsent(&self) -> bool {
-        self.backlog.as_ref().is_some_and(|backlog| !backlog.unsent.is_empty())
-    }
-
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
         self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unread)).unwrap_or_default()
     }
 
-    pub(super) fn take_unsent(&mut self) -> Vec<u8> {
-        self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unsent)).unwrap_or_default()
-    }
-
     fn keep_unread(&mut self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.backlog.get_or_insert_default().unread = bytes;
-        }
-        self.forget_empty();
-    }
-
-    pub(super) fn keep_unsent(&mut self, bytes: Vec<u8>) {
-        if !bytes.is_empty() {
-            self.backlog.get_or_insert_default().unsent = bytes;
-        }
-        self.forget_empty();
-    }
-
-    fn forget_empty(&mut self) {
-        if !self.has_unread() && !self.has_unsent() {
-            self.backlog = None;
-        }
+        self.backlog = (!bytes.is_empty()).then(|| Box::new(Backlog { unread: bytes }));
     }
 }
 
@@ -186,6 +162,7 @@ impl Worker {
             look,
             again: false,
             moves_to: None,
+            blocked: false,
             backlog: None,
             channel,
         };
@@ -203,7 +180,7 @@ impl Worker {
             io.readable |= sign.readable;
             io.reads_on |= sign.reads_on;
             io.broken |= sign.broken;
-            unsent = sign.writable && io.has_unsent();
+            unsent = sign.writable && io.blocked;
         }
         if unsent {
             self.send_rest(sign.key);
@@ -216,9 +193,10 @@ impl Worker {
     /// The connection is broken: what waits for it will not be sent, nothing more is read.
     pub(super) fn give_up(&self, key: Key) {
         if let Some(io) = self.conns.borrow_mut().get(key) {
-            io.take_unsent();
+            io.blocked = false;
             io.ended = true;
         }
+        self.core.with(|shard| shard.handle_progress(key, 0, Vec::new()));
         self.look_again(key);
     }
 
@@ -285,11 +263,11 @@ impl Worker {
         let Some(io) = conns.get(key) else { return Move::Rest };
         if let Some(core) = io.moves_to {
             // What was to be sent is sent first, unless nobody will take it.
-            return if io.has_unsent() && !io.ended { Move::Rest } else { Move::Handover(core) };
+            return if io.blocked && !io.ended { Move::Rest } else { Move::Handover(core) };
         }
         if io.ended {
             // A peer that has said all it wants may still be waiting for the answer.
-            let owed = io.has_unsent() || self.core.with(|shard| shard.owes_answer(key));
+            let owed = io.blocked || self.core.with(|shard| shard.owes_answer(key));
             return if owed { Move::Rest } else { Move::End };
         }
         let unread = io.has_unread();
@@ -303,7 +281,7 @@ impl Worker {
         }
         match &io.channel {
             // The handshake does not go on before the peer has what was said last.
-            Some(channel) if channel.is_at_handshake() && io.has_unsent() => Move::Rest,
+            Some(channel) if channel.is_at_handshake() && io.blocked => Move::Rest,
             Some(channel) if channel.is_at_handshake() && self.handshakes_left.get() == 0 => {
                 Move::Later
             }

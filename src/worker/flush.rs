@@ -111,14 +111,14 @@ impl Worker {
     fn write(&self, key: Key) {
         if self.core.with(|shard| shard.is_aborted(key)) {
             if let Some(io) = self.conns.borrow_mut().get(key) {
-                io.take_unsent();
+                io.blocked = false;
                 fd::shut(&io.fd, true);
             }
             self.look_again(key);
             return;
         }
         let is_plain = match self.conns.borrow_mut().get(key) {
-            Some(io) if !io.has_unsent() => io.channel.is_none(),
+            Some(io) if !io.blocked => io.channel.is_none(),
             _ => return,
         };
         let mut buffer = self.out.take();
@@ -162,35 +162,35 @@ impl Worker {
         if count == bytes.len() {
             return true;
         }
-        io.keep_unsent(bytes[count..].to_vec());
+        io.blocked = true;
         drop(conns);
-        self.core.with(|shard| shard.handle_blocked(key, bytes.len() - count));
+        let unsent = bytes[count..].to_vec();
+        self.core.with(|shard| shard.handle_blocked(key, unsent));
         false
     }
 
     /// Sends what the kernel did not take at once.
     pub(super) fn send_rest(&self, key: Key) {
-        let mut conns = self.conns.borrow_mut();
-        let Some(io) = conns.get(key) else { return };
-        let mut unsent = io.take_unsent();
-        match fd::send(&io.fd, &unsent) {
+        let mut unsent = self.core.with(|shard| shard.take_unsent(key));
+        let sent = match self.conns.borrow_mut().get(key) {
+            Some(io) => fd::send(&io.fd, &unsent),
+            None => return,
+        };
+        match sent {
             Ok(count) if count == unsent.len() => {}
             Ok(count) => {
                 unsent.drain(..count);
-                let left = unsent.len();
-                io.keep_unsent(unsent);
-                if count > 0 {
-                    self.core.with(|shard| shard.handle_progress(key, left));
-                }
+                self.core.with(|shard| shard.handle_progress(key, count, unsent));
                 return;
             }
             Err(_) => {
-                drop(conns);
                 self.give_up(key);
                 return;
             }
         }
-        drop(conns);
+        if let Some(io) = self.conns.borrow_mut().get(key) {
+            io.blocked = false;
+        }
         self.core.with(|shard| shard.handle_written(key));
         self.look_again(key);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,6 +21,7 @@ use crate::auth::{
     self, ANSWER_BYTES_MAX, Discovered, Introspected, JWKS_BYTES_MAX, KeySet, TokenError,
     TokenRules,
 };
+use crate::command::unix_ms;
 use crate::config::{AuthMode, IdpError, LogLevel, Options};
 
 /// Good answers of a provider that are kept.
@@ -53,12 +54,6 @@ pub(super) type Clock = Arc<dyn Fn() -> u64 + Send + Sync>;
 
 fn lock<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[expect(clippy::disallowed_methods, reason = "bridges read a clock")]
-fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
 impl Provider {

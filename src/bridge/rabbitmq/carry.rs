@@ -8,13 +8,14 @@ use lapin::message::Delivery;
 use lapin::types::{AMQPValue, FieldTable};
 use tokio::sync::{mpsc, oneshot};
 
-use super::clock::{self, unix_ms};
+use super::clock;
 use super::command::{self, Order, Refused};
 use super::line::{Direct, Sent};
 use super::settings::{RETRY_MS, Settings};
 use super::wire::PERSISTENT;
 use super::{Shared, wire};
 use crate::bridge::body;
+use crate::command::unix_ms;
 use crate::command::{Answer, Repeat};
 
 /// Between two tries to publish while the broker does not take anything.

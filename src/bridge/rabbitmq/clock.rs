@@ -1,16 +1,9 @@
-//! Time and chance of this room, in one place.
+//! Chance and names of this room, in one place.
 
 use std::sync::LazyLock;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::ids;
-
-/// Milliseconds since the epoch, by the wall clock.
-#[expect(clippy::disallowed_methods, reason = "bridges read a clock")]
-pub(super) fn unix_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
+use crate::command::unix_ms;
 
 /// 64 bits that nobody can guess; a clock's, on a machine without chance.
 pub(super) fn random() -> u64 {

@@ -20,7 +20,7 @@ use super::abreast::Abreast;
 use super::acks::Acks;
 use super::backoff::Backoff;
 use super::carry::{Carrier, End, Ended};
-use super::clock::{self, unix_ms};
+use super::clock;
 use super::line::Direct;
 use super::link::{self, Link};
 use super::pace::Prefetch;
@@ -29,6 +29,7 @@ use super::settings::Settings;
 use super::trouble::{Trouble, judge};
 use super::{LINK, Shared, python, reached, reply};
 use crate::bridge::Standing;
+use crate::command::unix_ms;
 use crate::config::LogLevel;
 use crate::telemetry::LinkState;
 

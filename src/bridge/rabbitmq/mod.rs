@@ -92,7 +92,7 @@ impl Shared {
         let outside = &self.common.outside;
         let before = outside.links().get(name).map(|link| link.state);
         let required = self.common.options.rabbitmq_required;
-        let since = clock::unix_ms();
+        let since = crate::command::unix_ms();
         outside.say(name, Link { state, required, why: why.to_owned(), since });
         before != Some(state)
     }

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 
 use super::backoff::Backoff;
 use super::book::{Book, Fate, Word};
-use super::clock::{self, unix_ms};
+use super::clock;
 use super::inlet::{AT_ONCE, Inlet, Turn};
 use super::line::{Direct, Heard, Line, Sent, making, next_word};
 use super::link::shown;
@@ -26,6 +26,7 @@ use super::store::{Parcel, Store};
 use super::trouble::{Trouble, judge};
 use super::{LINK, Shared, reached};
 use crate::bridge::Standing;
+use crate::command::unix_ms;
 use crate::config::{LogLevel, RabbitDeclare, RouteAck};
 use crate::gateway::backend::{Fact, Outcome, RouteFailure, RoutedEvent, Ticket};
 use crate::telemetry::LinkState;

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 
-use super::clock::unix_ms;
 use super::inlet::Inlet;
 use super::line::{Line, next_word};
 use super::publisher::{Flight, Publisher, Told};
 use super::trouble::Trouble;
 use crate::bridge::thread::CLOSING_MAX;
+use crate::command::unix_ms;
 use crate::config::LogLevel;
 use crate::gateway::backend::{Outcome, RouteFailure, RoutedEvent, Ticket};
 

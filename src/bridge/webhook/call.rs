@@ -13,6 +13,7 @@ use super::breaker::{Pass, State};
 use super::desk::{Line, count};
 use super::queue::backoff_ms;
 use crate::bridge::http::{HttpAnswer, HttpCall, HttpError};
+use crate::command::unix_ms;
 use crate::config::LogLevel;
 
 /// Bytes of an answer.
@@ -132,7 +133,7 @@ impl Caller {
         let call = HttpCall {
             method: Method::POST,
             url: line.url.clone(),
-            headers: headers(line, message, self.unix_ms() / 1_000),
+            headers: headers(line, message, unix_ms() / 1_000),
             body: message.body.clone(),
             timeout: time.left,
             answer_bytes_max: ANSWER_BYTES_MAX,

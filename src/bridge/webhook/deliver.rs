@@ -11,6 +11,7 @@ use super::desk::count;
 use super::queue::{Batch, backoff_ms};
 use super::{Caller, new_id, shape};
 use crate::bridge::thread::CLOSING_MAX;
+use crate::command::unix_ms;
 use crate::config::LogLevel;
 
 /// Sends what one hook is to be told, until the process closes and everything has left.
@@ -64,7 +65,7 @@ async fn deliver(caller: Caller, index: usize, mut batch: Batch) {
         if batch.attempts > line.hook.retries {
             let why = fault.to_string();
             let gone = batch.clone();
-            if caller.hooks.bury(index, gone, why.clone(), caller.unix_ms()) {
+            if caller.hooks.bury(index, gone, why.clone(), unix_ms()) {
                 let fields = vec![("hook", line.hook.name.clone()), ("why", why)];
                 (caller.common.log)(LogLevel::Warn, "webhook has dead letters", fields);
             }

@@ -24,7 +24,7 @@ mod shape_tests;
 mod sign;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use hyper::body::Bytes;
 use tokio::sync::mpsc;
@@ -38,6 +38,7 @@ use self::desk::Pushed;
 use super::http::Http;
 use super::thread::Common;
 use crate::bridge::body;
+use crate::command::unix_ms;
 use crate::config::{HookEvent, LogLevel, OnError, RouteAck};
 use crate::gateway::backend::{
     AdmissionRequest, Client, Fact, FactKind, Outcome, RouteFailure, RoutedEvent, Verdict,
@@ -62,11 +63,6 @@ impl Caller {
         u64::try_from(self.epoch.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    fn unix_ms(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-    }
-
     /// Whether a hook says who may come into a namespace.
     pub(super) fn judges(&self, namespace: &str) -> bool {
         self.hooks.judge_of(namespace).is_some()
@@ -83,7 +79,7 @@ impl Caller {
         let line = self.hooks.line(index);
         let answer = match self.admit_asker(line) {
             Some(_asker) => {
-                let body = shape::connect(request, &line.hook.headers, self.unix_ms());
+                let body = shape::connect(request, &line.hook.headers, unix_ms());
                 let deadline = Instant::now() + Duration::from_millis(line.hook.timeout_ms);
                 let (id, body) = (new_id(), Bytes::from(body));
                 self.ask(line, &Message { id: &id, body: &body }, deadline).await
