@@ -19,8 +19,11 @@ const STEP_MS: u64 = 100;
 const STEP_SESSIONS: usize = 100;
 /// Time in which handshakes that the kernel has begun for us come to an end.
 const SUCCESSION_MS: u64 = 1_000;
-/// Time in which a worker closes its listener; the next one is not kept waiting for longer.
+/// Time in which a worker closes its listener, if nothing holds it up.
 const CLOSING: Duration = Duration::from_millis(200);
+/// Part of the drain's time in which a worker that a handler holds up is waited for: listeners that
+/// close out of turn would have the kernel steer new connections to the one that is held up.
+const CLOSING_SHARE: f64 = 0.25;
 
 /// Waits for the first signal. The next one ends the process at once. `ready` is called as soon as
 /// a signal would be heeded: whoever reads what it says may send one.
@@ -53,7 +56,7 @@ pub(super) fn wait_for_signals(ready: impl FnOnce(), reread: Option<&dyn Fn()>) 
 pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
     let began = Instant::now();
     let limit = Duration::from_millis(server.drain_ms);
-    stop_accepting(server, listeners);
+    stop_accepting(server, listeners, limit.mul_f64(CLOSING_SHARE));
     for left in &server.left {
         left.store(usize::MAX >> 8, Ordering::Release);
     }
@@ -78,7 +81,9 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
 
 /// Takes no more connections. If another process listens on our ports, it gets all new ones from
 /// now on, and those that wait for us are taken in before the listeners close: none is reset.
-fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
+///
+/// `patience` is for all workers together that do not close theirs at once.
+fn stop_accepting(server: &Running, listeners: Vec<TcpListener>, patience: Duration) {
     let ours = server.rows;
     let addresses = server.all_addresses();
     let beside = |port| listening_an_address(&addresses, port).saturating_sub(ours);
@@ -99,13 +104,15 @@ fn stop_accepting(server: &Running, listeners: Vec<TcpListener>) {
     };
     steer(&|theirs| (ours, theirs));
     std::thread::sleep(Duration::from_millis(SUCCESSION_MS));
+    let began = Instant::now();
     for closed in 0..ours {
         steer(&|theirs| (safe_place(ours, theirs, closed), 1));
         let all = listening(&addresses);
         send(server.outlet_of(closed), Orders::StopAccepting);
         if closed + 1 < ours {
             let asked = Instant::now();
-            while listening(&addresses) == all && asked.elapsed() < CLOSING {
+            let is_early = || asked.elapsed() < CLOSING || began.elapsed() < patience;
+            while listening(&addresses) == all && is_early() {
                 std::thread::sleep(Duration::from_millis(1));
             }
         }

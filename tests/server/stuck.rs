@@ -1,9 +1,13 @@
 //! A handler that blocks its core: the core is named, the others serve on, and it comes back.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, Instant};
 
 use corewire::api::{App, Io};
 use corewire::base::CoreId;
+use corewire::config::Options;
 use corewire::server::Server;
 use serde_json::{Value, json};
 
@@ -56,4 +60,53 @@ fn a_worker_that_a_handler_blocks_is_named_while_the_others_serve() {
     assert_eq!(metric(admin, "corewire_core_stalls_total"), 1);
     drop(release);
     running.stop();
+}
+
+/// Whether a new connection is answered before long.
+fn is_answered(address: std::net::SocketAddr) -> bool {
+    let asked = || {
+        let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
+        stream.set_read_timeout(Some(Duration::from_secs(1)))?;
+        stream.write_all(&get("/healthz"))?;
+        stream.read(&mut [0; 64])
+    };
+    asked().is_ok_and(|count| count > 0)
+}
+
+/// Its listener closes first, and cannot; the others may not close out of turn, or the kernel would
+/// steer new connections to the blocked one.
+#[test]
+fn new_connections_go_to_the_successor_while_a_worker_of_the_old_one_is_blocked() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let app = move |_: &Io| {
+        let held = Arc::clone(&held);
+        App::new().namespace("/", move |root| {
+            root.on("block", move |_| {
+                let held = held.lock().expect("nobody panics with it");
+                let _released = held.recv();
+            });
+        })
+    };
+    let old = Options { drain_ms: 20_000, ..options(3) };
+    let old = Server::new(old, app).start().expect("it starts");
+    let address = old.addresses[0];
+    let mut victim = Ws::connect_on(address, CoreId(0));
+    let new = Options { listen: vec![address], takeover: true, ..options(1) };
+    let new = Server::new(new, |_: &Io| App::new()).start().expect("it shares the port");
+    victim.text(r#"42["block"]"#);
+
+    let stopped = std::thread::spawn(move || old.stop());
+    // Until it steers, a connection may still come to the blocked worker.
+    eventually("new ones are steered", || (0..20).all(|_| is_answered(address)));
+    let began = Instant::now();
+    let mut answered = 0;
+    while began.elapsed() < Duration::from_secs(2) {
+        assert!(is_answered(address), "after {answered}, {:?}", began.elapsed());
+        answered += 1;
+    }
+    release.send(()).expect("the handler waits");
+    stopped.join().expect("it stops");
+    assert!((0..20).all(|_| is_answered(address)), "the successor serves on");
+    new.stop();
 }
