@@ -53,6 +53,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "server",
         &[
             "base",
+            "deflate",
             "http",
             "config",
             "telemetry",

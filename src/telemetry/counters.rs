@@ -73,6 +73,7 @@ table! {
     Counter tls_handshakes: "TLS handshakes completed.";
     Counter tls_resumed: "TLS handshakes that went on from an earlier connection.";
     Counter tls_failures: "Connections ended for what they did with TLS, or without it.";
+    Counter tls_panics: "Times rustls panicked over what a peer sent; each broke its connection alone.";
     Counter tls_reloads: "Times a new certificate was taken into use.";
     Counter tls_reload_failures: "Times a certificate's files were changed and could not be used.";
     Counter proxy_headers: "PROXY headers read.";

@@ -195,6 +195,7 @@ impl Worker {
         if was_handshaking && !out.is_empty() {
             self.handshakes_left.set(self.handshakes_left.get().saturating_sub(1));
         }
+        self.count_panic(tls);
         let Ok(received) = received else {
             return Read::TurnedAway(Ending::TlsRule, Vec::new());
         };
@@ -215,24 +216,23 @@ impl Worker {
         Read::Plain
     }
 
+    /// A mistake of rustls, or of how it is used, must not pass for one of the peer.
+    fn count_panic(&self, tls: &mut Tls) {
+        if tls.take_panicked() {
+            self.core.with(|shard| shard.counters_mut().tls_panics += 1);
+        }
+    }
+
     /// Sends what is no answer of the shard's: a part of a handshake, an alert.
     fn send_outside(&self, key: Key, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
         }
         self.core.with(|shard| shard.counters_mut().bytes_out += bytes.len() as u64);
-        let waits = {
-            let mut conns = self.conns.borrow_mut();
-            let Some(io) = conns.get(key) else { return };
-            let waits = io.has_unsent();
-            if waits {
-                let mut unsent = io.take_unsent();
-                unsent.extend_from_slice(bytes);
-                io.keep_unsent(unsent);
-            }
-            waits
-        };
-        if !waits {
+        let waits = self.conns.borrow_mut().get(key).is_some_and(|io| io.blocked);
+        if waits {
+            self.core.with(|shard| shard.handle_blocked_more(key, bytes));
+        } else {
             self.send(key, bytes);
         }
     }
@@ -250,7 +250,13 @@ impl Worker {
             let tls = channel.and_then(|channel| channel.tls.as_mut());
             // What cannot be sealed cannot be said, and is gone: the connection is broken, or a
             // deadline ended it at its handshake.
-            tls.map_or(0, |tls| tls.seal(plain, goodbye, &mut sealed).unwrap_or(0))
+            tls.map_or(0, |tls| {
+                let sealing = tls.seal(plain, goodbye, &mut sealed);
+                if sealing.is_err() {
+                    self.count_panic(tls);
+                }
+                sealing.unwrap_or(0)
+            })
         };
         let more = count.saturating_sub(plain.len());
         self.core.with(|shard| shard.counters_mut().bytes_out += more as u64);

@@ -38,5 +38,6 @@ pub use driver::{Rung, Wanted, probe};
 pub use entrance::Door;
 pub use inbox::{AdminCall, Item, Moved};
 pub use run::{Orders, Standing, WorkerStart, run};
+pub use tls::{TLS_BUFFERS_BYTES, TLS_CONN_BYTES};
 
 pub use fd::attach_successor_filter;

@@ -269,3 +269,13 @@ fn noise_never_panics_and_never_becomes_plaintext() {
         assert!(!pair.tls.has_panicked, "seed {seed}");
     }
 }
+
+#[test]
+fn a_panic_of_the_library_breaks_one_connection_and_is_told_once() {
+    let mut pair = pki().pair(&version::TLS13);
+    let outcome = pair.tls.guarded(|_| -> Result<(), Broken> { panic!("on purpose") });
+    assert_eq!(outcome, Err(Broken));
+    assert!(pair.tls.take_panicked());
+    assert!(!pair.tls.take_panicked(), "it is counted once");
+    assert_eq!(pair.tls.seal(b"x", false, &mut pair.sealed), Err(Broken));
+}
