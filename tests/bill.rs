@@ -238,7 +238,6 @@ fn do_their_worst() {
     let counters = host.shard.counters();
     assert!(counters.sheds > 5, "they were not bad enough: {} looks", counters.sheds);
     let grown = most.saturating_sub(before);
-    println!("{} KiB of {} KiB", grown >> 10, bill >> 10);
     assert!(grown < bill, "{} KiB of {} KiB", grown >> 10, bill >> 10);
     assert!(grown > bill / 4, "{} KiB of {} KiB: that was no worst case", grown >> 10, bill >> 10);
 }
@@ -278,7 +277,6 @@ fn cut_in_one_tick() {
         host.flush();
     }
     let sheds = host.shard.counters().sheds;
-    println!("{} KiB counted, {} KiB real, {sheds} looks", counted >> 10, most >> 10);
     assert!(sheds > 20, "they were not bad enough: {sheds} looks");
     assert!(counted > max / 8 * 7, "it was never full: {} KiB", counted >> 10);
     assert!(counted <= max, "{} KiB of {} KiB", counted >> 10, max >> 10);
@@ -302,7 +300,6 @@ fn apart(test: &str, part: impl FnOnce()) {
     let said = [run.stdout, run.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(run.status.success(), "{said}");
-    println!("{said}");
 }
 
 #[test]
