@@ -167,7 +167,7 @@ fn small() -> Limits {
         opening_max: 12,
         unjoined_max: 10,
         sockets_max: 45,
-        namespaces_max: 9,
+        namespaces_max: 8,
         namespaces_per_conn_max: 4,
         kept_bytes_max: 12_000,
         rooms_bytes_max: 12_000,

@@ -23,7 +23,8 @@ const RECORD_OVERHEAD_BYTES: usize = 64;
 const SMALL_BYTES: usize = 512;
 
 /// What one connection holds of TLS beside records in part: its keys and the state of rustls.
-pub const TLS_CONN_BYTES: usize = 16 << 10;
+/// Measured over 1,000 idle ones of TLS 1.2, by the kernel's count: 3,485 bytes; doubled, and some.
+pub const TLS_CONN_BYTES: usize = 8 << 10;
 /// What a core has of TLS once: the buffer it seals into and the one it opens into.
 pub const TLS_BUFFERS_BYTES: usize = 512 << 10;
 

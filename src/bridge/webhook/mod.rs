@@ -8,7 +8,6 @@
 //!
 //! Pure: `breaker.rs`, `queue.rs`, `dead.rs`, `sign.rs`, `shape.rs`. `desk.rs` is what other
 //! threads see, `call.rs` is one call, `deliver.rs` empties the queues.
-#![expect(clippy::disallowed_methods, reason = "clocks may be read here")]
 
 mod breaker;
 mod call;
