@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_is_refused() {
-        let many = vec![r#"{"$b64":"QQ"}"#; 11].join(",");
+        let many = [r#"{"$b64":"QQ"}"#; 11].join(",");
         for text in [
             "",
             "{}",

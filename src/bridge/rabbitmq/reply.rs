@@ -153,34 +153,35 @@ mod tests {
     const ANSWER: &str =
         r#"{"requestId":"r","response":"hi","success":true,"duration":5,"toolId":"t"}"#;
 
-    fn waiter(ticket: bool) -> Option<Waiter> {
+    fn waiter(ticket: bool) -> Waiter {
         let ticket = ticket.then(|| (Ticket::default(), 1));
-        Some(Waiter { user: "u1".into(), namespace: "/x".into(), is_ai_request: true, ticket })
+        Waiter { user: "u1".into(), namespace: "/x".into(), is_ai_request: true, ticket }
     }
 
-    fn turned(waiter: Option<Waiter>, body: &str) -> Result<Turn, &'static str> {
-        turn(waiter.as_ref(), &BasicProperties::default(), body.as_bytes())
-            .map_err(|dead| dead.code)
+    fn turned(waiter: Option<&Waiter>, body: &str) -> Result<Turn, &'static str> {
+        turn(waiter, &BasicProperties::default(), body.as_bytes()).map_err(|dead| dead.code)
     }
 
     #[test]
     fn an_awaited_answer_is_the_acknowledgement_word_for_word() {
-        let Ok(Turn::Settle(_, Outcome::Reply { args, .. })) = turned(waiter(true), " [1, 2.0] ")
+        let Ok(Turn::Settle(_, Outcome::Reply { args, .. })) =
+            turned(Some(&waiter(true)), " [1, 2.0] ")
         else {
             panic!("not settled");
         };
         assert_eq!(args, "[1, 2.0]");
-        assert!(matches!(turned(waiter(true), "1,2"), Err("VALIDATION_FAILED")));
+        assert!(matches!(turned(Some(&waiter(true)), "1,2"), Err("VALIDATION_FAILED")));
     }
 
     #[test]
     fn any_other_answer_is_an_event_to_the_user_who_asked() {
-        let Ok(Turn::Emit { namespace, user, args, .. }) = turned(waiter(false), ANSWER) else {
+        let Ok(Turn::Emit { namespace, user, args, .. }) = turned(Some(&waiter(false)), ANSWER)
+        else {
             panic!("not emitted");
         };
         assert_eq!((&*namespace, user.as_str()), ("/x", "u1"));
         assert!(args.contains(r#""userId":"u1""#), "{args}");
-        assert!(matches!(turned(waiter(false), "{}"), Err("VALIDATION_FAILED")));
+        assert!(matches!(turned(Some(&waiter(false)), "{}"), Err("VALIDATION_FAILED")));
         assert!(matches!(turned(None, ANSWER), Err("VALIDATION_FAILED")), "whose is it?");
         let named = ANSWER.replace("{\"req", "{\"userId\":\"u2\",\"req");
         assert!(matches!(turned(None, &named), Ok(Turn::Emit { user, .. }) if user == "u2"));
