@@ -131,8 +131,6 @@ table! {
     Counter recovery_late: "Claims to sessions that broke off too long ago.";
     Counter recovery_gaps: "Claims to sessions of which something missed is not in the log any more.";
     Counter recovery_strangers: "Claims to sessions of somebody else.";
-    Gauge recovery_saved: "Sessions that broke off and wait for their clients.";
-    Gauge recovery_log_bytes: "Bytes of events that are kept for clients that come back.";
     Counter mesh_useless: "Messages from other cores for a room without a member here.";
     Counter mesh_full: "Times another core's inbox was full when a batch was ready for it.";
     Counter overload_pauses: "Times reading from clients was stopped because a core was behind.";
@@ -182,6 +180,8 @@ table! {
     Gauge room_memberships: "Memberships: sockets counted once for each room they are in.";
     Gauge outbox_bytes: "Bytes queued for clients and not written yet.";
     Gauge deflate_held_bytes: "Bytes of compressed messages kept for further receivers.";
+    Gauge recovery_saved: "Sessions that broke off and wait for their clients.";
+    Gauge recovery_log_bytes: "Bytes of events that are kept for clients that come back.";
     Gauge answer_bytes: "Bytes of answers, and of what the kernel did not take yet.";
     Gauge partial_bytes: "Bytes of messages, bodies and heads that have arrived in part or wait.";
     Gauge kept_bytes: "Bytes of request heads and auth payloads that are kept.";
