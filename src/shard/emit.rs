@@ -4,17 +4,16 @@ use std::sync::Arc;
 
 use super::ack::{Party, Waiter};
 use super::compress::Pressing;
-use super::conn::{Phase, Speaks};
+use super::conn::Speaks;
 use super::frame::{Frame, Wire};
 use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
-use super::recall::append_offset;
 use super::recovery::{Mark, Offset, Whom};
 use super::session::Transport;
 use super::socket::{Seat, SocketError};
+use super::track::append_offset;
 use super::{CoreMask, Ending, Shard};
 use crate::base::{Id20, Key};
-use crate::engineio::Revision;
 use crate::socketio;
 
 /// An event to send: its name, its arguments as raw JSON without brackets, its attachments.
@@ -456,42 +455,6 @@ impl Shard {
         pushed == Push::Queued
     }
 
-    /// Answers a waiting poll with what waits for its session, and `last` behind it.
-    pub(super) fn answer_poll(&mut self, session_key: Key, conn_key: Key, last: Option<u8>) {
-        let attachments_max = self.settings.limits.attachments_max;
-        let Some(session) = self.sessions.get_mut(session_key) else { return };
-        if session.transport == (Transport::Polling { poll: Some(conn_key) }) {
-            session.transport = Transport::Polling { poll: None };
-        }
-        let form = session.form(attachments_max);
-        let v3_binary = session.revision == Revision::V3
-            && session.polls_binary
-            && session.outbox.iter().any(Frame::has_binary);
-        let mut body = Vec::with_capacity(session.outbox.bytes() + 4);
-        let mut undeliverable = 0;
-        let had_any = !session.outbox.is_empty();
-        let waited = self.now - session.queued_at.min(self.now);
-        while let Some(frame) = session.outbox.pop() {
-            self.outbox_bytes -= frame.cost();
-            undeliverable += u64::from(!frame.write_polling(&mut body, form, v3_binary));
-        }
-        if let Some(packet) = last {
-            Frame::from(Wire::text(&[packet])).write_polling(&mut body, form, v3_binary);
-        }
-        if had_any {
-            self.hists.record(crate::telemetry::Stage::QueuedToWritten, waited);
-        }
-        self.counters.attachments_undeliverable += undeliverable;
-        let Some(conn) = self.conns.get_mut(conn_key) else { return };
-        let old = std::mem::replace(&mut conn.speaks, Speaks::Http(Phase::Head));
-        if let Speaks::Http(Phase::Poll { keep_alive, coding, origin, .. }) = old {
-            let media = if v3_binary { OCTETS } else { TEXT };
-            let cors = self.settings.cors.headers(origin.as_deref());
-            let response = self.payload(media, body, coding).with_first(cors);
-            self.respond(conn_key, &response, keep_alive);
-        }
-    }
-
     /// Moves what waits for an ending session to its WebSocket, so that it leaves before the
     /// close frame.
     pub(super) fn drain_into(&mut self, session: Key, conn: Key) {
@@ -509,11 +472,6 @@ impl Shard {
 
 /// How many times its limits a client that is not behind may be given between two writes.
 const AT_ONCE: usize = 16;
-
-/// Media type of a polling answer that is text.
-pub(super) const TEXT: &str = "text/plain; charset=UTF-8";
-/// Media type of an EIO 3 answer in the binary form.
-pub(super) const OCTETS: &str = "application/octet-stream";
 
 /// Whether a broadcast takes this socket, which it does once.
 fn take(socket: &mut super::socket::Socket, epoch: u32, single: bool) -> bool {

@@ -58,6 +58,7 @@ mod step;
 #[cfg(test)]
 mod strict_tests;
 mod timer;
+mod track;
 mod view;
 mod write;
 

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::conn::{Phase, PostBody, Speaks, Then};
-use super::emit::OCTETS;
+use super::frame::{Frame, Wire};
 use super::message::Dispatch;
 use super::session::Transport;
 use super::{Ending, Shard};
@@ -11,7 +11,48 @@ use crate::base::Key;
 use crate::engineio::{self, Kind as EngineKind, Piece, Revision};
 use crate::http::{self, Coding, Head, Response};
 
+/// Media type of a polling answer that is text.
+const TEXT: &str = "text/plain; charset=UTF-8";
+/// Media type of an EIO 3 answer in the binary form.
+pub(super) const OCTETS: &str = "application/octet-stream";
+
 impl Shard {
+    /// Answers a waiting poll with what waits for its session, and `last` behind it.
+    pub(super) fn answer_poll(&mut self, session_key: Key, conn_key: Key, last: Option<u8>) {
+        let attachments_max = self.settings.limits.attachments_max;
+        let Some(session) = self.sessions.get_mut(session_key) else { return };
+        if session.transport == (Transport::Polling { poll: Some(conn_key) }) {
+            session.transport = Transport::Polling { poll: None };
+        }
+        let form = session.form(attachments_max);
+        let v3_binary = session.revision == Revision::V3
+            && session.polls_binary
+            && session.outbox.iter().any(Frame::has_binary);
+        let mut body = Vec::with_capacity(session.outbox.bytes() + 4);
+        let mut undeliverable = 0;
+        let had_any = !session.outbox.is_empty();
+        let waited = self.now - session.queued_at.min(self.now);
+        while let Some(frame) = session.outbox.pop() {
+            self.outbox_bytes -= frame.cost();
+            undeliverable += u64::from(!frame.write_polling(&mut body, form, v3_binary));
+        }
+        if let Some(packet) = last {
+            Frame::from(Wire::text(&[packet])).write_polling(&mut body, form, v3_binary);
+        }
+        if had_any {
+            self.hists.record(crate::telemetry::Stage::QueuedToWritten, waited);
+        }
+        self.counters.attachments_undeliverable += undeliverable;
+        let Some(conn) = self.conns.get_mut(conn_key) else { return };
+        let old = std::mem::replace(&mut conn.speaks, Speaks::Http(Phase::Head));
+        if let Speaks::Http(Phase::Poll { keep_alive, coding, origin, .. }) = old {
+            let media = if v3_binary { OCTETS } else { TEXT };
+            let cors = self.settings.cors.headers(origin.as_deref());
+            let response = self.payload(media, body, coding).with_first(cors);
+            self.respond(conn_key, &response, keep_alive);
+        }
+    }
+
     /// Rule: engine.io-protocol v4: one poll at a time; a second one ends the session, the first
     /// getting a close packet.
     pub(super) fn begin_poll(&mut self, key: Key, session_key: Key, head: &Head<'_>) {

@@ -88,9 +88,9 @@ impl Whom {
                     let at = member.rooms.binary_search_by(|(name, _)| (**name).cmp(room));
                     at.is_ok_and(|at| member.rooms[at].1 <= place)
                 };
-                let is_in = |room: &Box<str>| was_in(room) || **room == *member.id.text().as_str();
-                (target.rooms.is_empty() || target.rooms.iter().any(is_in))
-                    && !target.except.iter().any(is_in)
+                let is_in = |room: &str| was_in(room) || *room == *member.id.text().as_str();
+                (target.rooms.is_empty() || target.rooms.iter().any(|room| is_in(room)))
+                    && !target.except.iter().any(|room| is_in(room))
             }
         }
     }

@@ -7,7 +7,7 @@ use crate::base::{Id20, Key};
 use crate::engineio::Revision;
 use crate::http::{self, EngineError, EngineQuery, Head, Response};
 
-use super::emit::OCTETS;
+use super::polling::OCTETS;
 
 /// What a request asks for, once its head has been read and judged.
 pub(super) enum Route {
