@@ -19,11 +19,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const DEFAULT_FILE: &str = "corewire.toml";
 
 fn main() -> ExitCode {
-    let args: Vec<String> = std::env::args().skip(1).collect();
+    let text = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let args: Vec<String> = std::env::args_os().skip(1).map(text).collect();
     match run(&args) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("corewire: {error}");
+            warn(&error);
             ExitCode::from(if matches!(error, StartError::Config(_)) { 2 } else { 1 })
         }
     }
@@ -39,18 +40,18 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
             let loaded = load(&args)?;
             corewire::server::token_keys(&loaded.tables)?;
             for warning in corewire::server::check_certificate(&loaded.options)? {
-                eprintln!("corewire: warning: {warning}");
+                warn(&format_args!("warning: {warning}"));
             }
-            println!("the configuration is fine");
+            say("the configuration is fine\n");
             drop(loaded);
         }
-        Command::DefaultConfig => print!("{}", config::default_toml()),
+        Command::DefaultConfig => say(&config::default_toml()),
         Command::RabbitmqPolicy => {
-            print!("{}", corewire::bridge::rabbitmq_policies(&load(&args)?.options));
+            say(&corewire::bridge::rabbitmq_policies(&load(&args)?.options));
         }
-        Command::ConfigReference => print!("{}", config::reference_markdown()),
-        Command::Version => println!("corewire {}", env!("CARGO_PKG_VERSION")),
-        Command::Help => print!("{}", config::help("corewire", &Options::gateway())),
+        Command::ConfigReference => say(&config::reference_markdown()),
+        Command::Version => say(concat!("corewire ", env!("CARGO_PKG_VERSION"), "\n")),
+        Command::Help => say(&config::help("corewire", &Options::gateway())),
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -59,7 +60,7 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
 fn doctor(args: &[String]) -> Result<ExitCode, StartError> {
     let (json, args) = config::take_format(args)?;
     let report = Report::new(&survey::facts(&load(&args)?)?);
-    print!("{}", if json { report.json() } else { report.text() });
+    say(&if json { report.json() } else { report.text() });
     Ok(if report.breaks() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }
 
@@ -75,10 +76,12 @@ fn load(args: &[String]) -> Result<Loaded, StartError> {
         None => None,
     };
     let file = path.as_deref().zip(text.as_deref());
-    let loaded = config::load(Options::gateway(), file, std::env::vars(), args)?;
+    let lossy = |text: std::ffi::OsString| text.to_string_lossy().into_owned();
+    let variables = std::env::vars_os().map(|(name, value)| (lossy(name), lossy(value)));
+    let loaded = config::load(Options::gateway(), file, variables, args)?;
     let open = config::open_warnings(&loaded.options, &loaded.tables);
     for warning in loaded.warnings.iter().chain(&open) {
-        eprintln!("corewire: warning: {warning}");
+        warn(&format_args!("warning: {warning}"));
     }
     Ok(loaded)
 }
@@ -90,7 +93,7 @@ fn serve(args: &[String]) -> Result<(), StartError> {
     Ok(())
 }
 
-/// Says what is listened on, and a line to try. Whoever started us may have stopped reading.
+/// Says what is listened on, and a line to try.
 fn greet(running: &Running) {
     let mut lines = String::new();
     for address in &running.addresses {
@@ -101,5 +104,15 @@ fn greet(running: &Running) {
     }
     let admin = running.admin_address;
     lines.push_str(&format!("admin on {admin}\ntry: curl http://{admin}/socket/stats\n"));
-    let _unread = std::io::stdout().write_all(lines.as_bytes());
+    say(&lines);
+}
+
+/// Writes to the terminal. Whoever started us may have stopped reading, which ends nothing.
+fn say(text: &str) {
+    let _unread = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Writes a line to whoever reads the errors.
+fn warn(line: &dyn std::fmt::Display) {
+    let _unread = writeln!(std::io::stderr(), "corewire: {line}");
 }

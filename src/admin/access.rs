@@ -54,7 +54,7 @@ impl Caller<'_> {
     }
 }
 
-const PROXY_HEADERS: [&str; 2] = ["forwarded", "via"];
+const PROXY_HEADERS: [&str; 3] = ["forwarded", "via", "x-real-ip"];
 
 /// Finds out who calls.
 ///

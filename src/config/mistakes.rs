@@ -5,7 +5,7 @@ use super::tests::{from_args, from_env, from_file, line, load_all, strings};
 use super::{OPTIONS, Options, check, load};
 
 const ADDRESSES: &str = "1 to 16 addresses such as 0.0.0.0:3001 or [::]:3001, or ports";
-const CPUS: &str = "at most 256 CPU numbers below 4096, each once, such as 0-3,6";
+const CPUS: &str = "at most 256 CPU numbers below 1024, each once, such as 0-3,6";
 const KEY: &str = "8 to 256 visible ASCII characters";
 const ORIGINS: &str = "* or origins such as https://example.org, without a path";
 const PATH: &str = "a path such as /socket.io/ that REST does not use";

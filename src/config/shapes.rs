@@ -204,7 +204,7 @@ pub(super) fn more_addresses() -> Shape<Vec<SocketAddr>> {
 pub(super) fn cpus() -> Shape<Vec<u16>> {
     Shape {
         kind: Kind::List,
-        allowed: "at most 256 CPU numbers below 4096, each once, such as 0-3,6".into(),
+        allowed: "at most 256 CPU numbers below 1024, each once, such as 0-3,6".into(),
         read: Box::new(read_cpus),
         write: |values| values.iter().map(ToString::to_string).collect(),
     }
@@ -389,7 +389,9 @@ fn address(text: &str, bare_port_at: IpAddr) -> Option<SocketAddr> {
 
 fn read_cpus(items: &[String]) -> Option<Vec<u16>> {
     const CPUS_MAX: usize = 256;
-    let cpu = |text: &str| text.trim().parse::<u16>().ok().filter(|cpu| *cpu < 4096);
+    // The set that a thread is pinned with holds so many.
+    const CPU_ENDS: u16 = 1_024;
+    let cpu = |text: &str| text.trim().parse::<u16>().ok().filter(|cpu| *cpu < CPU_ENDS);
     let mut cpus = Vec::new();
     for item in items {
         let (first, last) = item.split_once('-').unwrap_or((item, item));

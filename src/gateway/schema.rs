@@ -89,6 +89,8 @@ pub(super) const fn may(name: &'static str, want: Want) -> Member {
 
 /// Members of the longest shape.
 const MEMBERS_MAX: usize = 8;
+/// Mistakes of one payload that are told.
+const ERRORS_MAX: usize = 16;
 const STATUS: Want = Want::Word(&["processing", "completed", "failed", "cancelled"]);
 const TYPE: Want = Want::Word(&["success", "error", "warning", "info"]);
 
@@ -375,6 +377,10 @@ pub(super) fn read_members<'a>(
     };
     let (mut errors, mut unknown) = (Vec::new(), Vec::new());
     for (name, value) in pairs {
+        // A refusal must not be longer than what it refuses.
+        if errors.len() + unknown.len() >= ERRORS_MAX {
+            break;
+        }
         let Some(at) = members.iter().position(|member| member.name == name) else {
             unknown.extend(only.then(|| name.into_owned()));
             continue;

@@ -163,9 +163,13 @@ fn ends_s(leaf: &CertificateDer<'_>) -> Option<u64> {
 }
 
 fn read(option: &str, path: &str) -> Result<Vec<u8>, Unusable> {
-    let size = fs::metadata(path).map_err(|error| unusable(option, path, &error))?.size();
-    if size > FILE_BYTES_MAX {
-        return Err(unusable(option, path, &"it is larger than 1 MiB"));
+    let file = fs::metadata(path).map_err(|error| unusable(option, path, &error))?;
+    // A pipe or a device may never end, and whoever waits for it is the admin core.
+    if !file.is_file() {
+        return Err(unusable(option, path, &"it is no regular file; name one in PEM form"));
+    }
+    if file.size() > FILE_BYTES_MAX {
+        return Err(unusable(option, path, &"it is larger than 1 MiB; name one in PEM form"));
     }
     fs::read(Path::new(path)).map_err(|error| unusable(option, path, &error))
 }

@@ -28,19 +28,17 @@ const CLOSING_SHARE: f64 = 0.25;
 /// Waits for the first signal. The next one ends the process at once. `ready` is called as soon as
 /// a signal would be heeded: whoever reads what it says may send one.
 ///
-/// Where there is something to be read again, SIGHUP has it done; else it ends the process, as it
-/// ends any other.
-pub(super) fn wait_for_signals(ready: impl FnOnce(), reread: Option<&dyn Fn()>) {
-    let wanted: &[_] =
-        if reread.is_some() { &[SIGTERM, SIGINT, SIGHUP] } else { &[SIGTERM, SIGINT] };
-    let signals = Signals::new(wanted);
+/// SIGHUP has `reread` done, what can be read again; it never ends the process, not the second
+/// time either: whoever sends it wants a reload.
+pub(super) fn wait_for_signals(ready: impl FnOnce(), reread: &dyn Fn()) {
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP]);
     ready();
     let Ok(mut signals) = signals else { return };
     for signal in signals.forever() {
-        match reread {
-            Some(reread) if signal == SIGHUP => reread(),
-            _ => break,
+        if signal != SIGHUP {
+            break;
         }
+        reread();
     }
     let watch = move || {
         if signals.forever().any(|signal| signal != SIGHUP) {

@@ -383,9 +383,14 @@ impl Running {
 
     /// The same; `greet` says that the server serves, once a signal would end it properly.
     pub fn greet_and_wait(self, greet: impl FnOnce(&Self)) {
-        let reread = || self.renew_certificate();
-        let reread: Option<&dyn Fn()> = if self.renew.is_some() { Some(&reread) } else { None };
-        drain::wait_for_signals(|| greet(&self), reread);
+        let reread = || {
+            if self.renew.is_none() {
+                let why = "nothing is read again: only certificates are, and nothing has TLS";
+                self.log.line(LogLevel::Info, "SIGHUP", vec![("note", why.into())]);
+            }
+            self.renew_certificate();
+        };
+        drain::wait_for_signals(|| greet(&self), &reread);
         self.stop();
     }
 

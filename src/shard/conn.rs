@@ -265,7 +265,9 @@ impl Shard {
                 self.held.opening.leave();
             }
             self.counters.connections_closed += 1;
-            self.half_open -= usize::from(conn.entrance != Entrance::Passed);
+            if conn.entrance != Entrance::Passed {
+                self.half_open.leave();
+            }
             if let (Some(addresses), Some(counted)) = (&self.settings.address_conns, conn.counted) {
                 addresses.remove(counted);
             }

@@ -32,23 +32,26 @@ impl Entrance {
 }
 
 impl Shard {
-    /// A connection that is open has this to show first. False if too many are at that: it is
-    /// forgotten, and the host closes it.
-    pub fn expect_entrance(&mut self, key: Key, entrance: Entrance) -> bool {
-        let Some(conn) = self.conns.get_mut(key) else { return false };
+    /// A connection that is open has this to show first. If too many are at that, the one that has
+    /// been at it for longest ends: whoever only stands in the door keeps nobody out.
+    pub fn expect_entrance(&mut self, key: Key, entrance: Entrance) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
         let before = std::mem::replace(&mut conn.entrance, entrance);
         if before != Entrance::Passed {
-            return true;
+            return;
         }
-        self.half_open += 1;
-        if self.half_open <= self.settings.limits.half_open_max {
-            return true;
+        let conns = &self.conns;
+        let is_there =
+            |key: Key| conns.get(key).is_some_and(|conn| conn.entrance != Entrance::Passed);
+        self.half_open.enter(key, is_there);
+        if self.half_open.len() > self.settings.limits.half_open_max
+            && let Some(oldest) = self.half_open.oldest(is_there)
+        {
+            self.counters.limits_hit += 1;
+            self.leave_entrance(oldest);
+            self.conn_ends(oldest, Ending::EntranceFull);
+            self.abort_conn(oldest);
         }
-        self.counters.limits_hit += 1;
-        self.counters.connections_refused += 1;
-        self.count_ending(Ending::EntranceFull);
-        self.forget_conn(key);
-        false
     }
 
     /// A proxy has said who is behind a connection. False if that address has as many as it may:
@@ -94,7 +97,9 @@ impl Shard {
     fn leave_entrance(&mut self, key: Key) -> bool {
         let Some(conn) = self.conns.get_mut(key) else { return false };
         let was_there = std::mem::take(&mut conn.entrance) != Entrance::Passed;
-        self.half_open -= usize::from(was_there);
+        if was_there {
+            self.half_open.leave();
+        }
         was_there
     }
 

@@ -136,7 +136,7 @@ pub struct Shard {
     outbox_bytes: usize,
     partial_bytes: usize,
     /// Connections that have not passed their entrance.
-    half_open: usize,
+    half_open: held::Line,
     held: held::Held,
     recovery: Option<Box<recovery::Recovery>>,
     recovery_due: Option<Millis>,
@@ -186,7 +186,7 @@ impl Shard {
             press: compress::Press::default(),
             outbox_bytes: 0,
             partial_bytes: 0,
-            half_open: 0,
+            half_open: held::Line::default(),
             held: held::Held::default(),
             recovery,
             recovery_due: None,

@@ -61,7 +61,7 @@ impl Shard {
     pub fn counters(&self) -> Counters {
         let mut counters = self.counters.clone();
         counters.connections = self.conns.len() as u64;
-        counters.handshakes_open = self.half_open as u64;
+        counters.handshakes_open = self.half_open.len() as u64;
         counters.sessions = self.sessions.len() as u64;
         counters.sockets = self.sockets.len() as u64;
         counters.deflate_held_bytes = self.press.held() as u64;

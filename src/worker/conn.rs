@@ -11,7 +11,7 @@ use super::inbox::{AdminCall, Item, Moved};
 use super::ready::Sign;
 use super::run::Worker;
 use crate::base::{CoreId, Key};
-use crate::shard::{Shard, Step};
+use crate::shard::{Entrance, Shard, Step};
 
 /// The worker's half of a connection; the shard has the other. No buffer while idle.
 #[derive(Debug)]
@@ -127,12 +127,17 @@ impl Worker {
         let Some(key) = self.core.with(|shard| shard.open_conn(peer)) else { return };
         if door == Door::default() {
             self.hold(fd, key, Vec::new(), None);
-        } else if self.may_enter(key, door) {
-            let channel = Channel::new(door, self.tls.borrow().as_ref());
-            match channel {
-                Some(channel) => self.hold(fd, key, Vec::new(), Some(Box::new(channel))),
-                None => self.core.with(|shard| shard.handle_eof(key)),
+            return;
+        }
+        self.core.with(|shard| {
+            if door.entrance() != Entrance::Passed {
+                shard.expect_entrance(key, door.entrance());
             }
+        });
+        let channel = Channel::new(door, self.tls.borrow().as_ref());
+        match channel {
+            Some(channel) => self.hold(fd, key, Vec::new(), Some(Box::new(channel))),
+            None => self.core.with(|shard| shard.handle_eof(key)),
         }
     }
 

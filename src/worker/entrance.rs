@@ -172,9 +172,10 @@ impl Worker {
                 return false;
             }
             if channel.tls.is_some() {
-                return shard.expect_entrance(key, Entrance::Tls);
+                shard.expect_entrance(key, Entrance::Tls);
+            } else {
+                shard.pass(key);
             }
-            shard.pass(key);
             true
         })
     }
@@ -266,13 +267,6 @@ impl Worker {
         }
         self.sealed.replace(sealed);
         sent
-    }
-
-    /// The connection comes from somebody who may not connect here, or too many are at their
-    /// entrance: false, and it is closed.
-    pub(super) fn may_enter(&self, key: Key, door: Door) -> bool {
-        let entrance = door.entrance();
-        entrance == Entrance::Passed || self.core.with(|shard| shard.expect_entrance(key, entrance))
     }
 
     /// Shuts the sending side, or both.
