@@ -176,7 +176,7 @@ fn small() -> Limits {
         outbox_soft_bytes: 3_500,
         outboxes_bytes_max: 70_000,
         acks_pending_max: 20,
-        acks_max: 90,
+        acks_max: 70,
         message_bytes_max: 2_000,
         packet_bytes_max: 4_000,
         ..Limits::DEFAULT

@@ -34,7 +34,6 @@ fn what_keeps_it_from_starting_is_said_in_one_line() {
     assert_refused(admin_taken, &[&taken, "is taken", "--admin-listen"]);
     assert_refused(with("--config=/does/not/exist.toml"), &["/does/not/exist.toml", "read"]);
     assert_refused(with("--config=/proc"), &["/proc", "read"]);
-    assert_refused(with("--recovery"), &["recovery", "not built yet"]);
     assert_refused(with("--workrs=2"), &["--workrs", "--workers"]);
     assert_refused(with("--workers=many"), &["--workers", "allowed is"]);
     let few = "ulimit -n 50; exec \"$0\" \"$@\"";
