@@ -3,6 +3,7 @@
 //! makes of them.
 
 mod entrance;
+mod holes;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
