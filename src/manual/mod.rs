@@ -55,6 +55,8 @@ pub mod metrics {}
 
 #[doc = include_str!("testing.md")]
 pub mod testing {}
+#[doc = include_str!("report.md")]
+pub mod report {}
 
 #[doc = include_str!("changelog.md")]
 pub mod changelog {}
