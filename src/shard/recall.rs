@@ -203,16 +203,10 @@ impl Shard {
         };
         match (found, waits) {
             (Ok(moved), Some(_)) => {
-                let imported = self.import(*moved, claim.offset);
-                match imported {
-                    Ok(saved) => {
-                        self.clear_claim(key);
-                        self.find_missed(key, saved, claim.offset);
-                    }
-                    Err(lost) => {
-                        self.clear_claim(key);
-                        self.count_lost(lost);
-                    }
+                self.clear_claim(key);
+                match self.import(*moved, claim.offset) {
+                    Ok(saved) => self.find_missed(key, saved, claim.offset),
+                    Err(lost) => self.count_lost(lost),
                 }
                 self.completions.push_back(Completion::Connect { socket: key });
             }
@@ -290,26 +284,22 @@ impl Shard {
     pub(super) fn settle_claim(&mut self, key: Key) -> Option<Settled> {
         self.recovery.as_ref()?;
         let socket = self.sockets.get_mut(key)?;
-        let (session, data) = (socket.session, socket.data.clone());
-        let claimed = socket.claimed.take();
+        let (session, claimed) = (socket.session, socket.claimed.take());
         if !self.is_v4(session) {
             return None;
         }
         let Some(Claimed::Found { saved, from }) = claimed else { return self.track_anew(key) };
-        let who = self.likeness.zip(data.as_deref()).and_then(|(of, data)| of(data));
-        let first = self.recovery.as_ref()?.log.first();
-        let lost = match () {
-            () if who != saved.who => Some(Lost::Identity),
-            () if from < first => Some(Lost::Log),
-            () => None,
+        let lost = if self.who_is(key) != saved.who {
+            Lost::Identity
+        } else if from < self.recovery.as_ref()?.log.first() {
+            Lost::Log
+        } else {
+            return self.take_up(key, *saved, from);
         };
-        if let Some(lost) = lost {
-            self.count_lost(lost);
-            let id = self.new_id();
-            self.sockets.get_mut(key)?.id = id;
-            return self.track_anew(key);
-        }
-        self.take_up(key, *saved, from)
+        self.count_lost(lost);
+        let id = self.new_id();
+        self.sockets.get_mut(key)?.id = id;
+        self.track_anew(key)
     }
 
     fn take_up(&mut self, key: Key, saved: Saved, from: u64) -> Option<Settled> {

@@ -146,14 +146,18 @@ impl Shard {
         }
     }
 
+    /// What of a socket must be the same for its session to be taken up again.
+    pub(super) fn who_is(&self, key: Key) -> Option<Arc<str>> {
+        let data = self.sockets.get(key)?.data.as_deref()?;
+        (self.likeness?)(data)
+    }
+
     /// A joined socket as it is kept when it breaks off, where it may be.
     pub(super) fn saved_of(&self, key: Key) -> Option<Saved> {
         let socket = self.sockets.get(key)?;
         let Some(Claimed::Living(track)) = &socket.claimed else { return None };
         let namespace = Arc::clone(&self.namespaces.get(socket.namespace).name);
-        let data = socket.data.as_deref();
-        let who = self.likeness.zip(data).and_then(|(of, data)| of(data));
-        let (id, track) = (socket.id, Track::clone(track));
+        let (id, who, track) = (socket.id, self.who_is(key), Track::clone(track));
         Some(Saved { id, namespace, who, track, at: self.now, at_place: 0 })
     }
 

@@ -5,7 +5,7 @@ use std::net::TcpStream;
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use corewire::api::{App, Io};
+use corewire::api::{App, Io, NamespaceBuilder};
 use corewire::base::CoreId;
 use corewire::config::Options;
 use corewire::server::Server;
@@ -19,18 +19,22 @@ fn workers(admin: std::net::SocketAddr) -> Value {
     fetch(admin, &get("/socket/health")).json()["data"]["workers"].clone()
 }
 
+/// A handler that ends when the test says so, or is over.
+fn block(root: &mut NamespaceBuilder, held: &Arc<Mutex<mpsc::Receiver<()>>>) {
+    let held = Arc::clone(held);
+    root.on("block", move |_| {
+        let held = held.lock().expect("nobody panics with it");
+        let _released = held.recv();
+    });
+}
+
 #[test]
 fn a_worker_that_a_handler_blocks_is_named_while_the_others_serve() {
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
     let app = move |_: &Io| {
-        let held = Arc::clone(&held);
-        App::new().namespace("/", move |root| {
-            root.on("block", move |_| {
-                let held = held.lock().expect("nobody panics with it");
-                // It ends when the test says so, or is over.
-                let _released = held.recv();
-            });
+        App::new().namespace("/", |root| {
+            block(root, &held);
             root.on("echo", |event| event.ack().send_raw(event.raw_args(), event.attachments()));
         })
     };
@@ -79,15 +83,7 @@ fn is_answered(address: std::net::SocketAddr) -> bool {
 fn new_connections_go_to_the_successor_while_a_worker_of_the_old_one_is_blocked() {
     let (release, held) = mpsc::channel::<()>();
     let held = Arc::new(Mutex::new(held));
-    let app = move |_: &Io| {
-        let held = Arc::clone(&held);
-        App::new().namespace("/", move |root| {
-            root.on("block", move |_| {
-                let held = held.lock().expect("nobody panics with it");
-                let _released = held.recv();
-            });
-        })
-    };
+    let app = move |_: &Io| App::new().namespace("/", |root| block(root, &held));
     let old = Options { drain_ms: 20_000, ..options(3) };
     let old = Server::new(old, app).start().expect("it starts");
     let address = old.addresses[0];
