@@ -4,7 +4,7 @@ use super::Server;
 use crate::command::LEDGER_BYTES_MAX;
 use crate::deflate::{MACHINERY_BYTES, PACK_BYTES_MAX};
 use crate::gateway::backend::ROUTED_BYTES_MAX;
-use crate::worker::{TLS_BUFFERS_BYTES, TLS_CONN_BYTES};
+use crate::worker::{SIBLING_BYTES_MAX, TLS_BUFFERS_BYTES, TLS_CONN_BYTES};
 
 /// What the admin core may hold: 256 connections of its own listener with a body of a megabyte
 /// each, whose callers have a key or are on this machine; its histograms; lines of the log.
@@ -60,7 +60,9 @@ impl Server {
             if options.rabbitmq_url.is_some() { options.rabbitmq_spool_bytes_max } else { 0 };
         let hooks = self.tables.hooks.len() * DEAD_LETTERS_BYTES;
         let inlets = if self.gateway { INLETS_BYTES } else { 0 };
-        ADMIN_BYTES + LEDGER_BYTES_MAX + spool + hooks + inlets
+        // What waits for the process that replaces this one, and a message of it.
+        let sibling = if options.recovery { 2 * SIBLING_BYTES_MAX } else { 0 };
+        ADMIN_BYTES + LEDGER_BYTES_MAX + spool + hooks + inlets + sibling
     }
 }
 

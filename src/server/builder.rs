@@ -213,10 +213,9 @@ impl Server {
             cors,
             strict_origin: options.strict_origin,
             compression: self.compression(),
-            recovery: options.recovery.then_some(RecoveryTerms {
-                epoch: self.recovery_epoch,
-                window_ms: options.recovery_window_ms,
-            }),
+            recovery: self
+                .recovery_epoch()
+                .map(|epoch| RecoveryTerms { epoch, window_ms: options.recovery_window_ms }),
             cookie: options.cookie.then(|| options.cookie_name.clone()),
             ask_allow_request: self.ask_allow_request,
             assets: assets.map(|(assets, _)| assets),
@@ -226,6 +225,11 @@ impl Server {
             proxies: Proxies::new(&options.trusted_proxies, header_of(options.forwarded_header)),
             address_handshakes: self.address_handshakes.clone(),
         }
+    }
+
+    /// What its offsets begin with, where sessions are recovered.
+    pub(super) fn recovery_epoch(&self) -> Option<u64> {
+        self.options.recovery.then_some(self.recovery_epoch)
     }
 
     fn compression(&self) -> Compression {

@@ -26,6 +26,7 @@ pub(crate) mod machine;
 mod memory;
 mod renewal;
 mod run;
+mod sibling;
 mod tokens;
 mod wiring;
 

@@ -10,6 +10,7 @@ use super::bind::{self, Sharing};
 use super::doors::{self, Renewable};
 use super::log::Log;
 use super::memory::MemoryLimits;
+use super::sibling::Siblings;
 use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
 use crate::base::CoreId;
@@ -91,6 +92,8 @@ pub(super) fn start(
     let outside = Arc::new(Outside::default());
     let (tls, warnings) = (renewable.config(), renewable.warnings());
     let (renewal, renew) = renewable.renewal(options, &log, &outside).unzip();
+    let siblings = Siblings::of(server, listening.first_address(), &outlets, epoch.0, &log)
+        .map_err(resource("the name by which a successor finds this process"))?;
     let admin = wiring::start(AdminStart {
         listener,
         outlets: outlets.clone(),
@@ -101,6 +104,7 @@ pub(super) fn start(
         hooks: Arc::clone(&server.hooks),
         outside: Arc::clone(&outside),
         renewal,
+        siblings,
         memory: means.memory,
         pressure: Arc::clone(&server.pressure),
         log: log.clone(),
@@ -171,6 +175,12 @@ struct Listening {
     closing: Vec<usize>,
     /// One of each address that is open until the last connection was taken.
     kept: Vec<std::net::TcpListener>,
+}
+
+impl Listening {
+    fn first_address(&self) -> Option<SocketAddr> {
+        self.addresses.iter().chain(&self.tls_addresses).next().copied()
+    }
 }
 
 fn listening(server: &Server, rows: usize) -> Result<Listening, StartError> {

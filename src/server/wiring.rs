@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, watch};
 use super::log::Log;
 use super::memory::{self, MemoryLimits};
 use super::renewal::Renewal;
+use super::sibling::Siblings;
 use crate::admin::{self, Admin, AdminSettings, GatewayRoutes, Phase};
 use crate::base::{CoreId, Pressure};
 use crate::bridge;
@@ -22,6 +23,8 @@ use crate::worker::{AdminCall, Item};
 const CALLS_WAITING_MAX: usize = 1_024;
 /// REST requests of the public listener that are answered at one time.
 const CALLS_AT_ONCE: usize = 256;
+/// Time in which another process takes this one's last words.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 /// Between two looks of the gateway at what has become old.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -36,6 +39,7 @@ pub(super) struct AdminStart {
     pub(super) hooks: Arc<bridge::Hooks>,
     pub(super) outside: Arc<Outside>,
     pub(super) renewal: Option<Renewal>,
+    pub(super) siblings: Option<Siblings>,
     pub(super) memory: MemoryLimits,
     pub(super) pressure: Arc<Pressure>,
     pub(super) log: Log,
@@ -127,6 +131,7 @@ async fn live(
     if let Some(renewal) = start.renewal {
         tokio::spawn(renewal.run(start.outlets.clone()));
     }
+    let siblings = start.siblings.map(|siblings| tokio::spawn(siblings.run(closed.clone())));
     if start.gateway {
         tokio::spawn(sweep(start.outlets));
     }
@@ -136,6 +141,10 @@ async fn live(
     };
     // The listener was opened by us; if it cannot be used, health says so from outside.
     let _unusable = admin::serve(vec![start.listener], admin, shutdown).await;
+    if let Some(siblings) = siblings {
+        // What was published here until the end is to reach the clients that have moved on.
+        let _late = tokio::time::timeout(LAST_WORDS, siblings).await;
+    }
 }
 
 /// Answers what came in on the public listener; a worker writes the answer.

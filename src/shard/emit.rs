@@ -6,10 +6,11 @@ use super::ack::{Party, Waiter};
 use super::compress::Pressing;
 use super::conn::Speaks;
 use super::frame::{Frame, Wire};
+use super::history::{Mark, Offset, Whom};
 use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
-use super::recovery::{Mark, Offset, Whom};
 use super::session::Transport;
+use super::sibling::SiblingMsg;
 use super::socket::{Seat, SocketError};
 use super::track::append_offset;
 use super::{CoreMask, Ending, Shard};
@@ -197,7 +198,8 @@ impl Shard {
         let wire = self.encode(namespace, None, emit, offset);
         let remote = if local { CoreMask::default() } else { self.remote(namespace, &target) };
         let timeout_ms = self.settings.limits.gather_timeout_ms;
-        let gather = self.gather_for(remote, None, timeout_ms, counted);
+        let beyond = if local { 0 } else { self.sibling_cores() };
+        let gather = self.gather_for(remote.count() + beyond, None, timeout_ms, counted);
         let mut to = Delivery { volatile: emit.volatile, ask: None, mark: None };
         if remote == CoreMask::default() && offset.is_none() {
             let reached = self.deliver_here(namespace, &target, &Frame::from(wire), to);
@@ -211,6 +213,10 @@ impl Shard {
             let kept = (!emit.volatile).then(|| Arc::clone(&wire));
             let whom = Whom::Target(Arc::clone(&target));
             to.mark = self.log_event(offset, &namespace, whom, kept);
+            if beyond > 0 {
+                let event = (&namespace, &target, &wire);
+                self.tell_sibling(SiblingMsg::event(event, emit.volatile, offset, gather));
+            }
         }
         let reached = self.deliver_here(&namespace, &target, &frame, to);
         self.answer_if(gather, reached);
@@ -248,7 +254,8 @@ impl Shard {
         let wire = Arc::new(self.encode(namespace, Some(ask.id), emit, None));
         let remote = self.remote(namespace, &target);
         let due_ms = timeout_ms.saturating_add(LATE_MS);
-        let Some(gather) = self.gather_for(remote, Some(terms), due_ms, Some(done)) else {
+        let others = remote.count();
+        let Some(gather) = self.gather_for(others, Some(terms), due_ms, Some(done)) else {
             return;
         };
         let target = Arc::new(target);
@@ -273,16 +280,16 @@ impl Shard {
         self.answer_if(Some(gather), reached);
     }
 
-    /// Registers a question to `remote` and this core, if anybody wants the answer. If too many
-    /// are under way the asker is told at once that nothing can be said.
+    /// Registers a question to this core and so many others, if anybody wants the answer. If too
+    /// many are under way the asker is told at once that nothing can be said.
     pub(super) fn gather_for(
         &mut self,
-        remote: CoreMask,
+        others: usize,
         terms: Option<Terms>,
         timeout_ms: u64,
         done: Option<Box<dyn FnOnce(Gathered)>>,
     ) -> Option<GatherRef> {
-        match self.open_gather(remote.count() + 1, terms, timeout_ms, done?) {
+        match self.open_gather(others + 1, terms, timeout_ms, done?) {
             Ok(gather) => Some(gather),
             Err(done) => {
                 let nothing = Gathered { partial: true, refused: true, ..Gathered::default() };
@@ -379,6 +386,8 @@ impl Shard {
         to: Delivery,
     ) -> Reached {
         let Delivery { volatile, ask, mark } = to;
+        // By reference: a copy a member would be paid by those who never recover anybody.
+        let mark = mark.as_ref();
         let chosen = self.select(namespace, target);
         let mut reached = Reached::default();
         for key in &chosen {
@@ -386,7 +395,7 @@ impl Shard {
             let Some(session) = self.sockets.get(*key).map(|socket| socket.session) else {
                 continue;
             };
-            if mark.is_some_and(|mark| self.had_before(*key, mark)) {
+            if mark.is_some_and(|mark| self.had_before(*key, *mark)) {
                 continue;
             }
             reached.matched += 1;
@@ -402,7 +411,7 @@ impl Shard {
             let queued = self.push(session, frame, volatile);
             reached.queued += u64::from(queued);
             if let Some(mark) = mark.filter(|_| queued) {
-                self.note_queued(*key, mark);
+                self.note_queued(*key, *mark);
             }
         }
         self.counters.deliveries += reached.matched;

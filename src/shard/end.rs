@@ -169,7 +169,7 @@ impl Shard {
 
     /// Ends every session, `share` of those that are left at most; returns how many are left.
     pub fn drain_some(&mut self, share: usize) -> usize {
-        self.draining = true;
+        self.draining.get_or_insert(self.now);
         let keys: Vec<Key> = self
             .sessions
             .iter()

@@ -169,7 +169,7 @@ impl Shard {
 
     /// Writes an answer and waits for the next request.
     pub(super) fn respond(&mut self, key: Key, response: &Response, keep_alive: bool) {
-        let keep_alive = keep_alive && !self.draining;
+        let keep_alive = keep_alive && self.draining.is_none();
         let mut out = Vec::new();
         self.count_status(response.status);
         response.write(&mut out, keep_alive);
@@ -196,7 +196,7 @@ impl Shard {
 
     /// Answers a request whose head says already what it gets; its body is read past.
     pub(super) fn answer_request(&mut self, key: Key, head: &Head<'_>, response: &Response) {
-        let keep_alive = head.keep_alive && !self.draining;
+        let keep_alive = head.keep_alive && self.draining.is_none();
         let mut out = Vec::new();
         self.count_status(response.status);
         response.write(&mut out, keep_alive);
@@ -350,7 +350,7 @@ impl Shard {
             .get(key)
             .is_some_and(|conn| matches!(conn.speaks, Speaks::Http(Phase::Forwarded)));
         if waits {
-            self.respond_bytes(key, bytes, keep_alive && !self.draining);
+            self.respond_bytes(key, bytes, keep_alive && self.draining.is_none());
         }
     }
 

@@ -4,8 +4,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::emit::Delivery;
+use super::history::Whom;
 use super::message::{MeshMsg, Part};
-use super::recovery::Whom;
 use super::{Completion, Shard};
 use crate::base::{CoreId, Key};
 
@@ -218,6 +218,7 @@ impl Shard {
             MeshMsg::Answer { gather, part } => self.gather_part(gather, part),
             MeshMsg::Recall { claim, namespace, asker } => self.recall(claim, &namespace, asker),
             MeshMsg::Recalled { socket, claim, found } => self.recalled(socket, claim, found),
+            MeshMsg::KnowsSibling => self.knows_sibling(),
             MeshMsg::App(message) => {
                 self.completions.push_back(Completion::App { message });
             }

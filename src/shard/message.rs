@@ -8,8 +8,9 @@ use std::sync::Arc;
 
 use super::Handshake;
 use super::frame::Wire;
+use super::history::Offset;
 use super::recall::{Claim, Moved};
-use super::recovery::{Lost, Offset};
+use super::recovery::Lost;
 use crate::base::{CoreId, Key};
 
 /// Whom a broadcast or a command is for.
@@ -229,6 +230,8 @@ pub enum MeshMsg {
         /// The session, or why there is none here.
         found: Result<Box<Moved>, Lost>,
     },
+    /// This core knows of the process that takes over, or that is replaced.
+    KnowsSibling,
     /// Something between two instances of the application; the layer above knows what.
     App(Box<dyn Any + Send>),
 }
@@ -241,7 +244,7 @@ impl MeshMsg {
             Self::Broadcast { wire, .. } => 128 + wire.len(),
             Self::Apply { .. } | Self::App(_) | Self::Recall { .. } => 256,
             Self::Recalled { found: Ok(moved), .. } => 256 + moved.bytes(),
-            Self::Recalled { .. } => 128,
+            Self::Recalled { .. } | Self::KnowsSibling => 128,
             Self::Answer { part: Part::Done { sockets, .. }, .. } => 64 + sockets.len() * 512,
             Self::Answer { part: Part::Ack(answered), .. } => 128 + answered.ack.bytes(),
             Self::Answer { part: Part::AckLost { .. }, .. } => 64,

@@ -35,6 +35,7 @@ mod handshake;
 mod held;
 #[cfg(test)]
 mod held_tests;
+mod history;
 mod http;
 mod mesh;
 mod message;
@@ -51,6 +52,7 @@ mod route;
 mod session;
 mod settings;
 mod shed;
+mod sibling;
 #[cfg(test)]
 mod slow_tests;
 mod socket;
@@ -75,14 +77,16 @@ pub use ending::{Ending, Fault};
 pub use entrance::Entrance;
 pub use frame::Wire;
 pub use handshake::Handshake;
+pub use history::Offset;
 pub use mesh::{CoreMask, Interest};
 pub use message::{
     AckArgs, AckId, AckOutcome, Answered, Ask, Completion, Dispatch, Forwarded, GatherRef,
     Gathered, Gone, MeshMsg, Name, Part, Quorum, RawMessage, SocketInfo, Step, Target, Terms, Verb,
 };
 pub use recall::{Claim, Moved};
-pub use recovery::{Lost, Offset, RecoveryTerms};
+pub use recovery::{Lost, RecoveryTerms};
 pub use settings::{Assets, Compression, Endpoint, Service, Settings};
+pub use sibling::{SIBLING_VERSION, SiblingMsg, SiblingTerms};
 pub use socket::{Namer, SocketError};
 pub use view::{LogEvent, NamespaceView};
 pub use write::Fill;
@@ -140,7 +144,11 @@ pub struct Shard {
     held: held::Held,
     recovery: Option<Box<recovery::Recovery>>,
     recovery_due: Option<Millis>,
-    draining: bool,
+    sibling: Option<Box<sibling::Sibling>>,
+    /// Other cores that knew of the next sibling before this one did.
+    sibling_early: usize,
+    /// Since when it drains.
+    draining: Option<Micros>,
     counters: Counters,
     endings: Endings,
     hists: Histograms,
@@ -190,7 +198,9 @@ impl Shard {
             held: held::Held::default(),
             recovery,
             recovery_due: None,
-            draining: false,
+            sibling: None,
+            sibling_early: 0,
+            draining: None,
             counters: Counters::default(),
             endings: Endings::new(Ending::ALL.len()),
             hists: Histograms::new(),
@@ -266,6 +276,7 @@ impl Shard {
             || !self.resumed.is_empty()
             || !self.logs.is_empty()
             || self.mesh.iter().any(|lane| !lane.messages.is_empty())
+            || self.sibling.as_ref().is_some_and(|sibling| sibling.has_words())
     }
 
     fn namespace_name(&self, namespace: u32) -> Arc<str> {

@@ -1,7 +1,7 @@
 //! How a session that broke off is taken up again, on whatever core its client comes back to.
 //!
 //! A claim is a private id with the client's last offset. The core that is asked looks at itself,
-//! then asks all others. Whoever has the session hands it over with all that its client has
+//! then asks all others, and while two processes overlap those of the other one. Whoever has the session hands it over with all that its client has
 //! missed, and with the last number of every core that is in its log: what has a greater number,
 //! the asker finds in its own log; what has not and arrives there later, it leaves out. So each
 //! event reaches the client once, however late the cores are with each other.
@@ -9,8 +9,9 @@
 use std::sync::Arc;
 
 use super::frame::{Frame, Wire};
+use super::history::{Mark, Offset, Whom};
 use super::message::{Completion, Dispatch, MeshMsg};
-use super::recovery::{Here, Lost, Mark, Offset, Saved, Track, Whom};
+use super::recovery::{Here, Lost, Saved, Track};
 use super::timer::Timer;
 use super::{Ending, Shard};
 use crate::base::{CoreId, Id20, Key, Micros, Millis};
@@ -29,10 +30,10 @@ pub struct Claim {
 /// A session on its way from one core to another, with what its client has missed.
 #[derive(Debug)]
 pub struct Moved {
-    saved: Saved,
-    missed: Vec<(Offset, Arc<Wire>)>,
-    /// The last number of every core that was in the log there.
-    seen: Box<[u64]>,
+    pub(super) saved: Saved,
+    pub(super) missed: Vec<(Offset, Arc<Wire>)>,
+    /// The last number of every source that was in the log there.
+    pub(super) seen: Box<[u64]>,
 }
 
 impl Moved {
@@ -54,7 +55,7 @@ pub(crate) struct Settled {
 /// How far a socket is with its claim.
 #[derive(Debug)]
 pub(crate) enum Claimed {
-    /// Other cores are asked; so many have not answered.
+    /// Other cores are asked, here and in the other process; so many have not answered.
     Asking { claim: Claim, cores_left: usize, lost: Lost, due: Millis },
     /// It is here. Its client has missed what is in the log from this place on.
     Found { saved: Box<Saved>, from: u64 },
@@ -97,18 +98,25 @@ impl Shard {
         let namespace = self.socket_namespace(socket).expect("the caller has seated it");
         match self.release(claim, &namespace, session) {
             Ok(saved) => self.find_missed(socket, saved, claim.offset),
-            Err(lost) if self.cores == 1 => self.count_lost(lost),
-            Err(lost) => {
-                self.ask_cores(socket, claim, lost, &namespace);
-                return None;
-            }
+            Err(lost) => match self.cores - 1 + self.sibling_cores() {
+                0 => self.count_lost(lost),
+                others => {
+                    self.ask_cores(socket, claim, (others, lost), &namespace);
+                    return None;
+                }
+            },
         }
         asks
     }
 
-    fn ask_cores(&mut self, socket: Key, claim: Claim, lost: Lost, namespace: &Arc<str>) {
+    fn ask_cores(
+        &mut self,
+        socket: Key,
+        claim: Claim,
+        (cores_left, lost): (usize, Lost),
+        namespace: &Arc<str>,
+    ) {
         let due = self.millis().plus(self.settings.limits.gather_timeout_ms);
-        let cores_left = self.cores - 1;
         if let Some(socket) = self.sockets.get_mut(socket) {
             socket.claimed = Some(Claimed::Asking { claim, cores_left, lost, due });
         }
@@ -117,6 +125,7 @@ impl Shard {
             let namespace = Arc::clone(namespace);
             self.send_mesh(core, MeshMsg::Recall { claim, namespace, asker: (self.core, socket) });
         }
+        self.ask_sibling(socket, claim, namespace);
     }
 
     /// Gives a session out, if it is here. One that still lives ends now: its client has noticed
@@ -176,15 +185,19 @@ impl Shard {
 
     /// Another core looks for a session.
     pub(super) fn recall(&mut self, claim: Claim, namespace: &str, asker: (CoreId, Key)) {
-        let found = self.release(claim, namespace, None).and_then(|saved| {
-            let log = &self.recovery.as_ref().ok_or(Lost::Unknown)?.log;
-            let from = saved.missed_from(claim.offset, log)?;
-            let member = saved.member();
-            let missed = log.since(from, &member);
-            let missed = missed.map(|(mark, wire)| (mark.offset, Arc::clone(wire))).collect();
-            Ok(Box::new(Moved { missed, seen: log.seen(), saved: *saved }))
-        });
+        let found = self.give_out(claim, namespace);
         self.send_mesh(asker.0, MeshMsg::Recalled { socket: asker.1, claim, found });
+    }
+
+    /// A session for another core, with what its client has missed here.
+    pub(super) fn give_out(&mut self, claim: Claim, namespace: &str) -> Result<Box<Moved>, Lost> {
+        let saved = self.release(claim, namespace, None)?;
+        let log = &self.recovery.as_ref().ok_or(Lost::Unknown)?.log;
+        let from = saved.missed_from(claim.offset, log)?;
+        let member = saved.member();
+        let missed = log.since(from, &member);
+        let missed = missed.map(|(mark, wire)| (mark.offset, Arc::clone(wire))).collect();
+        Ok(Box::new(Moved { missed, seen: log.seen(), saved: *saved }))
     }
 
     /// Another core has answered.

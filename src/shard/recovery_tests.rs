@@ -1,5 +1,5 @@
 //! Sessions that break off anywhere and are taken up anywhere: several cores whose messages to
-//! each other are late, clients that lose what was on its way.
+//! each other are late, clients that lose what was on its way, a process that another replaces.
 
 mod one;
 
@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 
 use super::alone::Alone;
+use super::history::Offset;
 use super::message::{Completion, MeshMsg};
-use super::recovery::Offset;
+use super::sibling::{SiblingMsg, SiblingTerms};
 use super::{Birth, Dispatch, Emit, RecoveryTerms, Settings, Shard, Step, Target};
 use crate::base::{CoreId, Key, Limits, Rng};
 use crate::ws;
@@ -20,6 +21,11 @@ const UPGRADE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHos
 const ROOMS: [&str; 3] = ["a", "b", "c"];
 /// Whoever is in it is spared by some events.
 const SPARED: &str = "spared";
+
+/// Of the offsets of each process.
+const EPOCHS: [u64; 2] = [0xE, 0xF];
+/// How far the second one's clock is ahead of the first one's.
+const AHEAD_US: u64 = 7_000_000;
 
 /// Where a client is, and what it has.
 #[derive(Default)]
@@ -43,8 +49,16 @@ struct Client {
 }
 
 struct World {
+    /// Those of one process, then those of the one that replaces it.
     shards: Vec<Shard>,
+    /// How many each process has.
+    cores: usize,
+    /// Shards that have clients and send: those of a process that has not begun have not.
+    serving: usize,
     lanes: BTreeMap<(usize, usize), VecDeque<MeshMsg>>,
+    /// Between the processes, to those that know of the other one.
+    wires: BTreeMap<(usize, usize), VecDeque<Vec<u8>>>,
+    knows: BTreeSet<usize>,
     clients: Vec<Client>,
     rng: Rng,
     now_ms: u64,
@@ -55,13 +69,14 @@ struct World {
 
 impl World {
     fn new(seed: u64, cores: usize, limits: &Limits) -> Self {
-        let terms = RecoveryTerms { epoch: 0xE, window_ms: 120_000 };
-        let shards = (0..cores).map(|core| {
+        let shards = (0..2 * cores).map(|at| {
+            let epoch = EPOCHS[at / cores];
+            let terms = RecoveryTerms { epoch, window_ms: 120_000 };
             let settings =
                 Settings { limits: *limits, recovery: Some(terms), ..Settings::default() };
-            let mut ids = Rng::new(seed, core as u64);
+            let mut ids = Rng::new(seed, at as u64);
             let birth = Birth {
-                core: CoreId::from_index(core),
+                core: CoreId::from_index(at % cores),
                 cores,
                 hash_seed: seed,
                 unix_base_ms: 0,
@@ -72,7 +87,11 @@ impl World {
         });
         Self {
             shards: shards.collect(),
+            cores,
+            serving: cores,
             lanes: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            knows: BTreeSet::new(),
             clients: Vec::new(),
             rng: Rng::new(seed, 0x5E),
             now_ms: 1,
@@ -120,7 +139,7 @@ impl World {
     }
 
     fn connect(&mut self, at: usize) {
-        let core = self.rng.below(self.shards.len());
+        let core = self.rng.below(self.serving);
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
         let conn = self.shards[core].open_conn(peer).expect("there is room");
         let client = &mut self.clients[at];
@@ -143,7 +162,8 @@ impl World {
     /// A core's tick: what is written is on its way to clients, messages are on their way too.
     fn tick(&mut self, core: usize) {
         self.now_ms += 1;
-        self.shards[core].set_now(self.now_ms * 1_000);
+        let ahead_us = if core < self.cores { 0 } else { AHEAD_US };
+        self.shards[core].set_now(self.now_ms * 1_000 + ahead_us);
         self.shards[core].handle_timeout();
         while let Some(completion) = self.shards[core].take_completion() {
             if let Completion::Connect { socket } = completion {
@@ -167,10 +187,21 @@ impl World {
                 client.is_closed |= is_closed;
             }
         }
-        for to in 0..self.shards.len() {
+        let process = core / self.cores * self.cores;
+        for to in process..process + self.cores {
             if to != core {
-                let batch = self.shards[core].take_mesh(CoreId::from_index(to));
+                let batch = self.shards[core].take_mesh(CoreId::from_index(to - process));
                 self.lanes.entry((core, to)).or_default().extend(batch);
+            }
+        }
+        let other = self.cores - process;
+        for message in self.shards[core].take_sibling() {
+            let mut bytes = Vec::new();
+            assert!(message.pack(&mut bytes), "every message can be packed");
+            for to in other..other + self.cores {
+                if message.core().is_none_or(|core| core.index() == to - other) {
+                    self.wires.entry((core, to)).or_default().push_back(bytes.clone());
+                }
             }
         }
         self.shards[core].check();
@@ -179,6 +210,39 @@ impl World {
     fn deliver(&mut self, from: usize, to: usize) {
         if let Some(message) = self.lanes.entry((from, to)).or_default().pop_front() {
             self.shards[to].handle_mesh(message);
+        }
+        if self.knows.contains(&to)
+            && let Some(bytes) = self.wires.entry((from, to)).or_default().pop_front()
+        {
+            let message = SiblingMsg::unpack(&bytes).expect("it reads as it was packed");
+            self.shards[to].handle_sibling(message);
+        }
+    }
+
+    /// The second process begins: every core of the first one knows of it before it serves.
+    fn overlap(&mut self) {
+        let signed = AHEAD_US.cast_signed();
+        for process in [0, 1] {
+            let ahead_us = if process == 0 { -signed } else { signed };
+            let terms = SiblingTerms { epoch: EPOCHS[1 - process], cores: self.cores, ahead_us };
+            for core in 0..self.cores {
+                for _ in 0..self.rng.below(4) {
+                    self.step();
+                }
+                let at = process * self.cores + core;
+                self.shards[at].open_sibling(terms);
+                self.knows.insert(at);
+            }
+        }
+        self.serving = self.shards.len();
+        // The first words are out before anything else.
+        let knows = |world: &Self, from, to| world.wires.contains_key(&(from, to));
+        for core in 0..self.cores {
+            while !knows(self, core, self.cores) {
+                (0..self.cores).for_each(|from| self.deliver(from, core));
+                (0..self.cores).for_each(|core| self.tick(core));
+            }
+            (self.cores..self.serving).for_each(|to| self.deliver(core, to));
         }
     }
 
@@ -211,7 +275,7 @@ impl World {
     }
 
     fn emit(&mut self) {
-        let core = self.rng.below(self.shards.len());
+        let core = self.rng.below(self.serving);
         let mut target = Target::default();
         for room in ROOMS {
             if self.rng.below(3) == 0 {
@@ -266,10 +330,13 @@ impl World {
             for core in 0..self.shards.len() {
                 self.tick(core);
             }
-            let lanes: Vec<(usize, usize)> = self.lanes.keys().copied().collect();
-            for (from, to) in lanes {
-                while self.lanes.get(&(from, to)).is_some_and(|lane| !lane.is_empty()) {
-                    self.deliver(from, to);
+            for from in 0..self.shards.len() {
+                for to in 0..self.shards.len() {
+                    while self.lanes.get(&(from, to)).is_some_and(|lane| !lane.is_empty())
+                        || self.wires.get(&(from, to)).is_some_and(|wire| !wire.is_empty())
+                    {
+                        self.deliver(from, to);
+                    }
                 }
             }
         }
@@ -335,8 +402,9 @@ fn whole_frame(bytes: &mut [u8]) -> Option<(String, usize)> {
     Some((text, head + len))
 }
 
-/// Runs a seed; every client is there at the end, and has had all that was meant for it.
-fn run(seed: u64) -> (u32, u32) {
+/// Runs a seed; every client is there at the end, and has had all that was meant for it. With
+/// `overlaps` another process begins midway.
+fn run(seed: u64, overlaps: bool) -> (u32, u32) {
     let cores = 1 + usize::try_from(seed % 3).expect("small");
     let mut world = World::new(seed, cores, &Limits::DEFAULT);
     for _ in 0..4 {
@@ -351,6 +419,10 @@ fn run(seed: u64) -> (u32, u32) {
     }
     world.settle();
     assert!(world.clients.iter().all(|client| client.joined));
+    if overlaps {
+        (0..world.rng.below(200)).for_each(|_| world.step());
+        world.overlap();
+    }
     for _ in 0..400 {
         world.step();
     }
@@ -391,7 +463,7 @@ fn check(seed: u64, world: &World, client: &Client) {
 fn whoever_breaks_off_wherever_and_comes_back_anywhere_gets_each_event_once() {
     let (mut came_back, mut lost) = (0, 0);
     for seed in 0..300 {
-        let (back, anew) = run(seed);
+        let (back, anew) = run(seed, false);
         // Who is in before breaking off again never loses a session. Who is not may: it is on its
         // way from core to core when its client asks a third one, and the client knows.
         assert!(anew == 0 || seed % 2 == 1 && seed % 3 > 0, "seed {seed}: {anew} began anew");
@@ -399,6 +471,18 @@ fn whoever_breaks_off_wherever_and_comes_back_anywhere_gets_each_event_once() {
         lost += anew;
     }
     assert!(came_back > 2_000 && lost * 10 < came_back, "{came_back} came back, {lost} did not");
+}
+
+#[test]
+fn while_one_process_replaces_another_it_is_as_with_one() {
+    let (mut came_back, mut lost) = (0, 0);
+    for seed in 0..300 {
+        let (back, anew) = run(seed, true);
+        assert!(anew == 0 || seed % 2 == 1, "seed {seed}: {anew} began anew");
+        came_back += back;
+        lost += anew;
+    }
+    assert!(came_back > 1_500 && lost * 6 < came_back, "{came_back} came back, {lost} did not");
 }
 
 #[test]

@@ -98,7 +98,7 @@ impl Shard {
         let remote =
             if local { super::CoreMask::default() } else { self.remote(namespace, &target) };
         let timeout_ms = self.settings.limits.gather_timeout_ms;
-        let gather = self.gather_for(remote, None, timeout_ms, done);
+        let gather = self.gather_for(remote.count(), None, timeout_ms, done);
         let (count, sockets) = self.apply_here(namespace, &target, verb);
         if let Some(gather) = gather {
             self.answer(gather, Part::Done { count, queued: 0, sockets });

@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use super::frame::Wire;
+use super::history::{Mark, Offset, Whom, is_cut};
 use super::recall::{Claimed, Settled};
-use super::recovery::{Here, Mark, Offset, Saved, Track, Whom, is_cut};
+use super::recovery::{Here, Saved, Track};
 use super::timer::Timer;
 use super::{Ending, Shard};
 use crate::base::{Key, Micros};
@@ -40,11 +41,11 @@ impl Shard {
         let (now, (_, keep_us)) = (self.now, self.recovery_keeps());
         let limits = &self.settings.limits;
         let recovery = self.recovery.as_mut()?;
-        let place = recovery.log.push(now, (offset.origin, offset.seq), namespace, whom, wire);
+        let mark = recovery.log.push(now, offset, namespace, whom, wire);
         recovery.log.trim(now, keep_us, limits);
         self.counters.recovery_log_bytes = recovery.log.bytes() as u64;
         self.arm_recovery();
-        Some(Mark { offset, place })
+        mark
     }
 
     /// Notes that an event was queued for a socket.
@@ -62,7 +63,7 @@ impl Shard {
         let claimed = self.sockets.get(key).and_then(|socket| socket.claimed.as_ref());
         let Some(Claimed::Living(track)) = claimed else { return false };
         let cut = track.cut.as_deref().unwrap_or_default();
-        is_cut(cut, mark.offset.origin, mark.offset.seq)
+        is_cut(cut, mark.source, mark.offset.seq)
     }
 
     /// Keeps a socket's session for its client, when the socket goes.

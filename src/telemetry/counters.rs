@@ -131,6 +131,8 @@ table! {
     Counter recovery_late: "Claims to sessions that broke off too long ago.";
     Counter recovery_gaps: "Claims to sessions of which something missed is not in the log any more.";
     Counter recovery_strangers: "Claims to sessions of somebody else.";
+    Counter sibling_messages_out: "Messages sent to the process that replaces this one, or that it replaces.";
+    Counter sibling_messages_in: "Messages of that process, counted once on every core that takes them.";
     Counter mesh_useless: "Messages from other cores for a room without a member here.";
     Counter mesh_full: "Times another core's inbox was full when a batch was ready for it.";
     Counter overload_pauses: "Times reading from clients was stopped because a core was behind.";

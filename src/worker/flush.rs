@@ -26,6 +26,7 @@ impl Worker {
             self.core.pump();
             self.write_log();
             self.send_batches();
+            self.send_sibling();
             while self.write_slice() {
                 yield_now().await;
             }

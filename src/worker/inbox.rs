@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::entrance::Channel;
 use super::run::{Orders, Worker};
+use super::sibling::OfSibling;
 use crate::api::Io;
 use crate::base::{CoreId, Key, Loaded, Micros};
 use crate::mesh::Inbox;
@@ -38,6 +39,8 @@ pub enum Item {
         /// Whether another request may follow.
         keep_alive: bool,
     },
+    /// What the process says that replaces this one, or that it replaces.
+    Sibling(OfSibling),
     /// What the main thread wants.
     Orders(Orders),
 }
@@ -124,6 +127,7 @@ impl Worker {
             Item::Answer { conn, bytes, keep_alive } => {
                 self.core.with(|shard| shard.respond_forwarded(conn, &bytes, keep_alive));
             }
+            Item::Sibling(news) => self.hear_sibling(news),
             Item::Orders(orders) => self.obey(orders),
         }
     }

@@ -32,12 +32,14 @@ mod notify;
 mod ready;
 mod round;
 mod run;
+mod sibling;
 mod tls;
 
 pub use driver::{Rung, Wanted, probe};
 pub use entrance::Door;
 pub use inbox::{AdminCall, Item, Moved};
 pub use run::{Orders, Standing, WorkerStart, run};
+pub use sibling::{OfSibling, SIBLING_BYTES_MAX, SiblingBatch, SiblingOutlet};
 pub use tls::{TLS_BUFFERS_BYTES, TLS_CONN_BYTES};
 
 pub use fd::attach_successor_filter;

@@ -15,6 +15,7 @@ use super::driver::{self, Rung, Wanted};
 use super::entrance::Door;
 use super::inbox::{self, AdminCall, Item};
 use super::ready::Ready;
+use super::sibling::SiblingOutlet;
 use super::{accept, notify, round};
 use crate::api::{App, Core, Host, Io, LocalFuture};
 use crate::base::{CoreId, Key, Load, Micros, Millis};
@@ -103,6 +104,8 @@ pub(super) struct Worker {
     pub(super) round_waker: Cell<Option<Waker>>,
     pub(super) outlets: Vec<Outlet<Item>>,
     pub(super) to_admin: tokio::sync::mpsc::Sender<AdminCall>,
+    /// The way to the process that replaces this one, while there is one.
+    pub(super) sibling: RefCell<Option<SiblingOutlet>>,
     /// Requests that the admin core has of this one.
     pub(super) forwarded: Load,
     /// What lies in the other cores' inboxes of this one.
@@ -226,6 +229,7 @@ async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on
         sent: start.outlets.iter().map(|_| Load::default()).collect(),
         outlets: start.outlets,
         to_admin: start.to_admin,
+        sibling: RefCell::new(None),
         forwarded: Load::default(),
         scratch: Cell::new(vec![0; SCRATCH_BYTES]),
         plain: Cell::new(Vec::new()),
@@ -244,6 +248,8 @@ async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on
     });
     *place.borrow_mut() = Rc::downgrade(&worker);
     core.install(&*start.build);
+    // Before the first connection: what lies in the inbox at the start is to be known by then.
+    drop(monoio::spawn(unless_deaf(inbox::serve(Rc::clone(&worker), start.inbox))));
     for row in start.listeners {
         let mut stops = Vec::new();
         for (listener, door) in row.into_iter().zip(start.doors.iter().copied()) {
@@ -255,7 +261,6 @@ async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on
     }
     drop(monoio::spawn(timers(Rc::clone(&worker))));
     drop(monoio::spawn(unless_deaf(round::serve(Rc::clone(&worker)))));
-    drop(monoio::spawn(unless_deaf(inbox::serve(Rc::clone(&worker), start.inbox))));
     worker.end.wait().await;
 }
 
@@ -302,11 +307,15 @@ impl Worker {
                 let left = self.core.with(|shard| {
                     let share = shard.sessions_len().div_ceil(of.max(1));
                     let sessions = shard.drain_some(share);
-                    sessions + shard.unfinished()
+                    let left = sessions + shard.unfinished();
+                    // When all are closed, those that the other process may still ask for.
+                    if left == 0 { shard.awaited() } else { left }
                 });
                 self.left.store(left, std::sync::atomic::Ordering::Release);
             }
             Orders::End => {
+                self.send_sibling();
+                self.leave_sibling();
                 self.ended.set(true);
                 self.end.notify();
             }

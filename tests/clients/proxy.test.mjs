@@ -200,6 +200,32 @@ for (const name of Object.keys(PROXIES)) {
   });
 }
 
+/** Publishes numbered events by the REST of one process, one after the other, as long as it can. */
+class Publisher {
+  sent = 0;
+
+  constructor(name, server) {
+    Object.assign(this, { name, server });
+    this.work = this.#publish();
+  }
+
+  async #publish() {
+    while (!this.over) {
+      const command = { to: { sessions: ["all"] }, event: "news", args: [this.name, this.sent] };
+      const answer = await rest(this.server.admin, "POST", "/api/v1/emit", command).catch(() => null);
+      // The last one before a process ends may have been published without an answer.
+      if (!answer) return;
+      assert.equal(answer.status, 200, answer.text);
+      this.sent += 1;
+    }
+  }
+
+  async stop() {
+    this.over = true;
+    await this.work;
+  }
+}
+
 describe("a restart without a gap", { concurrency: false }, () => {
   for (const transport of ["websocket", "polling"]) {
     test(`two processes on one port, ${transport}: no connection is refused or reset, every event is answered`, limit, async () => {
@@ -222,6 +248,49 @@ describe("a restart without a gap", { concurrency: false }, () => {
       assert.deepEqual(traffic.failures.filter((failure) => !met(failure)), []);
       assert.ok(traffic.returns >= 24, `${traffic.returns} came back`);
       await traffic.stop();
+      await server.stop();
+    });
+
+    test(`${transport}: sessions go along, and no event is lost whichever process publishes it`, limit, async () => {
+      const flags = ["--recovery", "--drain", "8000", "--ping-interval", "300", "--ping-timeout", "5000"];
+      let server = await startServer("corewire", flags, {}, { workers: "2" });
+      const { url } = server;
+      const client = new Client("sio4", url, {
+        reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 200, transports: [transport],
+      });
+      const members = await Promise.all(Array.from({ length: 6 }, async (_, n) => {
+        const socket = client.socket("/", { auth: { userId: `user${n}`, sessionId: "all" } });
+        const member = { socket, heard: {}, returns: [] };
+        socket.on("news", (name, number) => (member.heard[name] ??= []).push(number));
+        await Client.up(socket);
+        member.id = socket.id;
+        socket.on("connect", () => member.returns.push(socket.recovered && socket.id === member.id));
+        return member;
+      }));
+      const publishers = [new Publisher("first", server)];
+      const heard = (name, count) => eventually(`${count} events of ${name}`, () =>
+        members.every((member) => member.heard[name]?.length >= count));
+      await heard("first", 20);
+      for (const [name, workers] of [["second", "1"], ["third", "2"]]) {
+        const successor = await startServer("corewire", [...flags, "--takeover"], {},
+          { listen: url.slice("http://".length), workers });
+        publishers.push(new Publisher(name, successor));
+        await heard(name, 20);
+        assert.equal(await within(terminate(server), "the old one to end", 15_000), 0);
+        await publishers.at(-2).work;
+        server = successor;
+      }
+      await publishers.at(-1).stop();
+      for (const { name, sent } of publishers) await heard(name, sent);
+      for (const { heard, returns } of members) {
+        for (const { name, sent } of publishers) {
+          const unanswered = Number(heard[name].length === sent + 1);
+          assert.deepEqual(heard[name], Array.from({ length: sent + unanswered }, (_, n) => n), name);
+        }
+        assert.ok(returns.length >= 2 && returns.every(Boolean), `${returns}`);
+      }
+      assert.equal(await metric(server, "corewire_recovery_unknown_total"), 0);
+      client.closeAll();
       await server.stop();
     });
   }

@@ -19,6 +19,7 @@ mod json;
 mod packets;
 mod proxies;
 mod rest;
+mod sibling;
 mod tokens;
 mod ws;
 
@@ -53,6 +54,7 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "token", run: tokens::token },
     Target { name: "jwks", run: tokens::documents },
     Target { name: "config", run: config::file },
+    Target { name: "sibling", run: sibling::message },
 ];
 
 /// The target of that name.
