@@ -80,6 +80,9 @@ enum Parting {
 impl std::fmt::Display for Parting {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
+            Self::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                write!(out, "it has no recovery, or does not run")
+            }
             Self::Io(error) => write!(out, "{error}"),
             Self::Stranger => write!(out, "it belongs to another user"),
             Self::Foreign => write!(out, "it is of another version"),
@@ -148,7 +151,7 @@ impl Siblings {
     }
 
     fn connect(&self) -> Result<(unix::UnixStream, Hello), Parting> {
-        let mut stream = unix::UnixStream::connect_addr(&self.name)?;
+        let mut stream = self.reach()?;
         same_user(&stream)?;
         stream.set_read_timeout(Some(GREETING))?;
         stream.set_write_timeout(Some(GREETING))?;
@@ -160,6 +163,22 @@ impl Siblings {
         let theirs = self.read_hello(&bytes)?;
         stream.set_nonblocking(true)?;
         Ok((stream, theirs))
+    }
+
+    /// One that has just replaced another itself may not have the name yet.
+    fn reach(&self) -> io::Result<unix::UnixStream> {
+        let began = Instant::now();
+        loop {
+            match unix::UnixStream::connect_addr(&self.name) {
+                Err(error)
+                    if error.kind() == io::ErrorKind::ConnectionRefused
+                        && began.elapsed() < GREETING =>
+                {
+                    std::thread::sleep(RETRY_INBOX);
+                }
+                other => return other,
+            }
+        }
     }
 
     /// Workers that do not run yet find it in their inboxes, before anything else.
@@ -204,11 +223,12 @@ impl Siblings {
         }
         let mut listener = None;
         for _ in 0..SUCCESSORS_MAX {
-            tokio::select! {
-                (stream, theirs) = self.successor(&mut listener) => self.meet(stream, theirs).await,
+            let (stream, theirs) = tokio::select! {
+                next = self.successor(&mut listener) => next,
                 // A sender that is gone means that the process ends.
                 _ = closed.wait_for(|closed| *closed) => return,
-            }
+            };
+            self.meet(stream, theirs).await;
         }
     }
 

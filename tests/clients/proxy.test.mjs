@@ -268,7 +268,7 @@ describe("a restart without a gap", { concurrency: false }, () => {
         return member;
       }));
       const publishers = [new Publisher("first", server)];
-      const heard = (name, count) => eventually(`${count} events of ${name}`, () =>
+      const heard = (name, count) => eventually(`${count} events of ${name}`, async () =>
         members.every((member) => member.heard[name]?.length >= count));
       await heard("first", 20);
       for (const [name, workers] of [["second", "1"], ["third", "2"]]) {
