@@ -45,7 +45,7 @@ pub struct Running {
     pub(super) log: Log,
 }
 
-fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
+pub(super) fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
     move |error| StartError::Resource { what, error }
 }
 
@@ -65,6 +65,7 @@ struct Means {
 
 impl Means {
     fn find(options: &Options, workers: usize) -> Result<Self, StartError> {
+        no_huge_pages();
         let doors = doors::of(options).count();
         let allowed = files::raise(workers, doors)?;
         let conns_max = files::conns_max(options.conns_max, allowed, workers, doors);
@@ -79,7 +80,6 @@ pub(super) fn start(
     inlets: Option<bridge::Inlets>,
 ) -> Result<Running, StartError> {
     let (workers, options) = (plan.cpus.len(), &server.options);
-    no_huge_pages();
     let means = Means::find(options, workers)?;
     let renewable = Renewable::of(options)?;
     let rows = rows(server, workers);
@@ -92,8 +92,7 @@ pub(super) fn start(
     let outside = Arc::new(Outside::default());
     let (tls, warnings) = (renewable.config(), renewable.warnings());
     let (renewal, renew) = renewable.renewal(options, &log, &outside).unzip();
-    let siblings = Siblings::of(server, listening.first_address(), &outlets, epoch.0, &log)
-        .map_err(resource("the name by which a successor finds this process"))?;
+    let siblings = Siblings::of(server, listening.first_address(), &outlets, epoch.0, &log)?;
     let admin = wiring::start(AdminStart {
         listener,
         outlets: outlets.clone(),

@@ -20,8 +20,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::timeout;
 
-use super::Server;
 use super::log::Log;
+use super::run::resource;
+use super::{Server, StartError};
 use crate::base::{CoreId, Load};
 use crate::config::LogLevel;
 use crate::mesh::Outlet;
@@ -129,11 +130,12 @@ impl Siblings {
         outlets: &[Outlet<Item>],
         zero: Instant,
         log: &Log,
-    ) -> io::Result<Option<Self>> {
+    ) -> Result<Option<Self>, StartError> {
         let (Some(epoch), Some(address)) = (server.recovery_epoch(), address) else {
             return Ok(None);
         };
-        let name = unix::SocketAddr::from_abstract_name(format!("corewire {address}"))?;
+        let name = unix::SocketAddr::from_abstract_name(format!("corewire {address}"))
+            .map_err(resource("the name by which a successor finds this process"))?;
         let cores = CoreId::from_index(outlets.len() - 1).0 + 1;
         let hello = Hello { version: SIBLING_VERSION, epoch, cores, zero_us: zero_us(zero) };
         let (outlets, log) = (outlets.to_vec(), log.clone());
