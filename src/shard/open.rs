@@ -78,6 +78,14 @@ impl Shard {
         })
     }
 
+    /// Whether this WebSocket is to take over a session, and has neither done so nor failed yet.
+    #[must_use]
+    pub fn is_candidate(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| {
+            matches!(conn.speaks, Speaks::WebSocket { role: Role::Candidate(_), .. })
+        })
+    }
+
     /// The application's hook has spoken; the host calls `next` again.
     pub fn allow(&mut self, key: Key, verdict: Result<(), String>) {
         if let Some(conn) = self.conns.get_mut(key)

@@ -91,6 +91,7 @@ pub(super) struct Ctx<'a> {
     pub(super) kernel_bytes: usize,
     pub(super) faults: &'a mut Rng,
     pub(super) ping_interval_ms: u64,
+    pub(super) upgrade_timeout_ms: u64,
     /// The server may cut anybody.
     pub(super) tight: bool,
 }

@@ -39,11 +39,14 @@ impl Client {
         }
         let owed = !ctx.links[id].asked.is_empty();
         if self.ws == Some(id) {
-            self.over("the WebSocket ended", ctx);
+            self.socket_over(id, "the WebSocket ended", ctx);
         } else if self.upgrade_link() == Some(id) {
-            if matches!(self.upgrade, Upgrade::Pausing(_)) || !self.habits.naughty {
+            let probed = matches!(self.upgrade, Upgrade::Pausing(_));
+            let late = ctx.links[id].was_late(ctx.upgrade_timeout_ms);
+            if !late && (probed || !self.habits.naughty) {
                 self.over("the upgrade failed", ctx);
             }
+            // Rule: engine.io: a failed upgrade leaves the polling session as it was.
             self.upgrade = Upgrade::No;
             let wait_ms = ctx.faults.below(300) as u64;
             self.alarm(Alarm::Upgrade, wait_ms, ctx);
@@ -137,12 +140,24 @@ impl Client {
                 if !ctx.links[id].got.is_empty() {
                     self.wrong("bytes follow a close frame");
                 }
-                self.over(&format!("a close frame: {payload:?}"), ctx);
+                self.socket_over(id, &format!("a close frame: {payload:?}"), ctx);
             }
             _ if self.doomed => {}
             _ => self.wrong(&format!("a frame of kind {kind:?}")),
         }
         true
+    }
+
+    /// The WebSocket of the session is over. If the move to it took longer than a move may, the
+    /// server has given it up with the `5` still under way, and knows the session as one that
+    /// polls, until a deadline of its own.
+    fn socket_over(&mut self, id: usize, why: &str, ctx: &mut Ctx<'_>) {
+        if ctx.links[id].was_late(ctx.upgrade_timeout_ms) {
+            self.user.vanishes(ctx.desk.ledger);
+            self.end(ctx);
+        } else {
+            self.over(why, ctx);
+        }
     }
 
     /// One engine packet arrived.

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::base::{CoreId, Key, Micros};
+use crate::base::{CoreId, Key, Micros, Millis};
 
 /// What a client waits for on a connection, one entry a request under way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +59,17 @@ pub(super) enum Place {
     Closed,
 }
 
+/// How long a WebSocket has wanted to take over a session, by the clock of its core. The far end
+/// is watched for that: what a client could know of it lacks the time its bytes were under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Candidacy {
+    /// It never did, or does not yet.
+    No,
+    Since(Millis),
+    /// It took over, or was given up, after so long.
+    Over(u64),
+}
+
 /// One connection.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -89,6 +100,7 @@ pub(super) struct Link {
     /// The client reads nothing until then.
     pub(super) slow_until: Micros,
     pub(super) place: Place,
+    pub(super) candidacy: Candidacy,
     /// Bytes the kernel keeps for a client that reads.
     kernel_bytes: usize,
 }
@@ -115,8 +127,14 @@ impl Link {
             cut: false,
             slow_until: 0,
             place: Place::Queued { core },
+            candidacy: Candidacy::No,
             kernel_bytes,
         }
+    }
+
+    /// Whether it had the whole time of an upgrade to take over its session, and did not.
+    pub(super) fn was_late(&self, upgrade_timeout_ms: u64) -> bool {
+        matches!(self.candidacy, Candidacy::Over(took_ms) if took_ms >= upgrade_timeout_ms)
     }
 
     /// The client closes its socket, in good order.

@@ -27,11 +27,15 @@ pub enum Mutant {
     DoubledRead,
     /// The limits kept are twice those that were set.
     DoubledBill,
+    /// An upgrade is given up before its time.
+    HastyUpgrade,
+    /// An upgrade is given up long after its time.
+    PatientUpgrade,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::LostBatch,
         Self::HastyBatch,
         Self::DoubledWrite,
@@ -42,6 +46,8 @@ impl Mutant {
         Self::ForgottenInterest,
         Self::DoubledRead,
         Self::DoubledBill,
+        Self::HastyUpgrade,
+        Self::PatientUpgrade,
     ];
 
     /// The one of that name.

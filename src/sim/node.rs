@@ -6,11 +6,11 @@ use std::rc::Rc;
 
 use super::fault::Tally;
 use super::host::{ClockOfCore, Desk, SimHost};
-use super::link::{Link, Place, Served, Waits};
+use super::link::{Candidacy, Link, Place, Served, Waits};
 use super::mutant::{Mutant, Saboteur};
 use crate::api::Core;
-use crate::base::{CoreId, Key, Limits, Micros};
-use crate::shard::{MeshMsg, Shard, Step};
+use crate::base::{CoreId, Key, Limits, Micros, Millis};
+use crate::shard::{MeshMsg, Settings, Shard, Step};
 
 /// What goes from core to core.
 pub(super) enum Item {
@@ -397,6 +397,29 @@ impl Node {
     pub(super) fn next_due(&self) -> Option<Micros> {
         let due = self.core.with(|shard| shard.next_due())?;
         Some(due.0 * 1_000 + self.behind_us.get())
+    }
+
+    /// Takes down how long each upgrade takes, after every step: when it began, and when it was
+    /// done or given up. One that has its time behind it must not be left when nothing is due.
+    pub(super) fn watch_upgrades(&self, links: &mut [Link], settings: &Settings) {
+        let most_ms = settings.upgrade_timeout_ms + settings.slot_ms();
+        let (now, idle) = self.core.with(|shard| {
+            let now = Millis::of(shard.now());
+            (now, shard.next_due().is_none_or(|due| due > now))
+        });
+        for (key, id) in &self.links {
+            let link = &mut links[*id];
+            let is_candidate = self.core.with(|shard| shard.is_candidate(*key));
+            match link.candidacy {
+                Candidacy::No if is_candidate => link.candidacy = Candidacy::Since(now),
+                Candidacy::Since(began) if is_candidate => {
+                    let overdue = idle && now.since(began) >= most_ms;
+                    assert!(!overdue, "connection {id} may upgrade for ever: {link:?}");
+                }
+                Candidacy::Since(began) => link.candidacy = Candidacy::Over(now.since(began)),
+                Candidacy::No | Candidacy::Over(_) => {}
+            }
+        }
     }
 
     /// Asserts every invariant of this core, and that it holds no more than it may.

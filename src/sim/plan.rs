@@ -2,6 +2,7 @@
 
 use super::client::Habits;
 use super::fault::Weather;
+use super::mutant::Mutant;
 use super::wire::Dialect;
 use crate::base::{Limits, Rng};
 use crate::engineio::Revision;
@@ -116,8 +117,20 @@ fn settings(chance: &mut Rng, tight: bool) -> Settings {
     }
 }
 
+/// What a server that is wrong on purpose makes of its settings.
+pub(super) fn spoiled(settings: &Settings, mutant: Option<Mutant>) -> Settings {
+    let mut settings = settings.clone();
+    match mutant {
+        Some(Mutant::DoubledBill) => settings.limits = doubled(&settings.limits),
+        Some(Mutant::HastyUpgrade) => settings.upgrade_timeout_ms /= 5,
+        Some(Mutant::PatientUpgrade) => settings.upgrade_timeout_ms *= 2,
+        _ => {}
+    }
+    settings
+}
+
 /// Limits that a server keeps which does not keep those it was given.
-pub(super) fn doubled(limits: &Limits) -> Limits {
+fn doubled(limits: &Limits) -> Limits {
     Limits {
         conns_max: limits.conns_max.saturating_mul(2),
         sessions_max: limits.sessions_max.saturating_mul(2),

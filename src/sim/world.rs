@@ -11,9 +11,9 @@ use super::fault::Tally;
 use super::host::{Table, TableOf};
 use super::ledger::Ledger;
 use super::link::{Link, Place};
-use super::mutant::{Mutant, Saboteur};
+use super::mutant::Saboteur;
 use super::node::{Item, Lanes, Node, Notes};
-use super::plan::{Plan, STEPS, doubled};
+use super::plan::{Plan, STEPS, spoiled};
 use super::script::{Act, Script, WORLD};
 use super::user::Desk;
 use crate::base::{CoreId, Micros, Rng};
@@ -85,11 +85,7 @@ impl World {
         let notes = Notes { tally: Rc::clone(&tally), saboteur: Rc::new(saboteur) };
         let table = Rc::new(Table::new(plan.buckets, Rc::clone(&notes.saboteur)));
         let presence = Rc::new(Presence::default());
-        let mut settings = plan.settings.clone();
-        if script.mutant == Some(Mutant::DoubledBill) {
-            settings.limits = doubled(&settings.limits);
-        }
-        let settings = Rc::new(settings);
+        let settings = Rc::new(spoiled(&plan.settings, script.mutant));
         let node = |at: usize| {
             let core = CoreId::from_index(at);
             let mut ids = Rng::new(seed, 0x1D5 + at as u64);
@@ -295,6 +291,7 @@ impl World {
         self.fold((kind << 32 | one << 8 | two) as u64);
         if let Some(core) = self.perform(choice) {
             self.nodes[core].check(&self.plan.settings.limits);
+            self.nodes[core].watch_upgrades(&mut self.links, &self.plan.settings);
         }
         if let Some(wrong) = self.presence.wrong() {
             panic!("the application noticed: {wrong}");
@@ -448,6 +445,7 @@ impl World {
             kernel_bytes: self.plan.kernel_bytes,
             faults: &mut self.faults,
             ping_interval_ms: self.plan.settings.ping_interval_ms,
+            upgrade_timeout_ms: self.plan.settings.upgrade_timeout_ms,
             tight: self.plan.tight,
         };
         let client = &mut self.clients[at];
