@@ -71,13 +71,21 @@ enum Place {
     ChunkLf,
     /// In the trailers, or at their end.
     Trailer {
-        line_empty: bool,
+        line: Line,
     },
     /// Behind the CR of a trailer, or of the end.
     TrailerLf {
         line_empty: bool,
     },
     Done,
+}
+
+/// How far a line of the trailers was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Empty,
+    Name,
+    Value,
 }
 
 impl Body {
@@ -155,7 +163,7 @@ impl Body {
                 Place::Extension { size }
             }
             (Place::SizeLf { size: 0 } | Place::TrailerLf { line_empty: false }, b'\n') => {
-                Place::Trailer { line_empty: true }
+                Place::Trailer { line: Line::Empty }
             }
             (Place::SizeLf { size }, b'\n') => {
                 self.announced = self.announced.saturating_add(size);
@@ -164,10 +172,18 @@ impl Body {
             }
             (Place::ChunkCr, b'\r') => Place::ChunkLf,
             (Place::ChunkLf, b'\n') => Place::Size { digits: 0, size: 0 },
-            (Place::Trailer { line_empty }, b'\r') => Place::TrailerLf { line_empty },
-            (Place::Trailer { .. }, _) => {
+            (Place::Trailer { line: Line::Empty }, b'\r') => Place::TrailerLf { line_empty: true },
+            (Place::Trailer { line: Line::Value }, b'\r') => Place::TrailerLf { line_empty: false },
+            // Rule: RFC 9112 section 7.1.2: trailers are field lines. Their values are dropped, but
+            // what is no field line at all another parser may take for something else.
+            (Place::Trailer { line: Line::Name }, b':')
+            | (Place::Trailer { line: Line::Value }, _) => {
                 self.skip(byte)?;
-                Place::Trailer { line_empty: false }
+                Place::Trailer { line: Line::Value }
+            }
+            (Place::Trailer { .. }, _) if super::is_token(&[byte]) => {
+                self.skip(byte)?;
+                Place::Trailer { line: Line::Name }
             }
             (Place::TrailerLf { line_empty: true }, b'\n') => Place::Done,
             (_, _) => return Err(BodyError::Malformed),
@@ -283,6 +299,14 @@ mod tests {
             b"0\r\nT: u\n",
             b"0\r\n\rx",
             b"0\r\nT\x01",
+            b"0\r\nno field line\r\n\r\n",
+            b"0\r\nT\r\n\r\n",
+            b"0\r\n: u\r\n\r\n",
+            b"0\r\nT : u\r\n\r\n",
+            b"0\r\n T: u\r\n\r\n",
+            b"0\r\nT: u\r\n folded\r\n\r\n",
+            b"0\r\n\xc3\xa9: u\r\n\r\n",
+            b"0\r\nGET / HTTP/1.1\r\n\r\n",
             b"00000000000000001\r\n",
         ];
         for text in table {
