@@ -43,6 +43,8 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
                 warn(&format_args!("warning: {warning}"));
             }
             say("the configuration is fine\n");
+            corewire::bridge::check_rabbitmq_files(&loaded.options, false)
+                .map_err(StartError::Unfit)?;
             drop(loaded);
         }
         Command::DefaultConfig => say(&config::default_toml()),
@@ -69,10 +71,7 @@ fn load(args: &[String]) -> Result<Loaded, StartError> {
     let present = || std::path::Path::new(DEFAULT_FILE).exists().then(|| DEFAULT_FILE.to_owned());
     let path = named.or_else(present);
     let text = match &path {
-        Some(path) => Some(
-            std::fs::read_to_string(path)
-                .map_err(|error| StartError::File { path: path.clone(), error })?,
-        ),
+        Some(path) => Some(corewire::server::read_text(path)?),
         None => None,
     };
     let file = path.as_deref().zip(text.as_deref());

@@ -47,7 +47,7 @@ pub(crate) fn run(
     };
     // A file that cannot be read must not look like a token that is refused.
     outcome.map_err(|error| match error {
-        StartError::File { .. } => wrong(error.to_string()),
+        StartError::File { .. } | StartError::Unfit(_) => wrong(error.to_string()),
         other => other,
     })
 }
@@ -169,8 +169,7 @@ fn signer(key: &JwtKey) -> Result<Signer, StartError> {
         return Ok(signer);
     }
     let path = key.private_key_file.clone().unwrap_or_default();
-    let text = std::fs::read_to_string(&path)
-        .map_err(|error| StartError::File { path: path.clone(), error })?;
+    let text = corewire::server::read_text(&path)?;
     Signer::private_pem(alg, kid, &text).map_err(|fault| wrong(format!("{path} {fault}")))
 }
 

@@ -26,7 +26,7 @@ mod switchboard;
 mod thread;
 mod webhook;
 
-pub use rabbitmq::rabbitmq_policies;
+pub use rabbitmq::{check_rabbitmq_files, rabbitmq_policies};
 pub use switchboard::{Inlets, Switchboard, switchboard};
 pub use thread::{BridgeStart, BridgeThread, Standing, start};
 pub use webhook::Hooks;

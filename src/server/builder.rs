@@ -126,7 +126,8 @@ impl Server {
         self
     }
 
-    /// Serves plain WebSocket at a path, with a limit of its own on messages.
+    /// Serves plain WebSocket at a path, with a limit of its own on messages. A client is pinged by
+    /// frames as sessions are by packets, and ends if nothing comes of it (`ping_timeout`).
     #[must_use]
     pub fn plain_endpoint(mut self, path: &str, message_bytes_max: usize) -> Self {
         self.endpoints.push(Endpoint {
@@ -172,6 +173,9 @@ impl Server {
         let options = &self.options;
         let plan = cores::plan(options.workers, &options.worker_cores, options.pin)?;
         let inlets = self.inlets.take();
+        if inlets.is_some() {
+            bridge::check_rabbitmq_files(options, true).map_err(StartError::Unfit)?;
+        }
         self.token_keys = Ok(std::mem::replace(&mut self.token_keys, Ok(KeySet::default()))?);
         run::start(&self, &plan, inlets)
     }

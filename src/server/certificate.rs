@@ -3,12 +3,11 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rustls::ServerConfig;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use x509_cert::Certificate;
 use x509_cert::der::Decode;
@@ -18,8 +17,6 @@ use crate::config::Options;
 
 /// What is spoken on a connection with TLS.
 const ALPN: &[u8] = b"http/1.1";
-/// Largest file that is taken for a certificate or a key.
-const FILE_BYTES_MAX: u64 = 1 << 20;
 /// Days before its end from which on a certificate is a matter for a warning.
 const WARN_DAYS: u64 = 14;
 const DAY_S: u64 = 86_400;
@@ -82,10 +79,9 @@ impl Files {
     ) -> Result<Identity, Unusable> {
         let chain = self.chain()?;
         let ends_s = chain.first().and_then(|leaf| ends_s(leaf));
-        let key = PrivateKeyDer::from_pem_slice(&read("tls_key_file", &self.key)?)
-            .map_err(|error| unusable("tls_key_file", &self.key, &error))?;
+        let key = self.key()?;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let fail = |error: &rustls::Error| unusable("tls_cert_file", &self.certificate, error);
+        let fail = |error: &rustls::Error| self.misfit(error);
         let mut config = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])
             .map_err(|error| fail(&error))?
@@ -107,9 +103,33 @@ impl Files {
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
         let chain = chain.map_err(|error| unusable(OPTION, &self.certificate, &error))?;
         if chain.is_empty() {
-            return Err(unusable(OPTION, &self.certificate, &"no certificate stands there"));
+            let why = "no certificate stands there; name one in PEM form, with its chain";
+            return Err(unusable(OPTION, &self.certificate, &why));
         }
         Ok(chain)
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, Unusable> {
+        const OPTION: &str = "tls_key_file";
+        PrivateKeyDer::from_pem_slice(&read(OPTION, &self.key)?).map_err(|error| match error {
+            pem::Error::NoItemsFound => {
+                let why = "no private key stands there; name one in PEM form, not encrypted";
+                unusable(OPTION, &self.key, &why)
+            }
+            error => unusable(OPTION, &self.key, &error),
+        })
+    }
+
+    /// What is wrong where each file by itself could be read.
+    fn misfit(&self, error: &rustls::Error) -> Unusable {
+        if !matches!(error, rustls::Error::InconsistentKeys(_)) {
+            return unusable("tls_cert_file", &self.certificate, error);
+        }
+        let Self { certificate, key } = self;
+        let why = format!(
+            "it is not the key of tls_cert_file = {certificate:?}; name the one it was made with"
+        );
+        unusable("tls_key_file", key, &why)
     }
 
     fn warnings(&self, ends_s: Option<u64>, now_s: u64) -> Vec<String> {
@@ -163,15 +183,9 @@ fn ends_s(leaf: &CertificateDer<'_>) -> Option<u64> {
 }
 
 fn read(option: &str, path: &str) -> Result<Vec<u8>, Unusable> {
-    let file = fs::metadata(path).map_err(|error| unusable(option, path, &error))?;
-    // A pipe or a device may never end, and whoever waits for it is the admin core.
-    if !file.is_file() {
-        return Err(unusable(option, path, &"it is no regular file; name one in PEM form"));
-    }
-    if file.size() > FILE_BYTES_MAX {
-        return Err(unusable(option, path, &"it is larger than 1 MiB; name one in PEM form"));
-    }
-    fs::read(Path::new(path)).map_err(|error| unusable(option, path, &error))
+    super::regular::read(path).map_err(|unread| {
+        unusable(option, path, &format_args!("{unread}; name a file in PEM form"))
+    })
 }
 
 fn unusable(option: &str, path: &str, why: &dyn fmt::Display) -> Unusable {
@@ -234,9 +248,16 @@ mod tests {
         let wrong = Files { key: folder.write("w.pem", &other, 0o600), ..files.clone() };
         let empty = Files { certificate: folder.write("e.pem", "", 0o600), ..files.clone() };
         let none = Files { certificate: folder.write("n.pem", &key, 0o600), ..files.clone() };
+        let nothing = Files { key: folder.write("z.pem", "", 0o600), ..files.clone() };
         let missing = Files { key: String::from("/nowhere/k.pem"), ..files.clone() };
+        // Who reads that two do not fit has to look at both.
+        let line = wrong.load(None, 0).err().unwrap().to_string();
+        assert!(line.contains("w.pem") && line.contains("c.pem"), "{line}");
+        let line = nothing.load(None, 0).err().unwrap().to_string();
+        assert!(line.contains("no private key stands there"), "{line}");
         for (files, option) in [
-            (wrong, "tls_cert_file"),
+            (wrong, "tls_key_file"),
+            (nothing, "tls_key_file"),
             (empty, "tls_cert_file"),
             (none, "tls_cert_file"),
             (missing, "tls_key_file"),

@@ -16,6 +16,8 @@ pub enum StartError {
         /// Why.
         error: io::Error,
     },
+    /// A file or folder is not what it has to be; the line says which, and what to do.
+    Unfit(String),
     /// The certificate or its key cannot be used; the line says which and why.
     Certificate(String),
     /// Somebody else has the port.
@@ -59,7 +61,7 @@ impl fmt::Display for StartError {
             Self::File { path, error } => {
                 write!(out, "{path}: cannot be read ({error}); check the path and its permissions")
             }
-            Self::Certificate(line) => out.write_str(line),
+            Self::Unfit(line) | Self::Certificate(line) => out.write_str(line),
             Self::AddressTaken { option, address } => write!(
                 out,
                 "{option} = {address}: the port is taken; stop what holds it, choose another one \

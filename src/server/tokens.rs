@@ -1,6 +1,6 @@
 //! Keys of the configuration, read and parsed once, before anything starts.
 
-use super::StartError;
+use super::{StartError, read_text};
 use crate::auth::{Key, KeySet, TokenRules};
 use crate::config::{AuthMode, ConfigError, JwtMaterial, Options, Tables};
 use crate::gateway::TokenGate;
@@ -18,19 +18,13 @@ pub fn token_keys(tables: &Tables) -> Result<KeySet, StartError> {
             JwtMaterial::Public(text) if text.contains("-----BEGIN") => {
                 Key::public_pem(kid, &row.algs, text)
             }
-            JwtMaterial::Public(path) => Key::public_pem(kid, &row.algs, &read(path)?),
+            JwtMaterial::Public(path) => Key::public_pem(kid, &row.algs, &read_text(path)?),
         };
         keys.push(key.map_err(|fault| {
             StartError::Config(ConfigError { line: format!("[[jwt_keys]] {}: {fault}", at + 1) })
         })?);
     }
     Ok(KeySet::new(keys))
-}
-
-/// Reads a file that the configuration names.
-pub(super) fn read(path: &str) -> Result<String, StartError> {
-    let file = |error| StartError::File { path: path.to_owned(), error };
-    std::fs::read_to_string(path).map_err(file)
 }
 
 /// How tokens are verified, if they are.

@@ -1,6 +1,7 @@
 //! Start, stop and succession of the built program.
 
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -58,6 +59,75 @@ fn an_unknown_key_of_the_file_stops_the_start() {
     let path_text = path.to_str().expect("a plain name");
     assert_refused(command(&["--config", path_text]), &["workrs", "workers"]);
     std::fs::remove_file(&path).expect("it is there");
+}
+
+/// A folder of a test's own, gone with it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let name = format!("corewire-test-{name}-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&path).expect("a place to write");
+        Self(path)
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.0.join(name).to_str().expect("a plain name").to_owned()
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> String {
+        let path = self.path(name);
+        std::fs::write(&path, bytes).expect("a place to write");
+        path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _left = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn a_configuration_that_is_no_small_file_of_text_is_refused_at_once() {
+    use rustix::fs::{CWD, FileType, Mode, mknodat};
+    let folder = Folder::new("configuration");
+    let pipe = folder.path("pipe.toml");
+    mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).expect("pipes can be made");
+    let large = folder.write("large.toml", &[b'#'; (1 << 20) + 1]);
+    let latin = folder.write("latin.toml", b"# one\n# caf\xe9\n");
+    let unfit = ["regular file", "1 MiB"];
+    for (path, words) in [
+        (pipe.as_str(), unfit),
+        ("/dev/zero", unfit),
+        ("/tmp", unfit),
+        (&large, ["larger than 1 MiB", "name a"]),
+        (&latin, ["line 2", "UTF-8"]),
+    ] {
+        for verb in [&[] as &[&str], &["check-config"]] {
+            let args = [verb, &["--config", path]].concat();
+            assert_refused(command(&args), &[&[path], words.as_slice()].concat());
+        }
+    }
+}
+
+#[test]
+fn files_of_the_broker_are_looked_at_before_the_start() {
+    let folder = Folder::new("broker");
+    let (empty, missing) = (folder.write("empty.pem", b""), folder.path("missing.pem"));
+    let inside = format!("{empty}/spool");
+    for (option, path, advice) in [
+        ("rabbitmq_ca_file", &missing, "PEM"),
+        ("rabbitmq_ca_file", &empty, "PEM"),
+        ("rabbitmq_spool_file", &inside, "name a folder"),
+        ("rabbitmq_spool_file", &empty, "name a folder"),
+    ] {
+        let flag = format!("--{}={path}", option.replace('_', "-"));
+        let mut start = command(&["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", &flag]);
+        start.env("COREWIRE_RABBITMQ_URL", "amqps://guest:guest@127.0.0.1:1");
+        assert_refused(start, &[option, path, advice]);
+    }
 }
 
 #[test]

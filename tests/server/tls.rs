@@ -297,7 +297,8 @@ fn what_cannot_be_used_keeps_it_from_starting() {
     assert!(start(missing).starts_with("tls_cert_file = \"/nowhere.pem\""));
     let other = Pki::new();
     let unfit = start(Options { tls_key_file: other.key(), ..good.clone() });
-    assert!(unfit.starts_with("tls_cert_file") && !unfit.contains('\n'), "{unfit}");
+    assert!(unfit.starts_with("tls_key_file") && !unfit.contains('\n'), "{unfit}");
+    assert!(unfit.contains(&pki.certificate()) && unfit.contains(&other.key()), "{unfit}");
     let none = start(Options { tls_key_file: String::new(), ..good });
     assert!(none.contains("tls_key_file"), "{none}");
 }

@@ -8,8 +8,6 @@ use lapin::tcp::OwnedTLSConfig;
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event, ExchangeKind};
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject as _;
 
 use super::settings::{RETRY_MS, Settings};
 use super::trouble::{Trouble, judge};
@@ -72,16 +70,8 @@ async fn open(settings: &Settings, role: &str, was_up: bool) -> Result<Link, Tro
 /// that was replaced is used by the next one.
 fn trusted(settings: &Settings) -> Result<Option<String>, Trouble> {
     let Some(path) = &settings.ca_file else { return Ok(None) };
-    let bad = |why: &dyn std::fmt::Display| {
-        Trouble::Fatal(format!("rabbitmq_ca_file {}: {why}", path.display()))
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| bad(&error))?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(bad(&"no certificate stands there")),
-        Ok(_) => Ok(Some(text)),
-        Err(error) => Err(bad(&error)),
-    }
+    let bad = |why| Trouble::Fatal(format!("rabbitmq_ca_file {}: {why}", path.display()));
+    super::files::trusted(path).map(Some).map_err(bad)
 }
 
 /// Declares or checks, on a channel of its own: a refusal closes it.

@@ -113,10 +113,7 @@ impl Segments {
     /// # Errors
     /// It cannot be used, or another process uses it.
     pub(super) fn open(folder: &Path, bytes_max: u64) -> io::Result<Replayed> {
-        fs::create_dir_all(folder)?;
-        let lock = folder.join("lock");
-        let lock = OpenOptions::new().create(true).truncate(false).write(true).open(lock)?;
-        lock.try_lock().map_err(|_| io::Error::other("another process uses it"))?;
+        let lock = super::files::lock(folder)?;
         let mut numbers = Vec::new();
         for file in fs::read_dir(folder)? {
             let path = file?.path();
