@@ -159,6 +159,10 @@ impl Limits {
     }
 }
 
+/// Bytes that are read and dropped of a connection that is ending, so that a peer that still sends
+/// gets to read why. A body that was refused for its size is mostly not many times too large.
+pub const LINGER_BYTES_MAX: usize = 4 << 20;
+
 /// Fixed bookkeeping of a connection, in the shard and in the worker, with its deadlines.
 const CONN_BYTES: usize = 1_024;
 /// Fixed bookkeeping of a session, with its deadlines and its entry by id.

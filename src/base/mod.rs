@@ -21,7 +21,7 @@ mod slab;
 mod time;
 
 pub use ids::{CoreId, ID20_LEN, Id20, IdText};
-pub use limits::{HALF_OPEN_BYTES, Limits, MEMBERSHIP_BYTES, ROOM_BYTES};
+pub use limits::{HALF_OPEN_BYTES, LINGER_BYTES_MAX, Limits, MEMBERSHIP_BYTES, ROOM_BYTES};
 pub use load::{Load, Loaded};
 pub use pressure::{Pressure, Strain};
 pub use rate::{AddressName, Bucket, Counted, Full, Rate, SharedBuckets, SharedCounts};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::entrance::Entrance;
 use super::{Ending, Handshake, LogEvent, Shard};
-use crate::base::{AddressName, Counted, Full, Key, Millis};
+use crate::base::{AddressName, Counted, Full, Key, LINGER_BYTES_MAX, Millis};
 use crate::http::{Body, Coding};
 use crate::ws;
 
@@ -31,6 +31,10 @@ pub(crate) struct Conn {
     pub(crate) aborted: bool,
     /// When something is due.
     pub(crate) due: Option<Millis>,
+    /// Bytes that came after it began to end.
+    pub(crate) late_bytes: usize,
+    /// Whether a plain WebSocket owes a sign of life.
+    pub(crate) ping: Ping,
     /// Since when the kernel takes nothing more.
     pub(crate) blocked_at: Option<Millis>,
     /// Bytes of a message that has arrived in part, wherever they are kept.
@@ -53,6 +57,17 @@ pub(crate) struct Conn {
     pub(crate) timer_at: Millis,
     /// Its place among the connections of its address, if those are limited.
     pub(crate) counted: Option<Counted>,
+}
+
+/// How a plain WebSocket stands with its pings. A session has its own, see `engineio::Heartbeat`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Ping {
+    /// The next deadline is that of a ping.
+    Due,
+    /// One went out, and nothing has come since.
+    Owed,
+    /// One went out, and the peer said something.
+    Answered,
 }
 
 /// What a connection speaks.
@@ -198,6 +213,8 @@ impl Shard {
             closing: false,
             aborted: false,
             due: None,
+            late_bytes: 0,
+            ping: Ping::Due,
             blocked_at: None,
             partial_bytes: 0,
             unread: 0,
@@ -391,6 +408,17 @@ impl Shard {
         self.count_out(key);
         self.mark_dirty(key);
         self.resumed.push(key);
+    }
+
+    /// Drops what comes in on a connection that is ending. Who has sent too much by then is not
+    /// waited for any longer.
+    pub(super) fn drop_late(&mut self, key: Key, bytes: usize) {
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        conn.late_bytes += bytes;
+        if conn.late_bytes > LINGER_BYTES_MAX && !conn.aborted {
+            self.counters.limits_hit += 1;
+            self.abort_conn(key);
+        }
     }
 
     pub(super) fn count_ending(&mut self, ending: Ending) {

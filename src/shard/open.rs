@@ -42,6 +42,10 @@ impl Shard {
                     conn.due = None;
                     self.count_partial(key);
                 }
+                if let Role::Plain { .. } = role {
+                    let interval_ms = self.settings.ping_interval_ms;
+                    self.set_conn_due(key, interval_ms);
+                }
                 true
             }
             Err(error) => {

@@ -48,6 +48,10 @@ impl Shard {
         let service = settings.endpoints[endpoint].service;
         let endpoint = u8::try_from(endpoint).expect("a handful of endpoints");
         if service == Service::PlainWebSocket {
+            if self.is_foreign(head) {
+                self.log_request(403, "foreign origin");
+                return Route::Answer(Response::text(403, "Origin not allowed"));
+            }
             return Route::Plain(endpoint);
         }
         if service == Service::SocketIo
@@ -77,7 +81,7 @@ impl Shard {
             // does, and a page of any origin could read it.
             return self.engine_error(head, EngineError::BadRequest);
         }
-        if settings.strict_origin && !settings.cors.permits(origin, head.host()) {
+        if self.is_foreign(head) {
             self.log_request(403, "foreign origin");
             return Route::Answer(
                 Response::engine_error_with(EngineError::Forbidden, "Origin not allowed")
@@ -161,6 +165,12 @@ impl Shard {
                 Route::Answer(allow.with_first(cors))
             }
         }
+    }
+
+    /// Whether a request is of a page that a strict server does not serve.
+    fn is_foreign(&self, head: &Head<'_>) -> bool {
+        let permits = |origin| self.settings.cors.permits(origin, head.host());
+        self.settings.strict_origin && !http::origin_of(head).is_ok_and(permits)
     }
 
     pub(super) fn engine_error(&mut self, head: &Head<'_>, error: EngineError) -> Route {

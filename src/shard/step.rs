@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::conn::{Role, Speaks};
+use super::conn::{Ping, Role, Speaks};
 use super::message::{Dispatch, RawMessage, Step};
 use super::{Ending, Shard};
 use crate::base::Key;
@@ -17,13 +17,22 @@ impl Shard {
     /// are unmasked where they lie; a text message that came in one frame is not copied, and its
     /// characters are judged once.
     pub fn next<'b>(&mut self, key: Key, bytes: &'b mut [u8]) -> Step<'b> {
-        let Some(conn) = self.conns.get(key) else { return Step::Wait { consumed: bytes.len() } };
+        let Some(conn) = self.conns.get_mut(key) else {
+            return Step::Wait { consumed: bytes.len() };
+        };
         if conn.closing {
+            self.drop_late(key, bytes.len());
             return Step::Wait { consumed: bytes.len() };
         }
         match &conn.speaks {
             Speaks::Http(_) => self.next_http(key, bytes),
-            Speaks::WebSocket { .. } => self.next_frames(key, bytes),
+            Speaks::WebSocket { .. } => {
+                // A part of a frame is a sign of life too: a long one may take its time.
+                if conn.ping == Ping::Owed && !bytes.is_empty() {
+                    conn.ping = Ping::Answered;
+                }
+                self.next_frames(key, bytes)
+            }
         }
     }
 

@@ -4,6 +4,8 @@
 
 mod entrance;
 mod holes;
+mod late;
+mod plain;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -26,7 +28,11 @@ struct Bench {
 
 impl Bench {
     fn new() -> Self {
-        let settings = Settings {
+        Self::with(|_| ())
+    }
+
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
+        let mut settings = Settings {
             forwarded: vec![String::from("/api/")],
             assets: Some(|name| (name == "socket.io.js").then_some(("text/javascript", b"js"))),
             cors: Cors {
@@ -35,6 +41,7 @@ impl Bench {
             },
             ..Settings::default()
         };
+        change(&mut settings);
         let mut chance = 0_u8;
         let birth = Birth {
             core: CoreId(0),
@@ -123,6 +130,19 @@ impl Bench {
     }
 }
 
+/// A plain WebSocket at this path.
+fn plain(path: &str) -> Endpoint {
+    Endpoint {
+        path: path.to_owned(),
+        service: Service::PlainWebSocket,
+        message_bytes_max: None,
+        deflate: false,
+    }
+}
+
+const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
+    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
 const POLLING: &str = "/socket.io/?EIO=4&transport=polling";
 
 fn get(target: &str, lines: &str) -> String {
@@ -208,6 +228,12 @@ fn chunks_have_one_reading() {
     judge(&[
         (chunked("5\r\nhello\r\n0\r\n\r\n"), &[200], false),
         (chunked("5;a=b\r\nhello\r\n0\r\nT: u\r\n\r\n"), &[200], false),
+        (chunked("5\r\nhello\r\n0\r\nT:\r\nU: v\r\n\r\n"), &[200], false),
+        (chunked("5\r\nhello\r\n0\r\nnothing\r\n\r\n"), &[400], true),
+        (chunked("5\r\nhello\r\n0\r\nGET /x HTTP/1.1\r\n\r\n"), &[400], true),
+        (chunked("5\r\nhello\r\n0\r\nT : u\r\n\r\n"), &[400], true),
+        (chunked("5\r\nhello\r\n0\r\n: u\r\n\r\n"), &[400], true),
+        (chunked("5\r\nhello\r\n0\r\nT: u\r\n v\r\n\r\n"), &[400], true),
         (chunked("5\nhello\r\n0\r\n\r\n"), &[400], true),
         (chunked("5\r\nhello\n0\r\n\r\n"), &[400], true),
         (chunked("5\r\nhello\r\n0\n\n"), &[400], true),

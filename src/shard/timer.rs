@@ -1,10 +1,11 @@
 //! Deadlines of connections, sessions, acks and questions.
 
-use super::conn::{Phase, Speaks};
+use super::conn::{Phase, Ping, Role, Speaks};
 use super::session::Transport;
 use super::{Ending, Shard};
 use crate::base::{Key, Millis};
 use crate::engineio::{Beat, Kind};
+use crate::ws;
 
 /// What a deadline belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -133,8 +134,33 @@ impl Shard {
             }
             Speaks::Http(Phase::Head | Phase::Body(_)) => self.request_is_slow(key),
             Speaks::Http(Phase::Asking(_)) => self.conn_ends(key, Ending::HttpRule),
+            Speaks::WebSocket { role: Role::Plain { .. }, .. } => self.ping_due(key),
             _ => {}
         }
+    }
+
+    /// A plain WebSocket is to be pinged, or should have shown by now that somebody is there.
+    ///
+    /// Rule: RFC 6455 section 5.5.2: a ping may be sent at any time, "to verify that the remote
+    /// endpoint is still responsive". Whatever comes after it is taken for an answer.
+    fn ping_due(&mut self, key: Key) {
+        let interval_ms = self.settings.ping_interval_ms;
+        let timeout_ms = self.settings.ping_timeout_ms;
+        let Some(conn) = self.conns.get_mut(key) else { return };
+        if conn.ping == Ping::Owed {
+            self.conn_ends(key, Ending::PingTimeout);
+            return;
+        }
+        if conn.ping == Ping::Answered && interval_ms > timeout_ms {
+            conn.ping = Ping::Due;
+            self.set_conn_due(key, interval_ms - timeout_ms);
+            return;
+        }
+        conn.ping = Ping::Owed;
+        let mut frame = Vec::new();
+        ws::write_header(&mut frame, ws::Kind::Ping, 0);
+        self.write_raw(key, &frame);
+        self.set_conn_due(key, timeout_ms);
     }
 
     /// Gives a connection up without waiting for what remains.

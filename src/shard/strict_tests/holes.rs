@@ -2,9 +2,6 @@
 
 use super::*;
 
-const UPGRADE: &str = "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
-    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
-
 fn body(bench: &mut Bench, sid: &str, body: &str) -> Vec<u16> {
     let key = bench.open();
     let target = format!("{POLLING}&sid={sid}");
@@ -74,4 +71,70 @@ fn payloads_that_are_too_short_are_no_panic() {
         assert!(statuses == [200] || statuses == [400], "{short:?}: {statuses:?}");
         bench.shard.check();
     }
+}
+
+/// CVE-2019-13611: a page of another site opens a WebSocket with its visitor's cookies.
+#[test]
+fn a_strict_server_gives_no_websocket_to_pages_of_other_sites() {
+    let mut bench = Bench::with(|settings| {
+        settings.strict_origin = true;
+        settings.endpoints.push(plain("/ws"));
+    });
+    let sid = bench.session();
+    let socket = POLLING.replace("polling", "websocket");
+    for (origin, status) in [
+        ("http://evil.example", 403),
+        ("http://a.example.evil.example", 403),
+        ("https://a.example", 403),
+        ("http://a.example:81", 403),
+        ("null", 403),
+        ("http://a.example", 101),
+        // Its own pages, and whoever is no browser.
+        ("http://h", 101),
+        ("", 101),
+    ] {
+        let cookie = format!("{UPGRADE}Cookie: session=1\r\n");
+        let lines = match origin {
+            "" => cookie,
+            origin => format!("{cookie}Origin: {origin}\r\n"),
+        };
+        for target in [socket.as_str(), &format!("{socket}&sid={sid}"), "/ws"] {
+            let sessions = bench.shard.counters().sessions_opened;
+            let key = bench.open();
+            bench.send(key, get(target, &lines).as_bytes());
+            assert_eq!(bench.statuses(), [status], "{target} {origin}");
+            let opened = bench.shard.counters().sessions_opened - sessions;
+            assert_eq!(opened, u64::from(status == 101 && target == socket), "{target} {origin}");
+            bench.shard.handle_eof(key);
+        }
+    }
+}
+
+/// engineioxide 0.17.4 (#731): a WebSocket that names a session and never says another word.
+#[test]
+fn an_upgrade_that_is_never_finished_leaves_nothing_behind() {
+    let mut bench = Bench::new();
+    let settings = Rc::clone(&bench.shard.settings);
+    let sid = bench.session();
+    let target = format!("{}&sid={sid}", POLLING.replace("polling", "websocket"));
+    for tried in 1..=2 {
+        let key = bench.open();
+        bench.send(key, get(&target, UPGRADE).as_bytes());
+        assert_eq!((bench.statuses(), bench.closed), (vec![101], false));
+        bench.wait(key, settings.upgrade_timeout_ms + 100);
+        assert_eq!((bench.closed, bench.ended(Ending::UpgradeFailed)), (true, tried));
+        bench.wait(key, super::super::conn::LINGER_MS + 100);
+        assert!(bench.shard.is_aborted(key), "it is not waited for any longer");
+        bench.shard.handle_eof(key);
+    }
+    assert_eq!(body(&mut bench, &sid, "40"), [200], "the session is none the worse for it");
+    // Nor does it outlive its client.
+    let key = bench.open();
+    bench.send(key, get(&target, UPGRADE).as_bytes());
+    for _ in 0..3 {
+        bench.wait(key, settings.ping_interval_ms);
+    }
+    bench.shard.handle_eof(key);
+    assert_eq!(bench.shard.counters().sessions, 0);
+    assert!(bench.shard.sessions.is_empty() && bench.shard.sids.is_empty());
 }
