@@ -13,6 +13,8 @@ mod doctor;
 mod fixture;
 #[path = "server/golden.rs"]
 mod golden;
+#[path = "server/holes.rs"]
+mod holes;
 #[path = "server/input.rs"]
 mod input;
 #[path = "server/library.rs"]
