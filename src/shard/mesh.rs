@@ -217,7 +217,9 @@ impl Shard {
             }
             MeshMsg::Answer { gather, part } => self.gather_part(gather, part),
             MeshMsg::Recall { claim, namespace, asker } => self.recall(claim, &namespace, asker),
-            MeshMsg::Recalled { socket, claim, found } => self.recalled(socket, claim, found),
+            MeshMsg::Recalled { socket, claim, found } => {
+                self.recalled(socket, claim, found, false)
+            }
             MeshMsg::KnowsSibling => self.knows_sibling(),
             MeshMsg::App(message) => {
                 self.completions.push_back(Completion::App { message });

@@ -55,8 +55,8 @@ pub(crate) struct Settled {
 /// How far a socket is with its claim.
 #[derive(Debug)]
 pub(crate) enum Claimed {
-    /// Other cores are asked, here and in the other process; so many have not answered.
-    Asking { claim: Claim, cores_left: usize, lost: Lost, due: Millis },
+    /// Other cores are asked; so many have not answered, here and in the other process.
+    Asking { claim: Claim, cores_left: usize, beyond_left: usize, lost: Lost, due: Millis },
     /// It is here. Its client has missed what is in the log from this place on.
     Found { saved: Box<Saved>, from: u64 },
     /// It was recovered, or is a new session that may be.
@@ -100,8 +100,8 @@ impl Shard {
             Ok(saved) => self.find_missed(socket, saved, claim.offset),
             Err(lost) => match self.cores - 1 + self.sibling_cores() {
                 0 => self.count_lost(lost),
-                others => {
-                    self.ask_cores(socket, claim, (others, lost), &namespace);
+                _ => {
+                    self.ask_cores(socket, claim, lost, &namespace);
                     return None;
                 }
             },
@@ -109,16 +109,12 @@ impl Shard {
         asks
     }
 
-    fn ask_cores(
-        &mut self,
-        socket: Key,
-        claim: Claim,
-        (cores_left, lost): (usize, Lost),
-        namespace: &Arc<str>,
-    ) {
+    fn ask_cores(&mut self, socket: Key, claim: Claim, lost: Lost, namespace: &Arc<str>) {
         let due = self.millis().plus(self.settings.limits.gather_timeout_ms);
+        let (cores_left, beyond_left) = (self.cores - 1, self.sibling_cores());
         if let Some(socket) = self.sockets.get_mut(socket) {
-            socket.claimed = Some(Claimed::Asking { claim, cores_left, lost, due });
+            let asking = Claimed::Asking { claim, cores_left, beyond_left, lost, due };
+            socket.claimed = Some(asking);
         }
         self.timers.add(due, Timer::Claim(socket));
         for core in self.other_cores().iter() {
@@ -200,17 +196,26 @@ impl Shard {
         Ok(Box::new(Moved { missed, seen: log.seen(), saved: *saved }))
     }
 
-    /// Another core has answered.
-    pub(super) fn recalled(&mut self, key: Key, claim: Claim, found: Result<Box<Moved>, Lost>) {
+    /// Another core has answered, here or beyond.
+    pub(super) fn recalled(
+        &mut self,
+        key: Key,
+        claim: Claim,
+        found: Result<Box<Moved>, Lost>,
+        is_beyond: bool,
+    ) {
         let state = self.sockets.get_mut(key).and_then(|socket| socket.claimed.as_mut());
         let waits = match state {
-            Some(Claimed::Asking { claim: asked, cores_left, lost, .. }) if *asked == claim => {
-                *cores_left -= 1;
+            Some(Claimed::Asking { claim: asked, cores_left, beyond_left, lost, .. })
+                if *asked == claim =>
+            {
+                let left = if is_beyond { &mut *beyond_left } else { &mut *cores_left };
+                *left = left.saturating_sub(1);
                 match &found {
                     Err(Lost::Unknown) | Ok(_) => {}
                     Err(why) => *lost = *why,
                 }
-                Some((*cores_left, *lost))
+                Some((*cores_left + *beyond_left, *lost))
             }
             _ => None,
         };
@@ -229,13 +234,33 @@ impl Shard {
                     self.keep_saved(*saved);
                 }
             }
-            (Err(_), Some((0, lost))) => {
-                self.clear_claim(key);
-                self.count_lost(lost);
-                self.completions.push_back(Completion::Connect { socket: key });
-            }
+            (Err(_), Some((0, lost))) => self.give_up_claim(key, lost),
             (Err(_), _) => {}
         }
+    }
+
+    /// Nobody beyond will answer any more.
+    pub(super) fn forget_beyond(&mut self) {
+        let mut over = Vec::new();
+        for key in self.sockets.keys() {
+            let socket = self.sockets.get_mut(key);
+            if let Some(Claimed::Asking { cores_left, beyond_left, lost, .. }) =
+                socket.and_then(|socket| socket.claimed.as_mut())
+            {
+                *beyond_left = 0;
+                if *cores_left == 0 {
+                    over.push((key, *lost));
+                }
+            }
+        }
+        over.into_iter().for_each(|(key, lost)| self.give_up_claim(key, lost));
+    }
+
+    /// What a socket claimed is not there: it comes in as a new one.
+    fn give_up_claim(&mut self, key: Key, lost: Lost) {
+        self.clear_claim(key);
+        self.count_lost(lost);
+        self.completions.push_back(Completion::Connect { socket: key });
     }
 
     fn clear_claim(&mut self, key: Key) {
@@ -253,9 +278,7 @@ impl Shard {
                 self.timers.add(due, Timer::Claim(key));
                 return;
             }
-            self.clear_claim(key);
-            self.count_lost(Lost::Unknown);
-            self.completions.push_back(Completion::Connect { socket: key });
+            self.give_up_claim(key, Lost::Unknown);
         }
     }
 

@@ -13,7 +13,7 @@ import { after, before, describe, test } from "node:test";
 import { fileURLToPath } from "node:url";
 import {
   ask, Client, closeEverything, CONFORMANCE_FLAGS, eventually, freePort, metric, next, opening, rest,
-  startServer, terminate, TRANSPORTS, upgraded, within,
+  startServer, succeeded, terminate, TRANSPORTS, upgraded, within,
 } from "./lib.mjs";
 import { Traffic } from "./traffic.mjs";
 
@@ -276,6 +276,10 @@ describe("a restart without a gap", { concurrency: false }, () => {
           { listen: url.slice("http://".length), workers });
         publishers.push(new Publisher(name, successor));
         await heard(name, 20);
+        // Everybody is still where they were, and is counted by the one that has nobody.
+        const command = { to: { sessions: ["all"] }, event: "counted" };
+        const counted = await rest(successor.admin, "POST", "/api/v1/emit", command);
+        assert.equal(succeeded(counted).matched, 6);
         assert.equal(await within(terminate(server), "the old one to end", 15_000), 0);
         await publishers.at(-2).work;
         server = successor;

@@ -190,7 +190,9 @@ impl Shard {
 
     /// It is gone, or does not keep up.
     pub fn close_sibling(&mut self) {
-        self.sibling = None;
+        if self.sibling.take().is_some() {
+            self.forget_beyond();
+        }
     }
 
     /// What is to be sent to it, in order.
@@ -259,7 +261,7 @@ impl Shard {
                     *cut = cut.take().map(|cut| recovery.log.inward(&cut, epoch));
                     moved
                 });
-                self.recalled(asker.1, claim, found);
+                self.recalled(asker.1, claim, found, true);
             }
         }
     }

@@ -1,0 +1,72 @@
+//! A process that another one replaces.
+
+use super::{AHEAD_US, EPOCHS, World, run};
+use crate::shard::sibling::SiblingTerms;
+
+impl World {
+    /// The second process begins: every core of the first one knows of it before it serves.
+    fn overlap(&mut self) {
+        let signed = AHEAD_US.cast_signed();
+        for process in [0, 1] {
+            let ahead_us = if process == 0 { -signed } else { signed };
+            let terms = SiblingTerms { epoch: EPOCHS[1 - process], cores: self.cores, ahead_us };
+            for core in 0..self.cores {
+                for _ in 0..self.rng.below(4) {
+                    self.step();
+                }
+                let at = process * self.cores + core;
+                self.shards[at].open_sibling(terms);
+                self.knows.insert(at);
+            }
+        }
+        self.serving = self.shards.len();
+        // The first words are out before anything else.
+        let knows = |world: &Self, from, to| world.wires.contains_key(&(from, to));
+        for core in 0..self.cores {
+            while !knows(self, core, self.cores) {
+                (0..self.cores).for_each(|from| self.deliver(from, core));
+                (0..self.cores).for_each(|core| self.tick(core));
+            }
+            (self.cores..self.serving).for_each(|to| self.deliver(core, to));
+        }
+    }
+
+    /// The line between the processes breaks, with whatever was on it. Both live.
+    fn part(&mut self) {
+        self.wires.clear();
+        self.knows.clear();
+        self.shards.iter_mut().for_each(crate::shard::Shard::close_sibling);
+        self.is_apart = true;
+    }
+}
+
+fn overlap(world: &mut World) {
+    (0..world.rng.below(200)).for_each(|_| world.step());
+    world.overlap();
+}
+
+#[test]
+fn while_one_process_replaces_another_it_is_as_with_one() {
+    let (mut came_back, mut lost) = (0, 0);
+    for seed in 0..300 {
+        let (back, anew) = run(seed, overlap);
+        assert!(anew == 0 || seed % 2 == 1, "seed {seed}: {anew} began anew");
+        came_back += back;
+        lost += anew;
+    }
+    assert!(came_back > 1_500 && lost * 6 < came_back, "{came_back} came back, {lost} did not");
+}
+
+#[test]
+fn when_the_two_lose_each_other_nobody_gets_anything_twice_or_out_of_order() {
+    let mut lost = 0;
+    for seed in 0..100 {
+        let (_, anew) = run(seed, |world| {
+            overlap(world);
+            (0..world.rng.below(200)).for_each(|_| world.step());
+            world.part();
+        });
+        lost += anew;
+    }
+    assert!(lost > 0, "somebody came back to where nobody knew it");
+}
