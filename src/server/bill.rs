@@ -60,8 +60,9 @@ impl Server {
             if options.rabbitmq_url.is_some() { options.rabbitmq_spool_bytes_max } else { 0 };
         let hooks = self.tables.hooks.len() * DEAD_LETTERS_BYTES;
         let inlets = if self.gateway { INLETS_BYTES } else { 0 };
-        // What waits for the process that replaces this one, and a message of it.
-        let sibling = if options.recovery { 2 * SIBLING_BYTES_MAX } else { 0 };
+        // What waits for the process that replaces this one, what waits here of it, and a message
+        // in each direction.
+        let sibling = if options.recovery { 4 * SIBLING_BYTES_MAX } else { 0 };
         ADMIN_BYTES + LEDGER_BYTES_MAX + spool + hooks + inlets + sibling
     }
 }

@@ -54,6 +54,11 @@ pub enum StartError {
     },
 }
 
+/// What was to be had and could not.
+pub(super) fn resource(what: &'static str) -> impl Fn(io::Error) -> StartError {
+    move |error| StartError::Resource { what, error }
+}
+
 impl fmt::Display for StartError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::bind::{self, Sharing};
 use super::doors::{self, Renewable};
+use super::error::resource;
 use super::log::Log;
 use super::memory::MemoryLimits;
 use super::sibling::Siblings;
@@ -43,10 +44,6 @@ pub struct Running {
     /// Has the certificate read again, where there is one.
     renew: Option<Arc<tokio::sync::Notify>>,
     pub(super) log: Log,
-}
-
-pub(super) fn resource(what: &'static str) -> impl Fn(std::io::Error) -> StartError {
-    move |error| StartError::Resource { what, error }
 }
 
 /// Huge pages would make a small process hold 15 MB and each connection 1.4 KiB more.
@@ -92,7 +89,7 @@ pub(super) fn start(
     let outside = Arc::new(Outside::default());
     let (tls, warnings) = (renewable.config(), renewable.warnings());
     let (renewal, renew) = renewable.renewal(options, &log, &outside).unzip();
-    let siblings = Siblings::of(server, listening.first_address(), &outlets, epoch.0, &log)?;
+    let siblings = Siblings::of(server, listening.first(), &outlets, epoch.0, &log)?;
     let admin = wiring::start(AdminStart {
         listener,
         outlets: outlets.clone(),
@@ -170,6 +167,8 @@ struct Listening {
     by_address: Vec<Vec<std::net::TcpListener>>,
     addresses: Vec<SocketAddr>,
     tls_addresses: Vec<SocketAddr>,
+    /// Listeners of each address that a predecessor has.
+    before: usize,
     /// In which order the rows close.
     closing: Vec<usize>,
     /// One of each address that is open until the last connection was taken.
@@ -177,8 +176,10 @@ struct Listening {
 }
 
 impl Listening {
-    fn first_address(&self) -> Option<SocketAddr> {
-        self.addresses.iter().chain(&self.tls_addresses).next().copied()
+    /// The first address, and whether another process listens there.
+    fn first(&self) -> (Option<SocketAddr>, bool) {
+        let first = self.addresses.iter().chain(&self.tls_addresses).next();
+        (first.copied(), self.before > 0)
     }
 }
 
@@ -192,7 +193,7 @@ fn listening(server: &Server, rows: usize) -> Result<Listening, StartError> {
     let closing = drain::closing_order(before, rows);
     let last = closing.last().copied().unwrap_or_default();
     let kept = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
-    Ok(Listening { by_address, addresses, tls_addresses, closing, kept })
+    Ok(Listening { by_address, addresses, tls_addresses, before, closing, kept })
 }
 
 /// Starts the bridges, if the application has any use for them.

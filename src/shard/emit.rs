@@ -200,6 +200,7 @@ impl Shard {
         let timeout_ms = self.settings.limits.gather_timeout_ms;
         let beyond = if local { 0 } else { self.sibling_cores() };
         let gather = self.gather_for(remote.count() + beyond, None, timeout_ms, counted);
+        self.ask_beyond(gather, beyond);
         let mut to = Delivery { volatile: emit.volatile, ask: None, mark: None };
         if remote == CoreMask::default() && offset.is_none() {
             let reached = self.deliver_here(namespace, &target, &Frame::from(wire), to);

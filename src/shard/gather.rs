@@ -8,6 +8,8 @@ use crate::base::{Key, Millis};
 /// A question under way.
 pub(crate) struct Gather {
     cores_left: usize,
+    /// How many of them are of another process.
+    beyond_left: usize,
     /// Acks that are still owed, once all cores have said how many members they reached.
     acks_left: u64,
     /// Set if acks are wanted.
@@ -39,6 +41,7 @@ impl Shard {
         let due = self.millis().plus(timeout_ms);
         let key = self.gathers.insert(Gather {
             cores_left: cores,
+            beyond_left: 0,
             acks_left: 0,
             terms,
             kept_bytes: 0,
@@ -49,6 +52,36 @@ impl Shard {
         });
         self.timers.add(due, Timer::Gather(key));
         Ok(GatherRef { core: self.core, key })
+    }
+
+    /// So many of those that are asked are of another process.
+    pub(super) fn ask_beyond(&mut self, gather: Option<GatherRef>, cores: usize) {
+        if let Some(gather) = gather.and_then(|gather| self.gathers.get_mut(gather.key)) {
+            gather.beyond_left = cores;
+        }
+    }
+
+    /// One of them has answered.
+    pub(super) fn gather_beyond(&mut self, key: Key, part: Part) {
+        if let Some(gather) = self.gathers.get_mut(key) {
+            gather.beyond_left = gather.beyond_left.saturating_sub(1);
+        }
+        self.gather_part(key, part);
+    }
+
+    /// None of them will answer any more.
+    pub(super) fn forget_gathers_beyond(&mut self) {
+        for key in self.gathers.keys() {
+            let Some(gather) = self.gathers.get_mut(key).filter(|it| it.beyond_left > 0) else {
+                continue;
+            };
+            gather.cores_left = gather.cores_left.saturating_sub(gather.beyond_left);
+            gather.beyond_left = 0;
+            gather.found.partial = true;
+            if gather.is_done() {
+                self.finish_gather(key);
+            }
+        }
     }
 
     /// Sends a part of an answer to whoever asked.
@@ -67,8 +100,8 @@ impl Shard {
         match part {
             Part::Done { count, queued, sockets } => {
                 gather.cores_left = gather.cores_left.saturating_sub(1);
-                gather.found.count += count;
-                gather.found.queued += queued;
+                gather.found.count = gather.found.count.saturating_add(count);
+                gather.found.queued = gather.found.queued.saturating_add(queued);
                 let bytes = sockets.len() * SOCKET_INFO_BYTES;
                 if bytes <= room {
                     gather.info_bytes += bytes;
@@ -97,7 +130,7 @@ impl Shard {
                 gather.found.partial = true;
             }
         }
-        if gather.cores_left == 0 && (gather.acks_left == 0 || gather.has_enough()) {
+        if gather.is_done() {
             self.finish_gather(key);
         }
     }
@@ -141,6 +174,10 @@ impl Gather {
         self.kept_bytes = bytes;
         self.found.acks.push(answered);
         own
+    }
+
+    fn is_done(&self) -> bool {
+        self.cores_left == 0 && (self.acks_left == 0 || self.has_enough())
     }
 
     /// Whether those who have not answered need not be waited for.

@@ -25,6 +25,14 @@ pub struct Target {
     pub except: Vec<Box<str>>,
 }
 
+impl Target {
+    /// Bytes of its names.
+    pub(crate) fn bytes(&self) -> usize {
+        let names = self.rooms.iter().chain(&self.except);
+        names.map(|name| name.len() + size_of::<Box<str>>()).sum()
+    }
+}
+
 /// What to do with all sockets of a target.
 #[derive(Clone, Debug)]
 pub enum Verb {

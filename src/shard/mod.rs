@@ -145,8 +145,9 @@ pub struct Shard {
     recovery: Option<Box<recovery::Recovery>>,
     recovery_due: Option<Millis>,
     sibling: Option<Box<sibling::Sibling>>,
-    /// Other cores that knew of the next sibling before this one did.
-    sibling_early: usize,
+    /// Cores of which it is not known here that they know of the sibling; less than nothing if some
+    /// knew before this one did.
+    sibling_unaware: i64,
     /// Since when it drains.
     draining: Option<Micros>,
     counters: Counters,
@@ -199,7 +200,7 @@ impl Shard {
             recovery,
             recovery_due: None,
             sibling: None,
-            sibling_early: 0,
+            sibling_unaware: 0,
             draining: None,
             counters: Counters::default(),
             endings: Endings::new(Ending::ALL.len()),
@@ -276,7 +277,7 @@ impl Shard {
             || !self.resumed.is_empty()
             || !self.logs.is_empty()
             || self.mesh.iter().any(|lane| !lane.messages.is_empty())
-            || self.sibling.as_ref().is_some_and(|sibling| sibling.has_words())
+            || self.has_words()
     }
 
     fn namespace_name(&self, namespace: u32) -> Arc<str> {

@@ -1,8 +1,8 @@
 //! How a session that broke off is taken up again, on whatever core its client comes back to.
 //!
 //! A claim is a private id with the client's last offset. The core that is asked looks at itself,
-//! then asks all others, and while two processes overlap those of the other one. Whoever has the session hands it over with all that its client has
-//! missed, and with the last number of every core that is in its log: what has a greater number,
+//! then asks all others, and while two processes overlap those of the other one. Whoever has the
+//! session hands it over with all that its client has missed, and with the last number of every core that is in its log: what has a greater number,
 //! the asker finds in its own log; what has not and arrives there later, it leaves out. So each
 //! event reaches the client once, however late the cores are with each other.
 
@@ -151,7 +151,7 @@ impl Shard {
         if *saved.namespace != *namespace {
             return Err(Lost::Unknown);
         }
-        if saved.at + window_us < self.now {
+        if saved.at.saturating_add(window_us) < self.now {
             return Err(Lost::Late);
         }
         Ok(saved)
@@ -240,7 +240,7 @@ impl Shard {
     }
 
     /// Nobody beyond will answer any more.
-    pub(super) fn forget_beyond(&mut self) {
+    pub(super) fn forget_claims_beyond(&mut self) {
         let mut over = Vec::new();
         for key in self.sockets.keys() {
             let socket = self.sockets.get_mut(key);

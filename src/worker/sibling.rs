@@ -10,7 +10,8 @@ use super::run::Worker;
 use crate::base::{Load, Loaded};
 use crate::shard::{Shard, SiblingMsg, SiblingTerms};
 
-/// Bytes that may wait for the other process. One that is further behind is left alone.
+/// Bytes that may wait for the other process, and as many of it for workers here. One that is
+/// further behind is left alone, or not read.
 pub const SIBLING_BYTES_MAX: usize = 64 << 20;
 
 /// What workers hand over: messages in order, counted for as long as they wait.
@@ -31,8 +32,8 @@ pub struct SiblingOutlet {
 pub enum OfSibling {
     /// It is there.
     Open(SiblingTerms, SiblingOutlet),
-    /// It says something.
-    Message(SiblingMsg),
+    /// It says something, which is counted until it is heard.
+    Message(SiblingMsg, Loaded),
     /// It is gone.
     Close,
 }
@@ -54,7 +55,9 @@ impl Worker {
                 *self.sibling.borrow_mut() = Some(outlet);
                 self.core.with(|shard| shard.open_sibling(terms));
             }
-            OfSibling::Message(message) => self.core.with(|shard| shard.handle_sibling(message)),
+            OfSibling::Message(message, _load) => {
+                self.core.with(|shard| shard.handle_sibling(message));
+            }
             OfSibling::Close => self.leave_sibling(),
         }
     }
@@ -66,10 +69,12 @@ impl Worker {
 
     /// Hands over what this core says to the other process.
     pub(super) fn send_sibling(&self) {
-        let Some(outlet) = self.sibling.borrow().clone() else { return };
-        let messages = self.core.with(Shard::take_sibling);
-        if !messages.is_empty() && !outlet.send(messages) {
+        let sibling = self.sibling.borrow();
+        let Some(outlet) = &*sibling else { return };
+        let (messages, held) = self.core.with(|shard| (shard.take_sibling(), shard.sibling_held()));
+        if held > SIBLING_BYTES_MAX || (!messages.is_empty() && !outlet.send(messages)) {
             outlet.broken.notify_one();
+            drop(sibling);
             self.leave_sibling();
         }
     }

@@ -114,7 +114,7 @@ impl SiblingMsg {
     #[must_use]
     pub fn cost(&self) -> usize {
         match self {
-            Self::Event { wire, .. } => 256 + wire.len(),
+            Self::Event { wire, target, .. } => 256 + wire.len() + target.bytes(),
             Self::Recalled { found: Ok(moved), .. } => 256 + moved.bytes(),
             _ => 256,
         }
@@ -141,26 +141,23 @@ impl SiblingMsg {
     }
 }
 
-/// Bytes a session may have with what its client missed, to be given to another process. One that
-/// has more stays, and its client begins anew.
+/// Time in which most clients that break off come back, if they do.
+const RETURN_US: Micros = 10_000_000;
+/// Bytes a session may have with what its client missed, to be given to another process. The
+/// client of one that has more begins anew.
 const MOVED_BYTES_MAX: usize = 16 << 20;
 
 /// The other process, as one core sees it.
 #[derive(Debug)]
 pub(crate) struct Sibling {
     terms: SiblingTerms,
-    /// Cores of this process whose events from before they knew of it may still be on their way
-    /// here. Until they are not, this core could not say what a client of its own has missed.
-    behind: usize,
     /// What waits to go there.
     words: Vec<SiblingMsg>,
+    /// Their bytes.
+    bytes: usize,
 }
 
 impl Sibling {
-    pub(crate) const fn has_words(&self) -> bool {
-        self.behind == 0 && !self.words.is_empty()
-    }
-
     /// Their time in ours.
     const fn ours(&self, theirs: Micros) -> Micros {
         theirs.saturating_add_signed(self.terms.ahead_us)
@@ -173,8 +170,9 @@ impl Shard {
         let Some(recovery) = &mut self.recovery else { return };
         recovery.log.add_sources(terms.epoch, terms.cores);
         let begin = SiblingMsg::Begin { core: self.core, seq: recovery.seq };
-        let behind = (self.cores - 1).saturating_sub(std::mem::take(&mut self.sibling_early));
-        self.sibling = Some(Box::new(Sibling { terms, behind, words: vec![begin] }));
+        let bytes = begin.cost();
+        self.sibling = Some(Box::new(Sibling { terms, words: vec![begin], bytes }));
+        self.sibling_unaware += i64::try_from(self.cores - 1).expect("few cores");
         for core in self.other_cores().iter() {
             self.send_mesh(core, MeshMsg::KnowsSibling);
         }
@@ -182,23 +180,35 @@ impl Shard {
 
     /// Another core knows of it, and what that core sent before is here now.
     pub(super) fn knows_sibling(&mut self) {
-        match &mut self.sibling {
-            Some(sibling) if sibling.behind > 0 => sibling.behind -= 1,
-            _ => self.sibling_early += 1,
-        }
+        self.sibling_unaware -= 1;
+    }
+
+    /// Whether anything is to be sent to it. Until every core knows of it, events from before may
+    /// be on their way here, and this core could not say what a client of its own has missed.
+    pub(super) fn has_words(&self) -> bool {
+        self.sibling_unaware <= 0 && self.sibling.as_ref().is_some_and(|it| !it.words.is_empty())
+    }
+
+    /// Bytes that wait to be sent to it.
+    #[must_use]
+    pub fn sibling_held(&self) -> usize {
+        self.sibling.as_ref().map_or(0, |sibling| sibling.bytes)
     }
 
     /// It is gone, or does not keep up.
     pub fn close_sibling(&mut self) {
         if self.sibling.take().is_some() {
-            self.forget_beyond();
+            self.forget_claims_beyond();
+            self.forget_gathers_beyond();
         }
     }
 
     /// What is to be sent to it, in order.
     pub fn take_sibling(&mut self) -> Vec<SiblingMsg> {
-        let ready = self.sibling.as_mut().filter(|sibling| sibling.has_words());
-        let words = ready.map(|sibling| std::mem::take(&mut sibling.words)).unwrap_or_default();
+        let is_ready = self.has_words();
+        let Some(sibling) = self.sibling.as_mut().filter(|_| is_ready) else { return Vec::new() };
+        sibling.bytes = 0;
+        let words = std::mem::take(&mut sibling.words);
         self.counters.sibling_messages_out += words.len() as u64;
         words
     }
@@ -210,6 +220,7 @@ impl Shard {
 
     pub(super) fn tell_sibling(&mut self, message: SiblingMsg) {
         if let Some(sibling) = &mut self.sibling {
+            sibling.bytes += message.cost();
             sibling.words.push(message);
         }
     }
@@ -233,6 +244,8 @@ impl Shard {
             SiblingMsg::Begin { core, seq } => {
                 recovery.log.begin(epoch, core, seq);
             }
+            // Its offsets are its own.
+            SiblingMsg::Event { offset, .. } if offset.epoch != epoch => {}
             SiblingMsg::Event { namespace, target, wire, volatile, offset, gather } => {
                 let kept = (!volatile).then(|| Arc::clone(&wire));
                 let whom = Whom::Target(Arc::clone(&target));
@@ -245,7 +258,8 @@ impl Shard {
                 }
             }
             SiblingMsg::Counted { gather, matched: count, queued } => {
-                self.gather_part(gather.key, Part::Done { count, queued, sockets: Vec::new() });
+                let part = Part::Done { count, queued, sockets: Vec::new() };
+                self.gather_beyond(gather.key, part);
             }
             SiblingMsg::Recall { claim, namespace, asker } => {
                 let at = sibling.ours(claim.at);
@@ -255,7 +269,7 @@ impl Shard {
             }
             SiblingMsg::Recalled { asker, claim, found } => {
                 let found = found.map(|mut moved| {
-                    moved.saved.at = sibling.ours(moved.saved.at);
+                    moved.saved.at = sibling.ours(moved.saved.at).min(self.now);
                     moved.seen = recovery.log.inward(&moved.seen, epoch);
                     let cut = &mut moved.saved.track.cut;
                     *cut = cut.take().map(|cut| recovery.log.inward(&cut, epoch));
@@ -278,8 +292,8 @@ impl Shard {
         Ok(moved)
     }
 
-    /// Sessions that this drain has ended and whose clients may still ask the other process for
-    /// them.
+    /// Sessions that this drain has ended, or that broke off shortly before, and whose clients may
+    /// still ask the other process for them.
     ///
     /// Cost: O(n).
     #[must_use]
@@ -288,7 +302,8 @@ impl Shard {
         else {
             return 0;
         };
-        let waits = |here: &&Here| matches!(here, Here::Saved(saved) if saved.at >= since);
+        let waits =
+            |here: &&Here| matches!(here, Here::Saved(saved) if saved.at + RETURN_US >= since);
         recovery.here.values().filter(waits).count()
     }
 }
