@@ -17,11 +17,18 @@ use std::time::Duration;
 use corewire::sim::{Failure, Mutant, Report, Script, attempt, shrink};
 
 /// Seeds that once failed, and of what.
-const SEEDS: &[(u64, &str)] = &[(
-    1_795_898_995_269_642_259,
-    "cores that stood still and a client that did not read made an upgrade take 1,513 of the \
+const SEEDS: &[(u64, &str)] = &[
+    (
+        1_795_898_995_269_642_259,
+        "cores that stood still and a client that did not read made an upgrade take 1,513 of the \
      1,500 ms it may, and the client was not to be told so",
-)];
+    ),
+    (
+        1_795_917_966_152_292_007,
+        "a connection that was cut for being slow, half an answer unsent, moved to another core before \
+     the flush closed it, and the next answer followed the half",
+    ),
+];
 
 /// What goes wrong in the fixed seeds, each several times.
 const FAULTS: [&str; 14] = [

@@ -203,6 +203,12 @@ impl Node {
             self.notes.tally.count("a move that waits for a write");
             return;
         }
+        if self.core.with(|shard| shard.is_aborted(served.key)) {
+            // What it was still to be sent was thrown away: nobody may go on behind that.
+            self.notes.tally.count("cut before it moved");
+            served.waits = Waits::Input;
+            return;
+        }
         let (key, bytes) = (served.key, std::mem::take(&mut served.unread));
         self.core.with(|shard| shard.release_conn(key));
         self.links.remove(&key);

@@ -266,7 +266,11 @@ impl Worker {
     fn next_move(&self, key: Key) -> Move {
         let mut conns = self.conns.borrow_mut();
         let Some(io) = conns.get(key) else { return Move::Rest };
-        if let Some(core) = io.moves_to {
+        if let Some(core) = io.moves_to
+            && !self.core.with(|shard| shard.is_aborted(key))
+        {
+            // Of one that was cut, what it was still to be sent is thrown away: on another core
+            // the next answer would follow the half of the last. It stays, and the flush closes it.
             // What was to be sent is sent first, unless nobody will take it.
             return if io.blocked && !io.ended { Move::Rest } else { Move::Handover(core) };
         }
