@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::StartError;
+use crate::config::Options;
 
 /// Connections that may wait to be accepted, a listener.
 pub const BACKLOG: i32 = 4_096;
@@ -21,6 +22,12 @@ pub(super) enum Sharing {
     Alone,
     /// Another process may: it is being replaced.
     Takeover,
+}
+
+impl Sharing {
+    pub(super) const fn of(options: &Options) -> Self {
+        if options.takeover { Self::Takeover } else { Self::Alone }
+    }
 }
 
 /// `count` listeners of one address. Port 0 becomes the same free port for all.

@@ -151,7 +151,7 @@ pub(super) fn start(
 }
 
 fn admin_listener(server: &Server) -> Result<(std::net::TcpListener, SocketAddr), StartError> {
-    let listener = bind::admin(server.options.admin_listen, sharing(server))?;
+    let listener = bind::admin(server.options.admin_listen, Sharing::of(&server.options))?;
     let address = listener.local_addr().map_err(resource("the admin address"))?;
     Ok((listener, address))
 }
@@ -186,7 +186,7 @@ impl Listening {
 fn listening(server: &Server, rows: usize) -> Result<Listening, StartError> {
     let options = &server.options;
     let before = if options.takeover { doors::listening_before(options) } else { 0 };
-    let by_address = doors::listeners(options, rows, sharing(server))?;
+    let by_address = doors::listeners(options, rows, Sharing::of(&server.options))?;
     let mut addresses: Vec<SocketAddr> =
         by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
     let tls_addresses = addresses.split_off(options.listen.len().min(addresses.len()));
@@ -236,10 +236,6 @@ fn deal(
         by_worker[row % workers].push(all.iter_mut().filter_map(|of| of[*opened].take()).collect());
     }
     by_worker
-}
-
-pub(super) const fn sharing(server: &Server) -> Sharing {
-    if server.options.takeover { Sharing::Takeover } else { Sharing::Alone }
 }
 
 /// What all workers are given alike.
@@ -428,6 +424,9 @@ impl Running {
         }
         let listeners = std::mem::take(&mut self.listener_fds);
         drain::drain(&self, listeners);
+        if let Some(admin) = &self.admin {
+            admin.close();
+        }
         for outlet in &self.outlets {
             send(outlet, Orders::End);
         }

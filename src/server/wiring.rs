@@ -24,7 +24,10 @@ const CALLS_WAITING_MAX: usize = 1_024;
 /// REST requests of the public listener that are answered at one time.
 const CALLS_AT_ONCE: usize = 256;
 /// Time in which another process takes this one's last words.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(2);
+/// Time that requests of back ends have once the sessions are closed; a little more than they are
+/// given.
+const LAST_ANSWERS: Duration = Duration::from_millis(2_500);
 /// Between two looks of the gateway at what has become old.
 const SWEEP: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,8 @@ pub(super) struct AdminThread {
     pub(super) calls: mpsc::Sender<AdminCall>,
     admin: Arc<Admin>,
     closing: watch::Sender<bool>,
+    /// Told when the last request has been answered.
+    silent: std::sync::mpsc::Receiver<()>,
     thread: JoinHandle<()>,
 }
 
@@ -109,19 +114,20 @@ pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
     let admin = Admin::new(settings, Arc::clone(&start.desk));
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (closing, closed) = watch::channel(false);
+    let (hush, silent) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let core = Arc::clone(&admin);
     let thread = std::thread::Builder::new()
         .name(String::from("admin"))
-        .spawn(move || runtime.block_on(live(core, start, waiting, closed)))?;
-    Ok(AdminThread { calls, admin, closing, thread })
+        .spawn(move || runtime.block_on(live(core, start, (waiting, closed), hush)))?;
+    Ok(AdminThread { calls, admin, closing, silent, thread })
 }
 
 async fn live(
     admin: Arc<Admin>,
     start: AdminStart,
-    waiting: mpsc::Receiver<AdminCall>,
-    mut closed: watch::Receiver<bool>,
+    (waiting, mut closed): (mpsc::Receiver<AdminCall>, watch::Receiver<bool>),
+    hush: std::sync::mpsc::Sender<()>,
 ) {
     let log = start.log;
     tokio::spawn(memory::watch(start.memory, start.pressure, log.clone()));
@@ -141,6 +147,7 @@ async fn live(
     };
     // The listener was opened by us; if it cannot be used, health says so from outside.
     let _unusable = admin::serve(vec![start.listener], admin, shutdown).await;
+    drop(hush);
     if let Some(siblings) = siblings {
         // What was published here until the end is to reach the clients that have moved on.
         let _late = tokio::time::timeout(LAST_WORDS, siblings).await;
@@ -199,9 +206,16 @@ impl AdminThread {
         self.admin.set_phase(Phase::Draining);
     }
 
-    /// Ends the thread.
-    pub(super) fn end(self) {
+    /// Takes no more requests, and waits until those under way are answered: workers must not go
+    /// before.
+    pub(super) fn close(&self) {
         self.closing.send_replace(true);
+        // The other end is dropped when the last one is answered.
+        let _silent = self.silent.recv_timeout(LAST_ANSWERS);
+    }
+
+    /// Ends the thread, which was closed.
+    pub(super) fn end(self) {
         // A panic there has been reported already.
         let _panicked = self.thread.join();
     }

@@ -8,8 +8,9 @@ use crate::base::{Key, Millis};
 /// A question under way.
 pub(crate) struct Gather {
     cores_left: usize,
-    /// How many of them are of another process.
+    /// How many of them are of another process, and how long those are waited for.
     beyond_left: usize,
+    beyond_due: Millis,
     /// Acks that are still owed, once all cores have said how many members they reached.
     acks_left: u64,
     /// Set if acks are wanted.
@@ -42,6 +43,7 @@ impl Shard {
         let key = self.gathers.insert(Gather {
             cores_left: cores,
             beyond_left: 0,
+            beyond_due: due,
             acks_left: 0,
             terms,
             kept_bytes: 0,
@@ -54,10 +56,14 @@ impl Shard {
         Ok(GatherRef { core: self.core, key })
     }
 
-    /// So many of those that are asked are of another process.
+    /// So many of those that are asked are of another process, which may be slow or hang: that must
+    /// not keep anybody waiting here.
     pub(super) fn ask_beyond(&mut self, gather: Option<GatherRef>, cores: usize) {
-        if let Some(gather) = gather.and_then(|gather| self.gathers.get_mut(gather.key)) {
-            gather.beyond_left = cores;
+        let due = self.millis().plus(BEYOND_MS);
+        let Some(asked) = gather.filter(|_| cores > 0) else { return };
+        if let Some(gather) = self.gathers.get_mut(asked.key) {
+            (gather.beyond_left, gather.beyond_due) = (cores, due.min(gather.due));
+            self.timers.add(due, Timer::Gather(asked.key));
         }
     }
 
@@ -71,16 +77,18 @@ impl Shard {
 
     /// None of them will answer any more.
     pub(super) fn forget_gathers_beyond(&mut self) {
-        for key in self.gathers.keys() {
-            let Some(gather) = self.gathers.get_mut(key).filter(|it| it.beyond_left > 0) else {
-                continue;
-            };
-            gather.cores_left = gather.cores_left.saturating_sub(gather.beyond_left);
-            gather.beyond_left = 0;
-            gather.found.partial = true;
-            if gather.is_done() {
-                self.finish_gather(key);
-            }
+        self.gathers.keys().into_iter().for_each(|key| self.forget_gather_beyond(key));
+    }
+
+    /// What is not heard of the other process is not counted, and nothing is missing here.
+    fn forget_gather_beyond(&mut self, key: Key) {
+        let Some(gather) = self.gathers.get_mut(key).filter(|it| it.beyond_left > 0) else {
+            return;
+        };
+        gather.cores_left = gather.cores_left.saturating_sub(gather.beyond_left);
+        gather.beyond_left = 0;
+        if gather.is_done() {
+            self.finish_gather(key);
         }
     }
 
@@ -141,7 +149,11 @@ impl Shard {
         let Some(gather) = self.gathers.get_mut(key) else { return };
         if now < gather.due {
             let due = gather.due;
-            self.timers.add(due, Timer::Gather(key));
+            if now >= gather.beyond_due {
+                self.forget_gather_beyond(key);
+            } else {
+                self.timers.add(due, Timer::Gather(key));
+            }
             return;
         }
         gather.found.partial = true;
@@ -187,6 +199,8 @@ impl Gather {
     }
 }
 
+/// How long another process is waited for.
+const BEYOND_MS: u64 = 250;
 /// What the description of a socket is reckoned at.
 const SOCKET_INFO_BYTES: usize = 512;
 
