@@ -24,7 +24,8 @@ const BIN: &str = "{\"_placeholder\":true,\"num\":0}";
 const UTF8: [&str; 5] = ["てすと", "Я Б Г Д Ж Й", "Ä ä Ü ü ß", "utf8 — string", "utf8 — string"];
 
 fn main() {
-    let base = Options { ping_interval_ms: 2_000, ..Options::default() };
+    // As the suite's own server has it.
+    let base = Options { ping_interval_ms: 2_000, recovery: true, ..Options::default() };
     let loaded = shared::options("client_suite", base);
     shared::serve(Server::new(loaded.options, app).ask_allow_request());
 }
