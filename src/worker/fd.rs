@@ -64,3 +64,40 @@ pub fn attach_successor_filter(listener: BorrowedFd<'_>, first: u32, count: u32)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    fn listener(address: SocketAddr) -> TcpListener {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("there are descriptors");
+        socket.set_reuse_port(true).expect("ports can be shared");
+        socket.bind(&address.into()).expect("the port is ours");
+        socket.listen(16).expect("it can listen");
+        socket.set_nonblocking(true).expect("it need not block");
+        socket.into()
+    }
+
+    #[test]
+    fn a_filter_steers_every_new_connection_to_the_listener_it_names() {
+        let first = listener(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let address = first.local_addr().expect("it is bound");
+        let all = [first, listener(address), listener(address)];
+        for place in 0..3 {
+            if attach_successor_filter(all[0].as_fd(), place, 1).is_err() {
+                // Where filters are refused the kernel shares connections out by itself.
+                return;
+            }
+            let clients: Vec<_> = (0..8).map(|_| TcpStream::connect(address)).collect();
+            assert!(clients.iter().all(Result::is_ok));
+            for (at, listener) in (0..).zip(&all) {
+                let taken = std::iter::from_fn(|| listener.accept().ok()).count();
+                assert_eq!(taken, if at == place { 8 } else { 0 }, "{place} {at}");
+            }
+        }
+    }
+}
