@@ -22,7 +22,9 @@ impl Server {
     pub fn core_bytes_max(&self, workers: usize) -> usize {
         let routed = if self.gateway { ROUTED_BYTES_MAX } else { 0 };
         let limits = self.limits();
-        let beside = self.compression_bytes_max() + self.tls_bytes_max(limits.conns_max);
+        // What a core keeps for a process that takes over, until all cores know of it.
+        let sibling = if self.options.recovery { SIBLING_BYTES_MAX } else { 0 };
+        let beside = self.compression_bytes_max() + self.tls_bytes_max(limits.conns_max) + sibling;
         limits.core_bytes_max(workers) + beside + routed
     }
 

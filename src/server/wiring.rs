@@ -23,7 +23,7 @@ use crate::worker::{AdminCall, Item};
 const CALLS_WAITING_MAX: usize = 1_024;
 /// REST requests of the public listener that are answered at one time.
 const CALLS_AT_ONCE: usize = 256;
-/// Time in which another process takes this one's last words.
+/// Time in which another process takes this one's last words, once the workers are gone.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Time that requests of back ends have once the sessions are closed; a little more than they are
 /// given.
@@ -54,6 +54,8 @@ pub(super) struct AdminThread {
     pub(super) calls: mpsc::Sender<AdminCall>,
     admin: Arc<Admin>,
     closing: watch::Sender<bool>,
+    /// The workers are gone.
+    ending: watch::Sender<bool>,
     /// Told when the last request has been answered.
     silent: std::sync::mpsc::Receiver<()>,
     thread: JoinHandle<()>,
@@ -114,19 +116,23 @@ pub(super) fn start(start: AdminStart) -> std::io::Result<AdminThread> {
     let admin = Admin::new(settings, Arc::clone(&start.desk));
     let (calls, waiting) = mpsc::channel(CALLS_WAITING_MAX);
     let (closing, closed) = watch::channel(false);
+    let (ending, ended) = watch::channel(false);
     let (hush, silent) = std::sync::mpsc::channel();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let core = Arc::clone(&admin);
     let thread = std::thread::Builder::new()
         .name(String::from("admin"))
-        .spawn(move || runtime.block_on(live(core, start, (waiting, closed), hush)))?;
-    Ok(AdminThread { calls, admin, closing, silent, thread })
+        .spawn(move || runtime.block_on(live(core, start, (waiting, closed, ended), hush)))?;
+    Ok(AdminThread { calls, admin, closing, ending, silent, thread })
 }
+
+/// Requests of the public listener; whether no more are taken; whether the workers are gone.
+type Signals = (mpsc::Receiver<AdminCall>, watch::Receiver<bool>, watch::Receiver<bool>);
 
 async fn live(
     admin: Arc<Admin>,
     start: AdminStart,
-    (waiting, mut closed): (mpsc::Receiver<AdminCall>, watch::Receiver<bool>),
+    (waiting, mut closed, mut ended): Signals,
     hush: std::sync::mpsc::Sender<()>,
 ) {
     let log = start.log;
@@ -150,7 +156,14 @@ async fn live(
     drop(hush);
     if let Some(siblings) = siblings {
         // What was published here until the end is to reach the clients that have moved on.
-        let _late = tokio::time::timeout(LAST_WORDS, siblings).await;
+        let late = async {
+            let _gone = ended.wait_for(|ended| *ended).await;
+            tokio::time::sleep(LAST_WORDS).await;
+        };
+        tokio::select! {
+            _ended = siblings => {}
+            () = late => {}
+        }
     }
 }
 
@@ -216,6 +229,7 @@ impl AdminThread {
 
     /// Ends the thread, which was closed.
     pub(super) fn end(self) {
+        self.ending.send_replace(true);
         // A panic there has been reported already.
         let _panicked = self.thread.join();
     }

@@ -203,7 +203,7 @@ impl Shard {
                 Timer::Session(key) => sessions.push(*key),
                 Timer::Gather(key) => gathers.push(*key),
                 Timer::Acks(key) => sockets.push(*key),
-                Timer::Claim(_) | Timer::Recovery => {}
+                Timer::Beyond(_) | Timer::Claim(_) | Timer::Recovery => {}
             }
         }
         let entries = |all: &[Key], key: Key| all.iter().filter(|other| **other == key).count();

@@ -62,17 +62,18 @@ impl Shard {
         let due = self.millis().plus(BEYOND_MS);
         let Some(asked) = gather.filter(|_| cores > 0) else { return };
         if let Some(gather) = self.gathers.get_mut(asked.key) {
-            (gather.beyond_left, gather.beyond_due) = (cores, due.min(gather.due));
-            self.timers.add(due, Timer::Gather(asked.key));
+            (gather.beyond_left, gather.beyond_due) = (cores, due);
+            self.timers.add(due, Timer::Beyond(asked.key));
         }
     }
 
     /// One of them has answered.
     pub(super) fn gather_beyond(&mut self, key: Key, part: Part) {
-        if let Some(gather) = self.gathers.get_mut(key) {
-            gather.beyond_left = gather.beyond_left.saturating_sub(1);
+        // One that comes too late is not mistaken for an answer of this process.
+        if let Some(gather) = self.gathers.get_mut(key).filter(|it| it.beyond_left > 0) {
+            gather.beyond_left -= 1;
+            self.gather_part(key, part);
         }
-        self.gather_part(key, part);
     }
 
     /// None of them will answer any more.
@@ -81,7 +82,7 @@ impl Shard {
     }
 
     /// What is not heard of the other process is not counted, and nothing is missing here.
-    fn forget_gather_beyond(&mut self, key: Key) {
+    pub(super) fn forget_gather_beyond(&mut self, key: Key) {
         let Some(gather) = self.gathers.get_mut(key).filter(|it| it.beyond_left > 0) else {
             return;
         };
@@ -149,11 +150,7 @@ impl Shard {
         let Some(gather) = self.gathers.get_mut(key) else { return };
         if now < gather.due {
             let due = gather.due;
-            if now >= gather.beyond_due {
-                self.forget_gather_beyond(key);
-            } else {
-                self.timers.add(due, Timer::Gather(key));
-            }
+            self.timers.add(due, Timer::Gather(key));
             return;
         }
         gather.found.partial = true;
@@ -170,6 +167,11 @@ impl Shard {
 }
 
 impl Gather {
+    /// When another process is not waited for any longer.
+    pub(crate) fn beyond_due(&self) -> Option<Millis> {
+        (self.beyond_left > 0).then_some(self.beyond_due)
+    }
+
     /// Bytes that it has collected.
     pub(crate) const fn bytes(&self) -> usize {
         self.kept_bytes + self.info_bytes

@@ -197,6 +197,7 @@ impl Shard {
             Timer::Session(key) => sessions.get(*key).map(|session| session.timer_at),
             Timer::Acks(key) => sockets.get(*key).and_then(|socket| socket.acks_timer_at),
             Timer::Gather(key) => gathers.get(*key).map(|gather| gather.due),
+            Timer::Beyond(key) => gathers.get(*key).and_then(|gather| gather.beyond_due()),
             Timer::Claim(key) => sockets.get(*key).and_then(Socket::claim_due_at),
             Timer::Recovery => recovery_due,
         });

@@ -273,7 +273,7 @@ impl Log {
             self.bytes -= entry.bytes();
             self.first += 1;
             let source = &mut self.sources[entry.source];
-            source.gone = entry.seq;
+            source.gone = source.gone.max(entry.seq);
             source.places.pop_front();
         }
     }

@@ -2,9 +2,10 @@
 //!
 //! A claim is a private id with the client's last offset. The core that is asked looks at itself,
 //! then asks all others, and while two processes overlap those of the other one. Whoever has the
-//! session hands it over with all that its client has missed, and with the last number of every core that is in its log: what has a greater number,
-//! the asker finds in its own log; what has not and arrives there later, it leaves out. So each
-//! event reaches the client once, however late the cores are with each other.
+//! session hands it over with all that its client has missed, and with the last number of every
+//! core that is in its log: what has a greater number, the asker finds in its own log; what has not
+//! and arrives there later, it leaves out. So each event reaches the client once, however late the
+//! cores are with each other.
 
 use std::sync::Arc;
 

@@ -10,7 +10,7 @@ use std::rc::Rc;
 
 use super::alone::Alone;
 use super::history::Offset;
-use super::message::{Completion, MeshMsg};
+use super::message::{Completion, Gathered, MeshMsg};
 use super::sibling::SiblingMsg;
 use super::{Birth, Dispatch, Emit, RecoveryTerms, Settings, Shard, Step, Target};
 use crate::base::{CoreId, Key, Limits, Rng};
@@ -170,8 +170,10 @@ impl World {
         self.shards[core].set_now(self.now_ms * 1_000 + ahead_us);
         self.shards[core].handle_timeout();
         while let Some(completion) = self.shards[core].take_completion() {
-            if let Completion::Connect { socket } = completion {
-                self.let_in(core, socket);
+            match completion {
+                Completion::Connect { socket } => self.let_in(core, socket),
+                Completion::Gather(done, found) => done(found),
+                _ => {}
             }
         }
         let shard = &mut self.shards[core];
@@ -267,7 +269,9 @@ impl World {
         self.sent.push((core, target.clone(), volatile));
         let args = format!("{number}");
         let emit = Emit { name: "m", args: &args, attachments: &[], volatile };
-        self.shards[core].broadcast("/", target, &emit, false, None);
+        let counts: Option<Box<dyn FnOnce(Gathered)>> =
+            if self.rng.below(4) == 0 { Some(Box::new(|_| ())) } else { None };
+        self.shards[core].broadcast("/", target, &emit, false, counts);
     }
 
     fn step(&mut self) {

@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     Session(Key),
     Acks(Key),
     Gather(Key),
+    /// How long a question waits for another process.
+    Beyond(Key),
     Claim(Key),
     Recovery,
 }
@@ -32,6 +34,7 @@ impl Shard {
                     Timer::Session(key) => self.session_timer(key, now),
                     Timer::Acks(key) => self.acks_due(key),
                     Timer::Gather(key) => self.gather_due(key),
+                    Timer::Beyond(key) => self.forget_gather_beyond(key),
                     Timer::Claim(key) => self.claim_due(key),
                     Timer::Recovery => self.recovery_sweep(),
                 }

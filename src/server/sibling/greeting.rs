@@ -55,7 +55,8 @@ impl Hello {
     fn read(self, bytes: &[u8]) -> Result<Self, Parting> {
         let theirs: Self = postcard::from_bytes(bytes).map_err(|_| Parting::Foreign)?;
         let is_like = theirs.version == self.version && theirs.epoch != self.epoch;
-        if is_like && theirs.cores > 0 { Ok(theirs) } else { Err(Parting::Foreign) }
+        let is_sane = (1..=256).contains(&theirs.cores);
+        if is_like && is_sane { Ok(theirs) } else { Err(Parting::Foreign) }
     }
 
     /// Says it to a process that takes over.

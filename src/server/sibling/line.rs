@@ -80,7 +80,7 @@ impl Reader {
 pub(super) async fn write(
     mut writer: OwnedWriteHalf,
     first: Vec<SiblingBatch>,
-    mut waiting: mpsc::UnboundedReceiver<SiblingBatch>,
+    waiting: &mut mpsc::UnboundedReceiver<SiblingBatch>,
 ) -> Parting {
     let (mut bytes, mut first) = (Vec::new(), first.into_iter());
     while let Some((messages, load)) = match first.next() {
@@ -104,6 +104,12 @@ pub(super) async fn write(
             return why;
         }
     }
+    Parting::Done
+}
+
+/// Drops what workers say, until there is no worker any more.
+pub(super) async fn forget(waiting: &mut mpsc::UnboundedReceiver<SiblingBatch>) -> Parting {
+    while waiting.recv().await.is_some() {}
     Parting::Done
 }
 

@@ -196,17 +196,26 @@ impl Siblings {
     async fn talk(&self, stream: UnixStream, line: Line, who: &str) {
         self.note(LogLevel::Info, format!("{who} is there: events and sessions go both ways"));
         let (reader, writer) = stream.into_split();
-        let Line { first, waiting, broken } = line;
+        let Line { first, mut waiting, broken } = line;
         let mut read = pin!(self.read(reader));
-        let why = tokio::select! {
+        let (why, is_heard) = tokio::select! {
             biased;
-            () = broken.notified() => Parting::Behind,
-            why = &mut read => why,
-            why = line::write(writer, first, waiting) => match why {
-                // It has ended, perhaps with words that have not been read here.
-                Parting::Io(_) => read.await,
-                why => why,
-            },
+            () = broken.notified() => (Parting::Behind, true),
+            why = &mut read => (why, true),
+            why = line::write(writer, first, &mut waiting) => {
+                let is_heard = !why.is_end();
+                (why, is_heard)
+            }
+        };
+        // It has ended, perhaps with words that were not read yet. They are heard out, and what
+        // workers still say to it goes nowhere.
+        let why = if is_heard {
+            why
+        } else {
+            tokio::select! {
+                why = read => why,
+                why = line::forget(&mut waiting) => why,
+            }
         };
         self.part(who, &why).await;
     }

@@ -1,7 +1,12 @@
 //! A process that another one replaces.
 
-use super::{AHEAD_US, EPOCHS, World, run};
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::{AHEAD_US, Client, EPOCHS, World, run};
+use crate::base::Limits;
 use crate::shard::sibling::SiblingTerms;
+use crate::shard::{Emit, Target};
 
 impl World {
     /// The second process begins: every core of the first one knows of it before it serves.
@@ -69,4 +74,35 @@ fn when_the_two_lose_each_other_nobody_gets_anything_twice_or_out_of_order() {
         lost += anew;
     }
     assert!(lost > 0, "somebody came back to where nobody knew it");
+}
+
+#[test]
+fn who_counts_waits_a_moment_for_the_other_process_and_is_not_misled_later() {
+    let mut world = World::new(0, 2, &Limits::DEFAULT);
+    world.clients.push(Client { rooms: vec!["a"], ..Client::default() });
+    world.connect(0);
+    world.settle();
+    world.overlap();
+    world.settle();
+    let counted = Rc::new(Cell::new(None));
+    let told = Rc::clone(&counted);
+    let emit = Emit { name: "m", args: "0", attachments: &[], volatile: true };
+    let done = Box::new(move |found: crate::shard::Gathered| told.set(Some(found.partial)));
+    world.shards[0].broadcast("/", Target::default(), &emit, false, Some(done));
+    world.tick(0);
+    // A core of its own is busy, and the other process is too late.
+    world.now_ms += 300;
+    world.tick(0);
+    for beyond in [2, 3] {
+        world.deliver(0, beyond);
+        world.tick(beyond);
+        world.deliver(beyond, 0);
+    }
+    world.tick(0);
+    assert_eq!(counted.get(), None, "one of its own has not answered");
+    world.deliver(0, 1);
+    world.tick(1);
+    world.deliver(1, 0);
+    world.tick(0);
+    assert_eq!(counted.get(), Some(false), "all of its own have");
 }
