@@ -388,7 +388,9 @@ describe("what is configured wrongly", () => {
       const { publisher, consumer } = await server.links();
       return publisher.state === "misconfigured" && consumer.state === "misconfigured";
     });
-    const lines = server.log.filter((line) => /given up/.test(line));
+    const said = () => server.log.filter((line) => /given up/.test(line));
+    await eventually("both say so", async () => said().length >= 2);
+    const lines = said();
     assert.equal(lines.length, 2, server.log.join("\n"));
     for (const line of lines) assert.match(line, why);
     const { status, body } = await rest(server.admin, "GET", "/readyz");
