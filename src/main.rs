@@ -39,12 +39,12 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
         Command::CheckConfig => {
             let loaded = load(&args)?;
             corewire::server::token_keys(&loaded.tables)?;
+            corewire::bridge::check_rabbitmq_files(&loaded.options, false)
+                .map_err(StartError::Unfit)?;
             for warning in corewire::server::check_certificate(&loaded.options)? {
                 warn(&format_args!("warning: {warning}"));
             }
             say("the configuration is fine\n");
-            corewire::bridge::check_rabbitmq_files(&loaded.options, false)
-                .map_err(StartError::Unfit)?;
             drop(loaded);
         }
         Command::DefaultConfig => say(&config::default_toml()),

@@ -127,6 +127,12 @@ fn files_of_the_broker_are_looked_at_before_the_start() {
         let mut start = command(&["--listen=127.0.0.1:0", "--admin-listen=127.0.0.1:0", &flag]);
         start.env("COREWIRE_RABBITMQ_URL", "amqps://guest:guest@127.0.0.1:1");
         assert_refused(start, &[option, path, advice]);
+        if option == "rabbitmq_ca_file" {
+            let mut check = command(&["check-config", &flag]);
+            check.env("COREWIRE_RABBITMQ_URL", "amqps://guest:guest@127.0.0.1:1");
+            let said = check.output().expect("it runs");
+            assert!(!said.status.success() && said.stdout.is_empty(), "it does not say it is fine");
+        }
     }
 }
 
