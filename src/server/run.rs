@@ -186,7 +186,7 @@ impl Listening {
 fn listening(server: &Server, rows: usize) -> Result<Listening, StartError> {
     let options = &server.options;
     let before = if options.takeover { doors::listening_before(options) } else { 0 };
-    let by_address = doors::listeners(options, rows, Sharing::of(&server.options))?;
+    let by_address = doors::listeners(options, rows, Sharing::of(options))?;
     let mut addresses: Vec<SocketAddr> =
         by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
     let tls_addresses = addresses.split_off(options.listen.len().min(addresses.len()));

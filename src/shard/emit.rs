@@ -211,11 +211,9 @@ impl Shard {
         let frame = Frame::from(Arc::clone(&wire));
         let namespace: Arc<str> = Arc::from(namespace);
         if let Some(offset) = offset {
-            let kept = (!emit.volatile).then(|| Arc::clone(&wire));
-            let whom = Whom::Target(Arc::clone(&target));
-            to.mark = self.log_event(offset, &namespace, whom, kept);
+            let event = (&namespace, &target, &wire);
+            to.mark = self.log_broadcast(offset, event, emit.volatile);
             if beyond > 0 {
-                let event = (&namespace, &target, &wire);
                 self.tell_sibling(SiblingMsg::event(event, emit.volatile, offset, gather));
             }
         }

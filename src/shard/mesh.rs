@@ -1,10 +1,8 @@
 //! The shard's edge to other cores: who has members of a room, and what waits to go there.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::emit::Delivery;
-use super::history::Whom;
 use super::message::{MeshMsg, Part};
 use super::{Completion, Shard};
 use crate::base::{CoreId, Key};
@@ -198,8 +196,7 @@ impl Shard {
         match message {
             MeshMsg::Broadcast { namespace, target, wire, volatile, ask, gather, offset } => {
                 let mark = offset.and_then(|offset| {
-                    let kept = (!volatile).then(|| Arc::clone(&wire));
-                    self.log_event(offset, &namespace, Whom::Target(Arc::clone(&target)), kept)
+                    self.log_broadcast(offset, (&namespace, &target, &wire), volatile)
                 });
                 let frame = super::frame::Frame::from(wire);
                 let to = Delivery { volatile, ask: ask.zip(gather), mark };

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::frame::Wire;
 use super::history::{Mark, Offset, Whom, is_cut};
+use super::message::Target;
 use super::recall::{Claimed, Settled};
 use super::recovery::{Here, Saved, Track};
 use super::timer::Timer;
@@ -46,6 +47,17 @@ impl Shard {
         self.counters.recovery_log_bytes = recovery.log.bytes() as u64;
         self.arm_recovery();
         mark
+    }
+
+    /// The same for a broadcast, from wherever it comes.
+    pub(super) fn log_broadcast(
+        &mut self,
+        offset: Offset,
+        (namespace, target, wire): (&Arc<str>, &Arc<Target>, &Arc<Wire>),
+        volatile: bool,
+    ) -> Option<Mark> {
+        let kept = (!volatile).then(|| Arc::clone(wire));
+        self.log_event(offset, namespace, Whom::Target(Arc::clone(target)), kept)
     }
 
     /// Notes that an event was queued for a socket.

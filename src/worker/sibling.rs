@@ -40,8 +40,7 @@ pub enum OfSibling {
 
 impl SiblingOutlet {
     /// Hands messages over; false if too much waits, or nobody takes them.
-    fn send(&self, messages: Vec<SiblingMsg>) -> bool {
-        let bytes = messages.iter().map(SiblingMsg::cost).sum();
+    fn send(&self, messages: Vec<SiblingMsg>, bytes: usize) -> bool {
         let fits = self.load.bytes() + bytes <= SIBLING_BYTES_MAX;
         fits && self.queue.send((messages, self.load.give(bytes))).is_ok()
     }
@@ -71,8 +70,9 @@ impl Worker {
     pub(super) fn send_sibling(&self) {
         let sibling = self.sibling.borrow();
         let Some(outlet) = &*sibling else { return };
-        let (messages, held) = self.core.with(|shard| (shard.take_sibling(), shard.sibling_held()));
-        if held > SIBLING_BYTES_MAX || (!messages.is_empty() && !outlet.send(messages)) {
+        let (bytes, messages) =
+            self.core.with(|shard| (shard.sibling_held(), shard.take_sibling()));
+        if bytes > SIBLING_BYTES_MAX || (!messages.is_empty() && !outlet.send(messages, bytes)) {
             outlet.broken.notify_one();
             drop(sibling);
             self.leave_sibling();

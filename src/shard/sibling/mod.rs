@@ -17,7 +17,7 @@ pub use packed::VERSION as SIBLING_VERSION;
 use super::Shard;
 use super::emit::{Delivery, Reached};
 use super::frame::{Frame, Wire};
-use super::history::{Offset, Whom};
+use super::history::Offset;
 use super::message::{GatherRef, MeshMsg, Part, Target};
 use super::recall::{Claim, Moved};
 use super::recovery::{Here, Lost};
@@ -226,10 +226,8 @@ impl Shard {
     }
 
     pub(super) fn ask_sibling(&mut self, socket: Key, claim: Claim, namespace: &Arc<str>) {
-        if self.sibling_cores() > 0 {
-            let (namespace, asker) = (Arc::clone(namespace), (self.core, socket));
-            self.tell_sibling(SiblingMsg::Recall { claim, namespace, asker });
-        }
+        let (namespace, asker) = (Arc::clone(namespace), (self.core, socket));
+        self.tell_sibling(SiblingMsg::Recall { claim, namespace, asker });
     }
 
     /// A message of the other process. Those that came before it was here, or come when it is
@@ -247,9 +245,7 @@ impl Shard {
             // Its offsets are its own.
             SiblingMsg::Event { offset, .. } if offset.epoch != epoch => {}
             SiblingMsg::Event { namespace, target, wire, volatile, offset, gather } => {
-                let kept = (!volatile).then(|| Arc::clone(&wire));
-                let whom = Whom::Target(Arc::clone(&target));
-                let mark = self.log_event(offset, &namespace, whom, kept);
+                let mark = self.log_broadcast(offset, (&namespace, &target, &wire), volatile);
                 let to = Delivery { volatile, ask: None, mark };
                 let reached = self.deliver_here(&namespace, &target, &Frame::from(wire), to);
                 if let Some(gather) = gather {
