@@ -29,6 +29,12 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 /// Costs that must stay near each other, whatever they are.
 const RATIOS: &[Ratio] = &[
     Ratio {
+        what: "a delivery of the gateway against one of the library",
+        over: "gateway/message-1000",
+        under: "shard/pub-1000",
+        at_most: 1.15,
+    },
+    Ratio {
         what: "a room message by REST against one by event",
         over: "gateway/message-1000-by-rest",
         under: "gateway/message-1000",

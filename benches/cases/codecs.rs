@@ -2,6 +2,7 @@
 
 use std::hint::black_box;
 
+use corewire::deflate::{Bounds, Deflater, Inflater};
 use corewire::engineio::{encode_v3_text, next_v3, next_v4};
 use corewire::http::{Cors, Response, accept, parse_head};
 use corewire::socketio::{DecodeLimits, JsonChecker, decode_packet, encode, encode_packet, parse};
@@ -32,6 +33,8 @@ pub(super) fn cases() -> Vec<Case> {
         Case::new("socketio/encode-ack", "packet", encode_ack),
         Case::new("socketio/to-msgpack-1024", "packet", to_msgpack),
         Case::new("socketio/from-msgpack-1024", "packet", from_msgpack),
+        Case::new("deflate/pack-1024", "message", pack),
+        Case::new("deflate/inflate-1024", "message", inflate),
     ]
 }
 
@@ -177,6 +180,22 @@ fn check_json(len: usize) -> Box<dyn Live> {
     steady(state, |(checker, text)| {
         let body = checker.event(black_box(text), 0).expect("an event");
         black_box(&body);
+    })
+}
+
+fn pack() -> Box<dyn Live> {
+    let state = (Deflater::default(), payload(1_024));
+    steady(state, |(deflater, text)| {
+        black_box(deflater.message(black_box(text.as_bytes())).expect("it becomes shorter"));
+    })
+}
+
+fn inflate() -> Box<dyn Live> {
+    let packed = Deflater::default().message(payload(1_024).as_bytes()).map(<[u8]>::to_vec);
+    let state = (Inflater::default(), packed.expect("it becomes shorter"));
+    let bounds = Bounds { bytes_max: 1 << 20, ratio_max: 100 };
+    steady(state, move |(inflater, packed)| {
+        black_box(inflater.message(black_box(packed), bounds).expect("its own work"));
     })
 }
 

@@ -161,7 +161,8 @@ fn run(args: &RunArgs) -> Result<Report, String> {
 
 fn verdict(report: &Report) -> ExitCode {
     let kept = report.budget.iter().all(|line| line.kept);
-    if oracle::is_clean(&report.oracle) && kept {
+    let all_stood = report.totals.connect_failures == 0;
+    if oracle::is_clean(&report.oracle) && all_stood && kept {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(BROKEN)

@@ -104,6 +104,9 @@ pub struct ServerSide {
     pub cpu_seconds: f64,
     /// The same for one operation; none if there was no operation.
     pub cpu_us_per_operation: Option<f64>,
+    /// The kernel's share of that time; none if the run was too short to tell.
+    #[serde(default)]
+    pub kernel_share: Option<f64>,
     /// Anonymous resident memory before the first connection.
     pub anon_before_bytes: u64,
     /// The same with all of them up, at rest.

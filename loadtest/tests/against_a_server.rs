@@ -4,14 +4,14 @@
 mod liar;
 
 use std::io::{BufRead as _, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 use corewire_loadtest::check::oracle::is_clean;
 use corewire_loadtest::engine::{Options, run};
 use corewire_loadtest::model::Report;
-use corewire_loadtest::scenario::{Scenario, parse};
+use corewire_loadtest::scenario::{Scenario, parse, read};
 use corewire_loadtest::wire::rest::Rest;
 use corewire_loadtest::wire::target::Target;
 
@@ -21,24 +21,30 @@ fn bench_server() -> &'static PathBuf {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
     PATH.get_or_init(|| match std::env::var("BENCH_SERVER") {
         Ok(path) => PathBuf::from(path),
-        Err(_) => build(),
+        Err(_) => build("--example", "bench_server"),
     })
 }
 
-fn build() -> PathBuf {
+/// The gateway, likewise.
+fn gateway() -> &'static PathBuf {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| build("--bin", "corewire"))
+}
+
+fn build(kind: &str, name: &str) -> PathBuf {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
     let built = Command::new(env!("CARGO"))
-        .args(["build", "-q", "-p", "corewire", "--example", "bench_server"])
+        .args(["build", "-q", "-p", "corewire", kind, name])
         .args(["--message-format", "json"])
         .current_dir(root)
         .stderr(Stdio::inherit())
         .output()
         .expect("cargo runs");
-    assert!(built.status.success(), "the bench server builds");
+    assert!(built.status.success(), "{name} builds");
     let path = String::from_utf8(built.stdout).expect("JSON is text");
     let mut path = path.lines().filter_map(|line| {
         let value: serde_json::Value = serde_json::from_str(line).ok()?;
-        let is_it = value["target"]["name"] == "bench_server";
+        let is_it = value["target"]["name"] == name && value["executable"].is_string();
         is_it.then(|| value["executable"].as_str().map(PathBuf::from)).flatten()
     });
     path.next_back().expect("cargo names what it built")
@@ -53,8 +59,13 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let mut child = Command::new(bench_server())
+        Self::start_as(bench_server(), &[])
+    }
+
+    fn start_as(program: &Path, more: &[&str]) -> Self {
+        let mut child = Command::new(program)
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--workers", "1"])
+            .args(more)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -139,6 +150,102 @@ fn every_kind_of_the_bench_contract_runs_clean() {
         let server = report.server.expect("the process is named");
         assert!(server.cpu_us_per_operation.is_some_and(|cost| cost >= 0.0));
     }
+}
+
+#[test]
+fn every_kind_of_the_gateway_runs_clean() {
+    let server = Server::start_as(gateway(), &["--rooms-open=true"]);
+    for (kind, keys) in [
+        ("notify", "connections = 20\nrate = 100.0"),
+        ("ai", "connections = 10\nrate = 100.0\npayload_bytes = 200"),
+        ("rooms", "connections = 12\nroom_size = 6\noutstanding = 1"),
+        ("rooms", "connections = 20\nroom_size = 20\npublish = \"rest\""),
+        ("churn", "connections = 20\nroom_size = 5\nrate = 100.0\nchurners = 4"),
+    ] {
+        let report = server.run(&scenario(kind, &format!("app = \"gateway\"\n{keys}")));
+        assert_clean(&report, &format!("{kind} {keys}"));
+    }
+}
+
+#[test]
+fn a_gateway_whose_rooms_are_closed_is_found_to_refuse() {
+    let server = Server::start_as(gateway(), &[]);
+    let keys = "app = \"gateway\"\nconnections = 5\nroom_size = 5\nchurners = 4\nrate = 10.0";
+    let mut options = options(&server.url, &server.admin_url);
+    options.pid = Some(server.child.id());
+    match run(&scenario("churn", keys), &options) {
+        Ok(report) => assert!(!is_clean(&report.oracle), "{:?}", report.oracle),
+        Err(why) => assert!(why.contains("refused"), "{why}"),
+    }
+}
+
+#[test]
+fn every_scenario_that_comes_with_it_can_be_read() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let mut found = 0;
+    for entry in std::fs::read_dir(folder).expect("the folder is there") {
+        let path = entry.expect("it can be listed").path();
+        read(&path, &[]).unwrap_or_else(|why| panic!("{}: {why}", path.display()));
+        found += 1;
+    }
+    assert!(found >= 10, "{found}");
+}
+
+/// The program itself, on the echo that comes with it: its exit code, and what it said.
+fn loadtest(url: &str, more: &[&str]) -> (i32, String) {
+    let scenario = concat!(env!("CARGO_MANIFEST_DIR"), "/scenarios/echo.toml");
+    let ended = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["run", scenario, "--url", url, "--quiet"])
+        .args(["connections=1", "warmup_seconds=0.1", "seconds=0.3", "drain_ms=300"].map(set))
+        .arg("--set=busy_poll=false")
+        .args(more)
+        .output()
+        .expect("it starts");
+    let said = [ended.stdout, ended.stderr].concat();
+    (ended.status.code().expect("it is not killed"), String::from_utf8_lossy(&said).into_owned())
+}
+
+fn set(pair: &str) -> String {
+    format!("--set={pair}")
+}
+
+/// A folder of this process alone.
+fn folder() -> PathBuf {
+    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(std::process::id().to_string());
+    std::fs::create_dir_all(&path).expect("it can be made");
+    path
+}
+
+#[test]
+fn the_exit_code_says_what_became_of_it() {
+    let (server, folder) = (Server::start(), folder());
+    let budget = folder.join("budget");
+    let (out, budget) = (folder.to_str().expect("text"), budget.to_str().expect("text"));
+    let (code, said) = loadtest(&server.url, &["--out", out]);
+    assert_eq!(code, 0, "{said}");
+    for file in ["report.html", "report.json", "report.txt", "round_trip.hgrm"] {
+        assert!(folder.join(file).exists(), "{file}");
+    }
+    std::fs::write(budget, "p99 <= 60s\nlost == 0\n").expect("it can be written");
+    let (code, said) = loadtest(&server.url, &["--budget", budget]);
+    assert_eq!((code, said.contains("BROKEN")), (0, false), "{said}");
+    std::fs::write(budget, "p99 <= 0us\n").expect("it can be written");
+    let (code, said) = loadtest(&server.url, &["--budget", budget]);
+    assert_eq!((code, said.contains("BROKEN")), (1, true), "{said}");
+    let (code, said) = loadtest(&liar::serve(liar::Lie::Lose), &["--set=outstanding=4"]);
+    assert_eq!((code, said.contains("lost")), (1, true), "{said}");
+    let (code, said) = loadtest("http://127.0.0.1:1", &[]);
+    assert_eq!((code, said.contains("start the server")), (2, true), "{said}");
+    let report = folder.join("report.json");
+    let page = folder.join("compare.html");
+    let compared = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args([Path::new("--compare"), &report, &report, Path::new("--out"), &page])
+        .output()
+        .expect("it starts");
+    let said = String::from_utf8_lossy(&compared.stdout);
+    assert!(compared.status.success() && said.contains("round trip p50"), "{said}");
+    assert!(std::fs::read_to_string(page).expect("it is written").contains("<svg"));
+    std::fs::remove_dir_all(folder).expect("it is ours");
 }
 
 #[test]

@@ -6,10 +6,10 @@ use crate::clock::Nanos;
 use crate::load::main_timing;
 use crate::model::{ClientSide, FORMAT, Latency, Report, ServerSide, Target, Totals};
 use crate::scenario::Kind;
-use crate::server;
+use crate::server::{self, Cpu};
 
 /// A client that is busier than this, while the server had time left, was the limit.
-const LIMIT_BUSY: f64 = 0.95;
+pub(super) const LIMIT_BUSY: f64 = 0.95;
 /// Share of its CPUs above which a server had no time left.
 const SERVER_FULL: f64 = 0.93;
 
@@ -49,7 +49,7 @@ pub(super) fn latency(hist: &Hist) -> Latency {
 
 /// CPUs the server used, if it is known.
 pub(super) fn server_cpus(found: &Found) -> Option<f64> {
-    found.cpu_ns.map(|cpu| float(cpu) / float(found.wall_ns.max(1)))
+    found.cpu.map(|cpu| float(cpu.ns) / float(found.wall_ns.max(1)))
 }
 
 /// Whether the clients were the limit. Without the server's id, a busy client is suspected.
@@ -77,7 +77,7 @@ pub(super) fn make(run: &Run, started_at: String, found: &Found) -> Report {
         sustained_rate: None,
     };
     let server = run.process.as_ref().map(|process| {
-        let cpu = found.cpu_ns.unwrap_or(0);
+        let cpu = found.cpu.map_or(0, |cpu| cpu.ns);
         let grown = float(run.anon_after) - float(run.anon_before);
         ServerSide {
             pid: process.pid,
@@ -85,6 +85,7 @@ pub(super) fn make(run: &Run, started_at: String, found: &Found) -> Report {
             cpu_seconds: float(cpu) / 1e9,
             cpu_us_per_operation: (found.operations > 0)
                 .then(|| micros(cpu) / float(found.operations)),
+            kernel_share: found.cpu.and_then(Cpu::kernel_share),
             anon_before_bytes: run.anon_before,
             anon_after_bytes: run.anon_after,
             anon_bytes_per_connection: (connections > 0).then(|| grown / float(connections)),

@@ -14,7 +14,7 @@ use crate::check::oracle;
 use crate::clock::{self, Clock, MILLI, Nanos, SECOND, from_seconds};
 use crate::model::{Oracle, Report};
 use crate::scenario::{Kind, Scenario, Transport};
-use crate::server::Process;
+use crate::server::{Cpu, Process};
 use crate::wire::rest::Rest;
 
 /// Between two looks of the main thread.
@@ -50,7 +50,7 @@ pub(super) struct Found {
     pub(super) busy: f64,
     pub(super) seconds: f64,
     /// Of the server.
-    pub(super) cpu_ns: Option<u64>,
+    pub(super) cpu: Option<Cpu>,
     /// Between the two looks at the server's CPU time.
     pub(super) operations: u64,
     pub(super) wall_ns: Nanos,
@@ -168,8 +168,8 @@ impl Run {
         self.board.clock.now()
     }
 
-    fn cpu_ns(&self) -> Option<u64> {
-        self.process.as_ref().map(Process::cpu_ns)
+    fn cpu(&self) -> Option<Cpu> {
+        self.process.as_ref().map(Process::cpu)
     }
 
     /// Waits for a moment, or for `ended` to say so; shows how far the run is meanwhile.
@@ -204,14 +204,14 @@ impl Run {
         let total = u64::from(self.board.layout.total());
         let begin = self.now();
         let window = Window { from: begin, to: Nanos::MAX, by_intent: false };
-        let cpu_before = self.cpu_ns();
+        let cpu_before = self.cpu();
         self.board.give(Order::Connect(window));
         let patience = from_seconds(self.board.scenario.connect_seconds);
         self.wait(begin + patience, |board| {
             board.sum(|lane| &lane.ready) + board.sum(|lane| &lane.failed) >= total
         });
         let end = self.now();
-        let cpu_after = self.cpu_ns();
+        let cpu_after = self.cpu();
         let ready = self.board.sum(|lane| &lane.ready);
         if self.lanes_failed() || ready == 0 {
             let why = self.first_trouble();
@@ -221,7 +221,7 @@ impl Run {
         self.connections = ready;
         let operations = self.board.sum(|lane| &lane.operations);
         let mut found = self.collect(end - begin);
-        found.cpu_ns = cpu_before.zip(cpu_after).map(|(before, after)| after - before);
+        found.cpu = between(cpu_before, cpu_after);
         (found.operations, found.wall_ns) = (operations, end - begin);
         self.wait(end + REST, |_| false);
         self.anon_after = self.process.as_ref().map_or(0, Process::anon_bytes);
@@ -234,13 +234,13 @@ impl Run {
         let length = from_seconds(self.board.scenario.seconds);
         let window = Window { from: begin, to: begin + length, by_intent: false };
         self.board.give(Order::Run(Stretch { begin, window, rate: None }));
-        let cpu_before = self.cpu_ns();
+        let cpu_before = self.cpu();
         self.wait(begin + length, |_| false);
-        let cpu_after = self.cpu_ns();
+        let cpu_after = self.cpu();
         self.anon_after = self.process.as_ref().map_or(0, Process::anon_bytes);
         let wall_ns = self.now() - begin;
         let mut found = self.collect(length);
-        found.cpu_ns = cpu_before.zip(cpu_after).map(|(before, after)| after - before);
+        found.cpu = between(cpu_before, cpu_after);
         found.wall_ns = wall_ns;
         found
     }
@@ -283,7 +283,7 @@ impl Run {
         }
         let mut found = self.collect(window.to - window.from);
         found.settled = settled;
-        found.cpu_ns = before.cpu_ns.zip(after.cpu_ns).map(|(before, after)| after - before);
+        found.cpu = between(before.cpu, after.cpu);
         found.operations = after.operations - before.operations;
         found.wall_ns = after.at - before.at;
         found.bytes_in = after.bytes_in - before.bytes_in;
@@ -293,7 +293,7 @@ impl Run {
     fn sample(&self) -> Sample {
         Sample {
             at: self.now(),
-            cpu_ns: self.cpu_ns(),
+            cpu: self.cpu(),
             operations: self.board.sum(|lane| &lane.operations),
             bytes_in: self.board.sum(|lane| &lane.bytes_in),
         }
@@ -332,9 +332,13 @@ impl Run {
 /// A look at the server and at what was counted, at one moment.
 struct Sample {
     at: Nanos,
-    cpu_ns: Option<u64>,
+    cpu: Option<Cpu>,
     operations: u64,
     bytes_in: u64,
+}
+
+fn between(before: Option<Cpu>, after: Option<Cpu>) -> Option<Cpu> {
+    before.zip(after).map(|(before, after)| after.since(before))
 }
 
 fn sum(outcomes: &[Outcome], length: Nanos) -> Found {
@@ -344,7 +348,7 @@ fn sum(outcomes: &[Outcome], length: Nanos) -> Found {
         latencies: BTreeMap::new(),
         busy: 0.0,
         seconds: clock::to_seconds(length),
-        cpu_ns: None,
+        cpu: None,
         operations: 0,
         wall_ns: length,
         bytes_in: 0,

@@ -1,6 +1,6 @@
 //! The search for the greatest rate a server sustains.
 
-use super::report::micros;
+use super::report::{LIMIT_BUSY, micros};
 use super::run::{Found, Run};
 use crate::check::oracle;
 use crate::clock::{MILLI, Nanos};
@@ -27,9 +27,18 @@ impl Search {
     pub(super) fn write_to(self, report: &mut Report) {
         report.totals.target_rate = self.best.map(|(_, operations)| operations);
         report.totals.sustained_rate = self.best.map(|(_, operations)| operations);
+        report.client.was_the_limit |= client_was_full(&self.steps);
         report.steps = self.steps;
         report.oracle = self.oracle;
     }
+}
+
+/// Whether the client had no time left at the least rate that was too much: then nobody can say
+/// whether the server would have sustained it, whatever the server's own CPU did.
+fn client_was_full(steps: &[Step]) -> bool {
+    let too_much = steps.iter().filter(|step| !step.sustained);
+    let least = too_much.min_by(|a, b| a.target_rate.total_cmp(&b.target_rate));
+    least.is_some_and(|step| step.client_busy >= LIMIT_BUSY)
 }
 
 /// Where to go on, from what was sustained and what was not.
@@ -165,6 +174,25 @@ mod tests {
             assert!(found <= limit && found >= limit / 1.04, "{limit}: {found}");
             assert!(tries < TRIES_MAX, "{tries}");
         }
+    }
+
+    #[test]
+    fn the_client_is_judged_at_the_least_rate_that_was_too_much() {
+        let step = |target_rate, client_busy, sustained| Step {
+            target_rate,
+            client_busy,
+            sustained,
+            rate: target_rate,
+            p50: 1.0,
+            p99: 1.0,
+            p999: 1.0,
+            why: String::new(),
+        };
+        let found = [step(100.0, 0.9, true), step(160.0, 1.0, false), step(130.0, 0.97, false)];
+        assert!(client_was_full(&found));
+        let found = [step(100.0, 0.97, true), step(160.0, 1.0, false), step(130.0, 0.5, false)];
+        assert!(!client_was_full(&found), "at 130 it had time");
+        assert!(!client_was_full(&[]));
     }
 
     #[test]

@@ -166,9 +166,12 @@ impl Load for Churn {
             return;
         }
         cx.came();
-        cx.meter.oracle.delivered += 1;
         if is_refusal(packet) {
+            // Answered, and yet what was asked for was not had.
+            cx.meter.oracle.lost += 1;
             cx.trouble(&format!("refused: {}", String::from_utf8_lossy(packet)));
+        } else {
+            cx.meter.oracle.delivered += 1;
         }
         match churner.stand {
             Stand::Joining(since) => self.joined(cx, conn, since),

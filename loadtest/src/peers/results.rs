@@ -43,6 +43,9 @@ pub struct Row {
     pub rate: f64,
     /// CPU time of the server's process for one operation, in microseconds.
     pub cpu_us: Option<f64>,
+    /// The kernel's share of it.
+    #[serde(default)]
+    pub kernel_share: Option<f64>,
     /// CPUs the server used.
     pub server_busy: Option<f64>,
     /// Share of its time in which the client had something to do.
@@ -99,6 +102,7 @@ impl Row {
             server,
             rate: report.totals.sustained_rate.unwrap_or(report.totals.rate),
             cpu_us: side.and_then(|side| side.cpu_us_per_operation),
+            kernel_share: side.and_then(|side| side.kernel_share),
             server_busy: side.map(|side| side.cpu_seconds / report.totals.seconds),
             client_busy: report.client.busy,
             client_was_the_limit: report.client.was_the_limit,
@@ -178,6 +182,7 @@ pub(super) mod tests {
             server,
             rate: 1e6 / cpu_us,
             cpu_us: Some(cpu_us),
+            kernel_share: Some(0.9),
             server_busy: Some(1.0),
             client_busy: 0.5,
             client_was_the_limit: false,

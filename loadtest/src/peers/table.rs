@@ -232,9 +232,9 @@ fn as_base(row: &Row, server: Which) -> Option<Row> {
 fn figures(results: &Results) -> String {
     let mut text = String::from(
         "Medians of the rounds (best in brackets):\n\n\
-         | workload | server | rounds | operations/s | CPU-us/operation | server busy | \
+         | workload | server | rounds | operations/s | CPU-us/operation | the kernel's of it | server busy | \
          client busy | p50 | p99 | memory/connection | faults | others |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
     );
     for workload in measured(results) {
         for server in Which::ALL {
@@ -274,12 +274,13 @@ fn figures_line(workload: &Workload, server: Which, rows: &[&Row]) -> String {
         shown(cpu.first().copied(), |us| format!("{us:.2}"))
     );
     format!(
-        "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
+        "| `{}` | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} | {} |\n",
         workload.name,
         server.title(),
         rows.len(),
         unless_idle(rate_cell),
         unless_idle(cpu_cell),
+        unless_idle(percent(&all(&|row| row.kernel_share))),
         percent(&all(&|row| row.server_busy)),
         percent(&all(&|row| Some(row.client_busy))),
         unless_idle(shown(median(&all(&|row| Some(row.p50_us))), micros)),

@@ -129,6 +129,9 @@ pub(super) fn server(run: &Report) -> Vec<(&'static str, String)> {
     let cpus = server.cpu_seconds / run.totals.seconds.max(f64::MIN_POSITIVE);
     let each = server.cpu_us_per_operation;
     let each = each.map(|us| format!(", {} an operation", duration(us))).unwrap_or_default();
+    let kernel = server.kernel_share;
+    let kernel = kernel.map(|share| format!(", {:.0} % in the kernel", 100.0 * share));
+    let kernel = kernel.unwrap_or_default();
     let held = server.anon_bytes_per_connection;
     let held = held.map(|size| {
         let doubt = match held_bytes(run) {
@@ -139,7 +142,7 @@ pub(super) fn server(run: &Report) -> Vec<(&'static str, String)> {
     });
     let held = held.unwrap_or_default();
     vec![
-        ("server CPU", format!("{:.2} s ({cpus:.2} CPUs){each}", server.cpu_seconds)),
+        ("server CPU", format!("{:.2} s ({cpus:.2} CPUs){each}{kernel}", server.cpu_seconds)),
         (
             "server memory",
             format!(

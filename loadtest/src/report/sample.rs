@@ -121,6 +121,7 @@ pub(crate) fn fanout() -> Report {
             command: "target/release/examples/bench_server --workers 1 --worker-cores 0".to_owned(),
             cpu_seconds: 29.1,
             cpu_us_per_operation: Some(29.1e6 / operations as f64),
+            kernel_share: Some(0.85),
             anon_before_bytes: 3_200_000,
             anon_after_bytes: 4_982_000,
             anon_bytes_per_connection: Some(1_782.0),

@@ -51,6 +51,14 @@ impl Process {
         tasks.filter_map(of).sum()
     }
 
+    /// What it has used by now.
+    #[must_use]
+    pub fn cpu(&self) -> Cpu {
+        let stat = fs::read_to_string(self.folder.join("stat")).unwrap_or_default();
+        let (user_ticks, system_ticks) = ticks(&stat).unwrap_or_default();
+        Cpu { ns: self.cpu_ns(), user_ticks, system_ticks }
+    }
+
     /// Anonymous resident memory.
     #[must_use]
     pub fn anon_bytes(&self) -> u64 {
@@ -67,6 +75,48 @@ impl Process {
         let text = fs::read_to_string(self.folder.join("status")).unwrap_or_default();
         kib(&text, key)
     }
+}
+
+/// CPU time of a process since it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cpu {
+    /// All of it, as [`Process::cpu_ns`].
+    pub ns: u64,
+    /// In its own code, by the kernel's clock of some milliseconds a tick.
+    pub user_ticks: u64,
+    /// In the kernel, likewise.
+    pub system_ticks: u64,
+}
+
+impl Cpu {
+    /// What came after an earlier look.
+    #[must_use]
+    pub const fn since(self, before: Self) -> Self {
+        Self {
+            ns: self.ns.saturating_sub(before.ns),
+            user_ticks: self.user_ticks.saturating_sub(before.user_ticks),
+            system_ticks: self.system_ticks.saturating_sub(before.system_ticks),
+        }
+    }
+
+    /// The kernel's share of it; none if there are too few ticks to tell.
+    #[must_use]
+    #[expect(clippy::cast_precision_loss, reason = "ticks of a run are far below 2^53")]
+    pub fn kernel_share(self) -> Option<f64> {
+        let ticks = self.user_ticks + self.system_ticks;
+        (ticks >= TICKS_MIN).then(|| self.system_ticks as f64 / ticks as f64)
+    }
+}
+
+/// Fewer say nothing of a share.
+const TICKS_MIN: u64 = 20;
+
+/// User and system time of `/proc/PID/stat`: fields 14 and 15. The name, the second, is in brackets
+/// and may hold anything.
+fn ticks(stat: &str) -> Option<(u64, u64)> {
+    let (_, rest) = stat.rsplit_once(')')?;
+    let mut fields = rest.split_whitespace().skip(11).map(str::parse);
+    Some((fields.next()?.ok()?, fields.next()?.ok()?))
 }
 
 /// The value of a line such as `RssAnon:   120 kB`, in bytes.
@@ -107,6 +157,16 @@ mod tests {
         assert!(me.cpu_ns() > before, "{sum}");
         assert!(me.anon_bytes() > 0 && me.rss_bytes() >= me.anon_bytes());
         assert!(me.command().contains("corewire_loadtest"), "{}", me.command());
+    }
+
+    #[test]
+    fn the_kernels_share_is_that_of_the_ticks_between_two_looks() {
+        let line = "7 (a) (b) c) S 1 7 7 0 -1 4194560 9 0 0 0 130 570 3 4 20 0 3 0 99 1 2 3";
+        assert_eq!(ticks(line), Some((130, 570)));
+        assert_eq!((ticks(""), ticks("7 (a) S 1")), (None, None));
+        let at = |user_ticks, system_ticks| Cpu { ns: 0, user_ticks, system_ticks };
+        assert_eq!(at(130, 570).since(at(80, 420)).kernel_share(), Some(0.75));
+        assert_eq!(at(10, 9).kernel_share(), None);
     }
 
     #[test]
