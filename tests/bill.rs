@@ -61,6 +61,8 @@ fn limits() -> Limits {
         tasks_bytes_max: 0,
         mesh_soft_bytes: 0,
         forwarded_bytes_max: 0,
+        // As the server does where recovery is not asked for.
+        recovery_bytes_max: 0,
         ..Limits::DEFAULT
     }
 }
@@ -239,7 +241,8 @@ fn do_their_worst() {
     assert!(counters.sheds > 5, "they were not bad enough: {} looks", counters.sheds);
     let grown = most.saturating_sub(before);
     assert!(grown < bill, "{} KiB of {} KiB", grown >> 10, bill >> 10);
-    assert!(grown > bill / 4, "{} KiB of {} KiB: that was no worst case", grown >> 10, bill >> 10);
+    // Seen: 68 % of it.
+    assert!(grown > bill / 2, "{} KiB of {} KiB: that was no worst case", grown >> 10, bill >> 10);
 }
 
 /// Everybody is told something at once, and most read nothing: the core is full several times in
