@@ -471,3 +471,23 @@ fn where_memory_is_short_new_clients_are_refused_and_then_queues_are_halved() {
     crowd.flush();
     crowd.check();
 }
+
+/// Who sends a long message while others' queues are what fills the memory is not to blame.
+#[test]
+fn where_memory_is_short_the_larger_of_queues_and_parts_is_halved() {
+    let pressure = Arc::new(Pressure::default());
+    let mut crowd = Crowd::new(&Limits::DEFAULT, &pressure);
+    let (_, sleeper) = crowd.join("").expect("there is room");
+    let (sender, speaker) = crowd.join("").expect("there is room");
+    let long = format!("\"{}\"", "x".repeat(1_000_000));
+    assert!(crowd.shard.emit(sleeper, &emit(&long)));
+    let mut bytes = Vec::new();
+    ws::write_client_frame(&mut bytes, ws::Kind::Text, true, [0; 4], &[b'2'; 200_000]);
+    crowd.say(sender, &bytes[..100_000]);
+    pressure.publish(Strain::Shed, 11, [8, 10]);
+    crowd.shard.relieve_memory();
+    assert!(!crowd.shard.is_joined(sleeper) && crowd.shard.is_joined(speaker));
+    pressure.publish(Strain::Shed, 11, [8, 10]);
+    crowd.shard.relieve_memory();
+    assert!(!crowd.shard.is_joined(speaker), "now nothing else is left");
+}

@@ -159,10 +159,12 @@ impl Shard {
         }
         self.held.pressure_seen = look;
         let (waiting, partial) = (self.waiting_bytes(), self.partial_bytes);
-        if waiting > WORTH_SHEDDING_BYTES {
-            self.shed_waiting_to(waiting / 2, Ending::MemoryShed);
-        }
-        if partial > WORTH_SHEDDING_BYTES {
+        // The larger of the two alone: who sends a long message is not to blame for full queues.
+        if waiting >= partial {
+            if waiting > WORTH_SHEDDING_BYTES {
+                self.shed_waiting_to(waiting / 2, Ending::MemoryShed);
+            }
+        } else if partial > WORTH_SHEDDING_BYTES {
             self.shed_partials_to(partial / 2, Ending::MemoryShed);
         }
     }

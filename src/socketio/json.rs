@@ -4,6 +4,7 @@ use super::ParseError;
 use super::packet::is_reserved;
 use super::scan::{BLANKS, Deaf, Nest, Scan, Visit, unescape_into};
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 
 /// The judge of payloads, one a core: it keeps its scratch from packet to packet.
 ///
@@ -22,6 +23,8 @@ use std::borrow::Cow;
 #[derive(Default)]
 pub struct JsonChecker {
     places: Places,
+    /// Which attachments were referred to.
+    named: BTreeSet<u32>,
 }
 
 /// What an event says, as slices of its text.
@@ -49,7 +52,9 @@ impl JsonChecker {
     ///
     /// Rule: socket.io-parser, `isPayloadValid`: an array whose first item is a number or a
     /// string that is not reserved; `reconstructPacket`: every placeholder names an attachment.
-    /// Attachments that are never or twice referred to are fine.
+    /// Attachments that are never referred to are fine. One that is referred to twice is not,
+    /// unlike in Node: no encoder writes that, and it would be copied for each form that has no
+    /// placeholders, a text of 1 MB making gigabytes of an attachment of 1 MB.
     ///
     /// # Errors
     /// [`ParseError`]; [`ParseError::PayloadMissing`] for the packet `2` alone, which Node
@@ -129,7 +134,9 @@ impl JsonChecker {
             return rest_of_array(scan, after_name, &mut Deaf);
         }
         self.places.restart();
-        let mut visit = Placeholders { count: attachments, places: &mut self.places };
+        self.named.clear();
+        let (named, places) = (&mut self.named, &mut self.places);
+        let mut visit = Placeholders { count: attachments, named, places };
         visit.open(false)?;
         rest_of_array(scan, after_name, &mut visit)
     }
@@ -285,9 +292,10 @@ fn whole_number(raw: &str) -> Option<u32> {
     if whole { format!("{:.0}", number.abs()).parse().ok() } else { None }
 }
 
-/// Refuses placeholders that name no attachment.
+/// Refuses placeholders that name no attachment, or one that another has named.
 struct Placeholders<'c> {
     count: u32,
+    named: &'c mut BTreeSet<u32>,
     places: &'c mut Places,
 }
 
@@ -299,10 +307,11 @@ impl Visit for Placeholders<'_> {
 
     fn close(&mut self) -> Result<(), ParseError> {
         match self.places.close() {
-            Closed::Placeholder(num) if num.is_none_or(|num| num >= self.count) => {
-                Err(ParseError::Placeholder)
+            Closed::Placeholder(num) => {
+                let is_first = num.is_some_and(|num| num < self.count && self.named.insert(num));
+                if is_first { Ok(()) } else { Err(ParseError::Placeholder) }
             }
-            _ => Ok(()),
+            Closed::Data => Ok(()),
         }
     }
 

@@ -163,6 +163,9 @@ fn placeholders_name_an_attachment() {
         (r#"{"\u005fplaceholder":true,"n\u0075m":9}"#, false),
         (r#"{"_placeholder":true,"x":{"num":0}}"#, false),
         (r#"[[{"a":{"_placeholder":true,"num":2}}]]"#, false),
+        (r#"{"_placeholder":true,"num":1},{"_placeholder":true,"num":0}"#, true),
+        (r#"{"_placeholder":true,"num":1},{"_placeholder":true,"num":1}"#, false),
+        (r#"{"_placeholder":true,"num":1,"x":{"_placeholder":true,"num":1.0}}"#, false),
     ];
     let mut checker = JsonChecker::new();
     for (item, fine) in table {

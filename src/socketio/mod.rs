@@ -71,7 +71,7 @@ pub enum ParseError {
     Json,
     /// Nested deeper than [`DEPTH_MAX`].
     TooDeep,
-    /// A placeholder that names no attachment (CVE-2022-2421).
+    /// A placeholder that names no attachment (CVE-2022-2421), or one that is named already.
     Placeholder,
     /// Not msgpack, or cut short.
     Msgpack,

@@ -9,6 +9,7 @@ use super::msgpack::{
 };
 use super::packet::{Kind, parse};
 use super::scan::{Nest, Scan, Visit, unescape_into};
+use std::collections::BTreeSet;
 
 /// Why a packet cannot be written for a msgpack client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,7 +37,7 @@ impl From<TooLong> for TranscodeError {
 /// Writes a packet of the default parser (without the Engine.IO `4`) for the msgpack parser.
 ///
 /// Keys are in the order of Node's server: `type`, `id`, `data`, `nsp`. Mapped: placeholders to
-/// `bin`; numbers as JavaScript would hold them to the shortest integer, else to a float (so are
+/// `bin`, each attachment once at most; numbers as JavaScript would hold them to the shortest integer, else to a float (so are
 /// integers beyond 64 bits); lone surrogates to U+FFFD. In a packet without attachments,
 /// objects that resemble placeholders are data. A CONNECT without payload says undefined, an
 /// acknowledgement without payload an empty array, as their receivers demand.
@@ -111,6 +112,8 @@ struct Draft {
     places: Places,
     /// How many attachments there are; 0: nothing is a placeholder.
     count: u32,
+    /// Which of them were named.
+    named: BTreeSet<u32>,
     too_long: bool,
 }
 
@@ -191,6 +194,9 @@ impl Visit for Draft {
             return Ok(());
         }
         let index = num.filter(|&num| num < self.count).ok_or(ParseError::Placeholder)?;
+        if !self.named.insert(index) {
+            return Err(ParseError::Placeholder);
+        }
         // The object was never data: unwrite it with everything in it.
         self.heads.truncate(opened + 1);
         if let Some(head) = self.heads.last_mut() {

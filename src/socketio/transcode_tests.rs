@@ -178,6 +178,16 @@ fn placeholders_become_the_bytes_they_name() {
     );
 }
 
+/// A text of some bytes for each must not make a copy of the attachment of each.
+#[test]
+fn an_attachment_is_not_written_more_often_than_it_came() {
+    let again = ",{\"_placeholder\":true,\"num\":0}".repeat(1_000);
+    let refused = Err(TranscodeError::Packet(ParseError::Placeholder));
+    assert_eq!(encode_packet(&format!("51-[\"a\"{again}]"), &[vec![7; 10_000]]), refused);
+    let twice = r#"{"_placeholder":true,"num":1},{"_placeholder":true,"num":1.0}"#;
+    assert_eq!(encode_packet(&format!("52-[\"a\",{twice}]"), &[[1], [2]]), refused);
+}
+
 /// The rules of the default parser, which the official msgpack parser does not apply.
 #[test]
 fn packets_that_no_rule_allows_are_refused() {

@@ -61,6 +61,12 @@ fn packets_that_end_a_connection_do() {
     client.text("451-[\"x\",{\"_placeholder\":true,\"num\":1}]");
     client.wire.try_send(&frame(Kind::Binary, &[1])).unwrap_or_default();
     client.ending();
+    // One attachment in many places: it would be copied for each.
+    let mut client = Ws::connect(fixture.address);
+    let again = ",{\"_placeholder\":true,\"num\":0}".repeat(1_000);
+    client.text(&format!("451-[\"x\"{again}]"));
+    client.wire.try_send(&frame(Kind::Binary, &[1; 10_000])).unwrap_or_default();
+    client.ending();
 }
 
 #[test]

@@ -58,10 +58,12 @@ pub fn give(args: &str, attachments: &[Vec<u8>]) -> String {
     if attachments.is_empty() {
         return format!("[{args}]");
     }
+    // Each once, whoever wrote the text: else a short text could make much of one attachment.
+    let mut left: Vec<Option<&Vec<u8>>> = attachments.iter().map(Some).collect();
     let given = rewrite(args, &mut |object| {
         let number = object.number.filter(|_| object.is_placeholder);
         let number = number.and_then(|number| number.parse::<usize>().ok());
-        let data = number.and_then(|number| attachments.get(number));
+        let data = number.and_then(|number| left.get_mut(number)?.take());
         Ok(data.map(|data| format!(r#"{{"{KEY}":"{}"}}"#, STANDARD.encode(data))))
     });
     // Nothing refuses here.
@@ -92,7 +94,7 @@ struct Object<'a> {
     data: Option<&'a str>,
     /// Its `num`, raw.
     number: Option<&'a str>,
-    /// It has a `_placeholder`, whatever that is.
+    /// Its `_placeholder` is `true`, as socket.io-parser wants it.
     is_placeholder: bool,
     members: usize,
 }
@@ -123,7 +125,7 @@ impl<'a> Open<'a> {
         match &*name {
             KEY => self.object.data = Some(value),
             "num" => self.object.number = Some(value),
-            "_placeholder" => self.object.is_placeholder = true,
+            "_placeholder" => self.object.is_placeholder = value == "true",
             _ => {}
         }
     }
@@ -272,6 +274,11 @@ mod tests {
             (r#"{"_placeholder":true,"num":7}"#, r#"[{"_placeholder":true,"num":7}]"#),
             (r#"{"_placeholder":true,"num":-1}"#, r#"[{"_placeholder":true,"num":-1}]"#),
             (r#"{"num":0}"#, r#"[{"num":0}]"#),
+            (r#"{"_placeholder":false,"num":0}"#, r#"[{"_placeholder":false,"num":0}]"#),
+            (
+                r#"{"_placeholder":true,"num":0},{"_placeholder":true,"num":0}"#,
+                r#"[{"$b64":"AQ=="},{"_placeholder":true,"num":0}]"#,
+            ),
             (r#"{"_placeholder":true,"num":"0"}"#, r#"[{"_placeholder":true,"num":"0"}]"#),
             ("12345678901234567890123, 1.10", "[12345678901234567890123, 1.10]"),
         ] {
