@@ -76,9 +76,12 @@ fn same(one: &Packet<'_>, other: &Packet<'_>) {
 /// To msgpack and back: kind, namespace, id, attachments and meaning are kept.
 fn there_and_back(text: &str, packet: &Packet<'_>) {
     let attachments: Vec<Vec<u8>> = (0..packet.attachments)
-        .map(|at| vec![u8::try_from(at).expect("ten at most"); at as usize])
+        .map(|at| vec![u8::try_from(at).expect("ten at most"); 40 * at as usize])
         .collect();
     let Ok(packed) = encode_packet(text, &attachments) else { return };
+    let attached: usize = attachments.iter().map(Vec::len).sum();
+    // A float takes nine bytes and three characters at least.
+    assert!(packed.len() <= 3 * text.len() + attached + 64, "{} bytes of {text}", packed.len());
     let limits = DecodeLimits { depth: DEPTH_MAX, elements_max: text.len() + 20 };
     let decoded = match decode_packet(&packed, limits) {
         Ok(decoded) => decoded,
