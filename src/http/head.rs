@@ -279,6 +279,12 @@ impl<'a> Head<'a> {
         self.all(name).next().and_then(|value| str::from_utf8(value).ok())
     }
 
+    /// Whether there is a header of that name, whatever the case.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name))
+    }
+
     /// Whether a header that is a list of tokens has `token`, whatever the case.
     ///
     /// Rule: RFC 9110 section 5.6.1; several headers of one name are one list.

@@ -35,6 +35,9 @@ pub struct Client {
     /// What a proxy that is believed said could not be read. The address is then that of the last
     /// hop that could.
     pub is_garbled: bool,
+    /// The peer is not believed and named somebody it speaks for, in whichever header: a proxy that
+    /// nobody has told us of, or a client that makes things up.
+    pub is_ignored: bool,
 }
 
 /// Hops that are looked at, from ours on.
@@ -65,8 +68,10 @@ impl Proxies {
     /// made up. Hops are therefore read from the end of the list.
     #[must_use]
     pub fn client(&self, peer: SocketAddr, head: &Head<'_>) -> Client {
-        let mut client = Client { address: peer, secure: None, is_garbled: false };
+        let mut client =
+            Client { address: peer, secure: None, is_garbled: false, is_ignored: false };
         if self.networks.is_empty() || !self.trusts(peer.ip()) {
+            client.is_ignored = is_forwarded(head);
             return client;
         }
         match self.header {
@@ -129,6 +134,12 @@ fn backwards<'a>(head: &Head<'a>, name: &str) -> impl Iterator<Item = &'a [u8]> 
         entries.push(value[start..].trim_ascii());
         entries.into_iter().rev().filter(|entry| !entry.is_empty())
     })
+}
+
+/// Whether a head names somebody it was forwarded for. The header that is not read counts too: the
+/// option that names the header is set after the one that names the proxies.
+fn is_forwarded(head: &Head<'_>) -> bool {
+    head.has("x-forwarded-for") || head.has("forwarded")
 }
 
 fn is_secure(scheme: &[u8]) -> Option<bool> {
@@ -246,6 +257,28 @@ mod tests {
                 (address.into(), true),
                 "{said}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_stranger_says_is_ignored_and_that_is_said() {
+        let lines = ["", "Via: 1.1 a\r\n", "X-Forwarded-Proto: https\r\n", "X-Forwarded: a\r\n"];
+        let forwarded =
+            ["x-forwarded-for: 1.1.1.1\r\n", "Forwarded: for=_a\r\n", "X-FORWARDED-FOR:\r\n"];
+        for header in [ForwardedHeader::XForwardedFor, ForwardedHeader::Forwarded] {
+            for (lines, is_ignored) in [(&lines[..], false), (&forwarded[..], true)] {
+                for line in lines {
+                    let stranger = client(header, "203.0.113.9", line);
+                    assert_eq!(stranger.is_ignored, is_ignored, "{line}");
+                    assert!(!client(header, "127.0.0.1", line).is_ignored, "{line}");
+                    // Where no proxy is named, everybody is a stranger.
+                    let text = format!("GET / HTTP/1.1\r\nHost: h\r\n{line}\r\n");
+                    let (head, _) = parse_head(text.as_bytes(), 1 << 16).unwrap().unwrap();
+                    let nobody = Proxies::new(&[], header);
+                    let found = nobody.client(([127, 0, 0, 1], 9).into(), &head);
+                    assert_eq!(found.is_ignored, is_ignored, "{line}");
+                }
+            }
         }
     }
 

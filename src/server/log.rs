@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -20,7 +20,14 @@ pub(super) struct Log {
     level: LogLevel,
     sender: Sender<Line>,
     lost: Arc<AtomicU64>,
+    /// Whether some core has told that a forwarded address was ignored.
+    ignored_told: Arc<AtomicBool>,
 }
+
+/// What to do about a forwarded address that was ignored.
+const FORWARDED_IGNORED: &str = "it says for whom it forwards, and trusted_proxies does not name it: \
+    all who come through it have one address here and share what an address may have; if it is \
+    your proxy, set trusted_proxies";
 
 struct Line {
     level: LogLevel,
@@ -37,7 +44,7 @@ impl Log {
         std::thread::Builder::new()
             .name(String::from("log"))
             .spawn(move || write_lines(&receiver, format, &reported))?;
-        Ok(Self { level, sender, lost })
+        Ok(Self { level, sender, lost, ignored_told: Arc::default() })
     }
 
     /// Writes a line, if its level is wanted.
@@ -97,6 +104,14 @@ impl Log {
                 fields.push(("status", status.to_string()));
                 fields.push(("why", why.to_owned()));
                 (LogLevel::Info, "request refused")
+            }
+            LogEvent::ForwardedIgnored { peer } => {
+                if self.ignored_told.swap(true, Ordering::Relaxed) {
+                    return;
+                }
+                fields.push(("peer", peer.to_string()));
+                fields.push(("warning", FORWARDED_IGNORED.to_owned()));
+                (LogLevel::Warn, "forwarded address ignored")
             }
         };
         if suppressed > 0 {

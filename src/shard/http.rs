@@ -255,6 +255,11 @@ impl Shard {
         let client = self.settings.proxies.client(conn.peer, head);
         let secure = client.secure.unwrap_or(conn.secure);
         self.counters.forwarded_garbled += u64::from(client.is_garbled);
+        self.counters.forwarded_ignored += u64::from(client.is_ignored);
+        if client.is_ignored && self.counters.forwarded_ignored == 1 {
+            let peer = client.address.ip().to_canonical();
+            self.logs.push_back(LogEvent::ForwardedIgnored { peer });
+        }
         Handshake::new(raw, client.address, self.unix_ms()).over_tls(secure)
     }
 

@@ -1,5 +1,6 @@
 //! What the host and the admin core may look at.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::conn::Speaks;
@@ -42,6 +43,20 @@ pub enum LogEvent {
         /// Why, in a word.
         why: &'static str,
     },
+    /// A peer that is no trusted proxy said for whom it speaks, and that was ignored. Once a core:
+    /// the counter tells how often.
+    ForwardedIgnored {
+        /// Who said it.
+        peer: IpAddr,
+    },
+}
+
+impl LogEvent {
+    /// Whether a core has it once at the most, so that no flood can come of it.
+    #[must_use]
+    pub const fn is_single(&self) -> bool {
+        matches!(self, Self::ForwardedIgnored { .. })
+    }
 }
 
 /// A namespace of one core.

@@ -78,6 +78,8 @@ table! {
     Counter tls_reload_failures: "Times a certificate's files were changed and could not be used.";
     Counter proxy_headers: "PROXY headers read.";
     Counter forwarded_garbled: "Addresses of clients that a trusted proxy sent and nobody can read.";
+    Counter forwarded_ignored:
+        "Handshakes with X-Forwarded-For or Forwarded of a peer that is no trusted proxy: ignored.";
     Counter http_requests: "HTTP requests read to their end.";
     Counter http_errors: "HTTP requests answered with a status of 400 or above.";
     Counter polls_duplicate: "Polling requests that met another one in flight for their session.";

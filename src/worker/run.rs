@@ -326,7 +326,13 @@ impl Worker {
     pub(super) fn write_log(&self) {
         while let Some(event) = self.core.with(Shard::take_log) {
             let now_ms = self.core.now_us() / 1_000;
-            if let Verdict::Log { suppressed } = self.sampler.borrow_mut().allow(now_ms) {
+            // What comes once must not be lost among what comes by the thousand.
+            let verdict = if event.is_single() {
+                Verdict::Log { suppressed: 0 }
+            } else {
+                self.sampler.borrow_mut().allow(now_ms)
+            };
+            if let Verdict::Log { suppressed } = verdict {
                 let core = self.core.with(|shard| shard.core());
                 (self.log)(core, event, suppressed);
             } else {

@@ -112,6 +112,11 @@ impl Program {
         }
     }
 
+    /// What it has said since, to its end. Only of one that has ended.
+    pub(crate) fn rest_of_log(&self) -> String {
+        self.log.iter().map(|line| line + "\n").collect()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         kill_process(id.expect("an id"), signal).expect("it runs");

@@ -3,9 +3,11 @@
 use std::net::SocketAddr;
 
 use corewire::config::{ForwardedHeader, Options};
+use rustix::process::Signal;
 
-use crate::fixture::{Fixture, eventually, options, start_with};
+use crate::fixture::{Fixture, eventually, metric, options, start_with};
 use crate::pki::Pki;
+use crate::program::Program;
 use crate::wire::{POLLING, Wire, Ws, get};
 
 /// A PROXY header, version 2, of a client at an IPv4 address.
@@ -179,4 +181,33 @@ fn handshakes_are_limited_by_the_client_and_not_by_its_proxy() {
     // One that cannot be read is counted, and its proxy is taken for the client.
     assert_eq!(status("unknown"), 200);
     assert_eq!(fixture.metric("corewire_forwarded_garbled_total"), 1);
+}
+
+#[test]
+fn a_proxy_that_nobody_has_named_is_told_of_once() {
+    let ignored = "corewire_forwarded_ignored_total";
+    let warning = "forwarded address ignored";
+    let begin = |program: &Program, lines: &str| {
+        let mut wire = Wire::connect(program.address);
+        wire.send(format!("GET {POLLING} HTTP/1.1\r\nHost: a\r\n{lines}\r\n").as_bytes());
+        assert_eq!(wire.reply().status, 200);
+    };
+    let forwarded = "X-Forwarded-For: 198.51.100.7\r\n";
+    let mut program = Program::start(&["--workers=2"]);
+    begin(&program, "");
+    assert_eq!(metric(program.admin, ignored), 0);
+    // On both workers, most likely; one of them tells.
+    (0..16).for_each(|_| begin(&program, forwarded));
+    assert_eq!(metric(program.admin, ignored), 16);
+    let line = program.logged(warning);
+    for words in [" warn ", "peer=127.0.0.1", "set trusted_proxies"] {
+        assert!(line.contains(words), "{words:?} is missing: {line}");
+    }
+    program.signal(Signal::TERM);
+    assert_eq!(program.exit_code(), 0);
+    assert!(!program.rest_of_log().contains(warning), "it was told once");
+
+    let program = Program::start(&["--trusted-proxies=127.0.0.1"]);
+    begin(&program, forwarded);
+    assert_eq!(metric(program.admin, ignored), 0);
 }

@@ -43,3 +43,30 @@ fn what_is_to_be_shown_first_has_its_time_and_its_number() {
     bench.shard.check();
     assert_eq!(bench.ended(Ending::EntranceFull), 1);
 }
+
+#[test]
+fn a_forwarded_address_that_is_ignored_is_counted_and_told_once() {
+    use crate::http::{ForwardedHeader, Proxies};
+    let forwarded = "X-Forwarded-For: 192.0.2.1\r\n";
+    for (trusted, ignored) in [(&[][..], 3), (&["10.0.0.0/8"], 3), (&["198.51.100.7"], 0)] {
+        let networks: Vec<String> = trusted.iter().map(|text| String::from(*text)).collect();
+        let mut bench = Bench::with(|settings| {
+            settings.proxies = Proxies::new(&networks, ForwardedHeader::XForwardedFor);
+        });
+        let mut told = Vec::new();
+        for lines in ["", forwarded, "Via: 1.1 a\r\n", "Forwarded: for=192.0.2.1\r\n", forwarded] {
+            let key = bench.open();
+            bench.send(key, get(POLLING, lines).as_bytes());
+            assert_eq!(bench.statuses(), [200]);
+            // Only who wants in is looked at.
+            bench.send(key, get("/a", lines).as_bytes());
+            while let Some(event) = bench.shard.take_log() {
+                if let LogEvent::ForwardedIgnored { peer } = event {
+                    told.push(peer);
+                }
+            }
+        }
+        assert_eq!(bench.shard.counters().forwarded_ignored, ignored, "{trusted:?}");
+        assert_eq!(told, vec![PEER.ip(); usize::from(ignored > 0)], "{trusted:?}");
+    }
+}
