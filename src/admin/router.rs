@@ -203,14 +203,14 @@ async fn read_body(admin: &Admin, parts: &Parts, body: Body) -> Result<Vec<u8>, 
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     let mut body = body;
     if announced.is_some_and(|length| length > bytes_max) {
-        read_past(&mut body).await;
+        read_past(&mut body, READ_PAST_TIME).await;
         return Err(Failure::too_large(bytes_max));
     }
     let whole = Limited::new(&mut body, bytes_max).collect();
     match tokio::time::timeout(admin.settings.request_timeout, whole).await {
         Ok(Ok(whole)) => Ok(whole.to_bytes().to_vec()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            read_past(&mut body).await;
+            read_past(&mut body, READ_PAST_TIME).await;
             Err(Failure::too_large(bytes_max))
         }
         Ok(Err(_)) => Err(Failure::new(400, "BAD_REQUEST", "The body did not arrive whole")),
@@ -218,21 +218,27 @@ async fn read_body(admin: &Admin, parts: &Parts, body: Body) -> Result<Vec<u8>, 
     }
 }
 
-/// Time between two parts of a body that is read past.
+/// Time for all of a body that is read past, as on the public listener.
+const READ_PAST_TIME: Duration = Duration::from_secs(2);
+/// Time between two parts of it.
 const READ_PAST_PAUSE: Duration = Duration::from_millis(200);
-/// Bytes of a body that are read past at the most.
+/// Bytes of it at the most.
 const READ_PAST_BYTES: usize = 64 << 20;
 
 /// Reads what is on its way of a body that is refused: closing a connection with bytes unread
-/// resets it, and the answer would be lost on the client.
-async fn read_past(body: &mut Body) {
-    let mut read = 0;
-    while read < READ_PAST_BYTES {
-        match tokio::time::timeout(READ_PAST_PAUSE, body.frame()).await {
-            Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, |data| data.len()),
-            Ok(Some(Err(_)) | None) | Err(_) => return,
+/// resets it, and the answer would be lost on the client. Who sends a byte now and then is not
+/// waited for.
+async fn read_past(body: &mut Body, within: Duration) {
+    let parts = async {
+        let mut read = 0;
+        while read < READ_PAST_BYTES {
+            match tokio::time::timeout(READ_PAST_PAUSE, body.frame()).await {
+                Ok(Some(Ok(frame))) => read += frame.data_ref().map_or(0, |data| data.len()),
+                Ok(Some(Err(_)) | None) | Err(_) => return,
+            }
         }
-    }
+    };
+    let _whole_or_not = tokio::time::timeout(within, parts).await;
 }
 
 /// Whether the body says it is JSON. Forms and plain text are what a page of another origin can
@@ -244,4 +250,49 @@ fn is_json(parts: &Parts) -> bool {
     };
     let essence = media_type.to_str().ok().and_then(|text| text.split(';').next());
     essence.is_some_and(|essence| essence.trim().eq_ignore_ascii_case("application/json"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::pin::Pin;
+    use std::task::Context;
+
+    use axum::body::{Bytes, HttpBody};
+    use hyper::body::Frame;
+
+    use super::*;
+
+    /// A body that never ends, of which a little comes with every other look.
+    struct Endless {
+        comes: bool,
+    }
+
+    impl HttpBody for Endless {
+        type Data = Bytes;
+        type Error = Infallible;
+
+        fn poll_frame(
+            mut self: Pin<&mut Self>,
+            context: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+            self.comes = !self.comes;
+            if self.comes {
+                return Poll::Ready(Some(Ok(Frame::data(Bytes::new()))));
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        }
+    }
+
+    #[test]
+    fn a_body_that_comes_in_drops_is_not_read_past_for_ever() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut body = Body::new(Endless { comes: false });
+            let reading = read_past(&mut body, Duration::from_millis(50));
+            let ended = tokio::time::timeout(Duration::from_secs(10), reading).await;
+            assert!(ended.is_ok(), "it is read for as long as it comes");
+        });
+    }
 }
