@@ -206,3 +206,45 @@ fn an_idle_connection_does_not_hold_the_end_up() {
     let mut stream = stream;
     assert_eq!(stream.read(&mut [0; 16]).unwrap(), 0, "it has been closed");
 }
+
+/// What the public listener refuses and this one, which is hyper's, takes: the page on TLS says so.
+#[test]
+fn the_admin_listener_is_less_strict_than_the_public_one() {
+    let world = World::new(1, |admin| {
+        admin.keys = vec![key("owner", "admin-secret", &[Scope::Admin])];
+    });
+    let begin = "POST /socket/rooms HTTP/1.1\r\nX-API-Key: admin-secret\r\n\
+                 Content-Type: application/json\r\nConnection: close\r\n";
+    let body = r#"{"roomId":"r","name":"R"}"#;
+    let chunked = format!("Transfer-Encoding: chunked\r\n\r\n19\r\n{body}\r\n0\r\n\r\n");
+    let length = "Content-Length: 25\r\n";
+    let taken = [
+        format!("{begin}{length}\r\n{body}"),
+        format!("{begin}Host: x\r\nHost: y\r\n{length}\r\n{body}"),
+        format!("{begin}Host: x\r\n{length}{length}\r\n{body}"),
+        format!("{begin}Host: x\r\nContent-Length: 3\r\n{chunked}"),
+        format!("{begin}Host: x\r\n{}", chunked.replace("chunked", "gzip, chunked")),
+        format!("{begin}Host: x\r\n{length}\r\n").replace('\r', "") + body,
+    ];
+    let refused = [
+        format!("{begin}Host: x\r\n{length}Content-Length: 26\r\n\r\n{body}"),
+        format!("{begin}Host : x\r\n{length}\r\n{body}"),
+        "NONSENSE\r\n\r\n".to_owned(),
+    ];
+    let metrics = "GET /metrics HTTP/1.1\r\nHost: x\r\nX-API-Key: admin-secret\r\n\
+                   Connection: close\r\n\r\n";
+    let numbers = with_server(&world, move |address| {
+        let text = |bytes: &str| String::from_utf8(talk(address, bytes.as_bytes())).unwrap();
+        for (requests, status) in [(&taken[..], "HTTP/1.1 20"), (&refused, "HTTP/1.1 400")] {
+            for request in requests {
+                let answer = text(request);
+                assert!(answer.starts_with(status), "{request}: {answer}");
+            }
+        }
+        text(metrics)
+    });
+    // What hyper refuses never comes to where calls are counted.
+    for line in ["rest_calls_total{core=\"1\"} 6\n", "rest_errors_total{core=\"1\"} 0\n"] {
+        assert!(numbers.contains(line), "{line:?} is missing: {numbers}");
+    }
+}

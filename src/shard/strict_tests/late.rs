@@ -36,3 +36,33 @@ fn who_is_refused_and_sends_on_is_cut_before_long() {
         bench.shard.check();
     }
 }
+
+#[test]
+fn who_takes_its_last_words_in_drops_has_the_time_for_all_of_them() {
+    let mut bench = Bench::new();
+    let key = bench.open();
+    bench.send(key, b"NONSENSE\r\n\r\n");
+    assert!(bench.closed);
+    // The kernel has taken none of it yet.
+    let mut unsent = std::mem::take(&mut bench.written);
+    let age_ms = bench.shard.settings.limits.outbox_age_ms;
+    let wait = |bench: &mut Bench| {
+        bench.shard.set_now(bench.shard.now() + (age_ms - 1) * 1_000);
+        bench.shard.handle_timeout();
+        bench.shard.check();
+    };
+    bench.shard.handle_blocked(key, unsent.clone());
+    while unsent.len() > 1 {
+        wait(&mut bench);
+        assert!(!bench.shard.is_aborted(key), "{} bytes are left", unsent.len());
+        unsent.remove(0);
+        let _taken = bench.shard.take_unsent(key);
+        bench.shard.handle_progress(key, 1, unsent.clone());
+        // Nothing is added: it is bounded in bytes.
+        bench.shard.write_raw(key, b"more");
+        assert!(bench.shard.conns.get(key).is_some_and(|conn| conn.out.is_empty()));
+    }
+    wait(&mut bench);
+    wait(&mut bench);
+    assert!(bench.shard.is_aborted(key), "it has taken nothing for too long");
+}
