@@ -3,12 +3,14 @@
 use super::Shard;
 use super::conn::{Phase, Role, Speaks, Then};
 use super::entrance::Entrance;
+use super::message::MeshMsg;
 use super::recall::Claimed;
 use super::recovery::Here;
 use super::session::Transport;
 use super::socket::Seat;
 use super::timer::Timer;
 use crate::base::{Key, Limits, MEMBERSHIP_BYTES, ROOM_BYTES};
+use crate::deflate::PACK_BYTES_MAX;
 
 /// Entries of one connection or session in the timer queue; more than a few mean that each of
 /// them lives as long as its owner.
@@ -72,6 +74,7 @@ impl Shard {
         if self.sockets.is_empty() {
             assert_eq!(self.interest.buckets(), 0, "nobody here, so nothing of interest");
         }
+        self.check_lanes();
         self.check_posts();
         self.check_partials();
         self.check_timers();
@@ -79,17 +82,37 @@ impl Shard {
 
     /// Asserts that nothing here is more than `limits` permit: the memory bill is kept.
     ///
+    /// What is not looked at: REST requests that the admin core has, which their host counts.
+    ///
     /// # Panics
     /// If something is: a mistake of ours.
     pub fn check_bill(&self, limits: &Limits) {
+        for (what, count, max) in self.bill(limits) {
+            assert!(count <= max, "{count} {what}, where {max} may be");
+        }
+        for (_, socket) in self.sockets.iter() {
+            let acks = socket.acks.len();
+            assert!(acks <= limits.acks_pending_max, "{acks} acks are owed by one socket");
+        }
+    }
+
+    /// The rows of the bill: what is held, how much of it, and how much may be.
+    pub(super) fn bill(&self, limits: &Limits) -> Vec<(&'static str, usize, usize)> {
         // What is written without a look at the sum: control frames, close frames.
         let waiting_max = limits.outboxes_bytes_max + self.conns.len() * CONTROL_BYTES;
-        let within = [
+        let acks = usize::try_from(self.counters.acks_pending).expect("a count of things");
+        let tasks = usize::try_from(self.counters.async_handlers_running).expect("likewise");
+        // Input waits once the bound is passed, and the event that passes it is taken.
+        let tasks_bytes_max = limits.tasks_bytes_max + limits.packet_bytes_max;
+        // The form with which the bound is passed is kept, too.
+        let forms_max = self.settings.compression.memory_bytes_max + PACK_BYTES_MAX;
+        let mut rows = vec![
             ("connections", self.conns.len(), limits.conns_max),
             ("sessions", self.sessions.len(), limits.sessions_max),
             ("bytes that wait for clients", self.waiting_bytes(), waiting_max),
             ("sockets", self.sockets.len(), limits.sockets_max),
             ("namespaces", self.namespaces.len(), limits.namespaces_max),
+            ("connections at their entrance", self.half_open.len(), limits.half_open_max),
             ("connections without a request", self.held.opening.len(), limits.opening_max),
             ("sessions without a namespace", self.held.unjoined.len(), limits.unjoined_max),
             ("bytes of heads and auth", self.held.kept_bytes, limits.kept_bytes_max),
@@ -97,16 +120,21 @@ impl Shard {
             ("bytes that questions collected", self.held.gathered_bytes, limits.gathered_bytes_max),
             ("bytes in part", self.partial_bytes, limits.partials_bytes_max),
             ("questions", self.gathers.len(), limits.gathers_max),
+            ("acks owed", acks, limits.acks_max),
+            ("async handlers", tasks, limits.tasks_max),
+            ("bytes of events of async handlers", self.held.task_bytes, tasks_bytes_max),
+            ("bytes of compressed forms", self.press.held(), forms_max),
         ];
-        for (what, count, max) in within {
-            assert!(count <= max, "{count} {what}, where {max} may be");
+        if let Some(recovery) = &self.recovery {
+            let (log, bytes_max) = (&recovery.log, limits.recovery_bytes_max);
+            rows.extend([
+                ("sessions that broke off", recovery.saved, limits.recovery_sessions_max),
+                ("bytes of sessions that broke off", recovery.saved_bytes, bytes_max),
+                ("events kept", log.len(), limits.recovery_entries_max),
+                ("bytes of events kept", log.bytes(), bytes_max),
+            ]);
         }
-        let owed = usize::try_from(self.counters.acks_pending).expect("a count of things");
-        assert!(owed <= limits.acks_max, "{owed} acks are owed");
-        for (_, socket) in self.sockets.iter() {
-            let acks = socket.acks.len();
-            assert!(acks <= limits.acks_pending_max, "{acks} acks are owed by one socket");
-        }
+        rows
     }
 
     /// Sums that are kept are those that one finds by counting.
@@ -162,10 +190,19 @@ impl Shard {
             }
         }
         assert_eq!((saved, saved_bytes), (recovery.saved, recovery.saved_bytes));
-        let limits = &self.settings.limits;
-        assert!(saved <= limits.recovery_sessions_max);
-        assert!(saved_bytes <= limits.recovery_bytes_max);
-        assert!(recovery.log.bytes() <= limits.recovery_bytes_max);
+    }
+
+    /// What waits for another core is what is counted: by that this core stops reading its clients.
+    /// How much it may be cannot be told from here. What the application says of its own accord, and
+    /// what other cores asked for, goes out however much waits.
+    fn check_lanes(&self) {
+        for lane in &self.mesh {
+            let found: usize = lane.messages.iter().map(MeshMsg::cost).sum();
+            assert_eq!(
+                found, lane.bytes,
+                "bytes counted as waiting for a core are those that wait"
+            );
+        }
     }
 
     /// A session whose post is forgotten takes no other one.

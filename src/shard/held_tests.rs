@@ -12,7 +12,7 @@ use super::{
 use crate::base::{CoreId, Key, Limits, Pressure, Rng, Strain};
 use crate::ws;
 
-const UPGRADE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\
+pub(super) const UPGRADE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\
     Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\
     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
 const POLLING: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost: x\r\n";
@@ -21,7 +21,7 @@ const POLLING: &str = "GET /socket.io/?EIO=4&transport=polling HTTP/1.1\r\nHost:
 pub(super) struct Crowd {
     pub(super) shard: Shard,
     unread: BTreeMap<Key, Vec<u8>>,
-    unsent: BTreeSet<Key>,
+    pub(super) unsent: BTreeSet<Key>,
     sockets: Vec<Key>,
     now_ms: u64,
     /// Whether the kernel takes what is written.
@@ -35,7 +35,10 @@ pub(super) struct Crowd {
 impl Crowd {
     pub(super) fn new(limits: &Limits, pressure: &Arc<Pressure>) -> Self {
         let pressure = Arc::clone(pressure);
-        let settings = Settings { limits: *limits, pressure, ..Settings::default() };
+        Self::with(Settings { limits: *limits, pressure, ..Settings::default() })
+    }
+
+    pub(super) fn with(settings: Settings) -> Self {
         let mut ids = Rng::new(1, 2);
         let birth = Birth {
             core: CoreId(0),
@@ -57,12 +60,12 @@ impl Crowd {
         }
     }
 
-    fn connect(&mut self) -> Option<Key> {
+    pub(super) fn connect(&mut self) -> Option<Key> {
         self.shard.open_conn(SocketAddr::from(([127, 0, 0, 1], 9)))
     }
 
     /// A client's bytes, as far as its connection is read.
-    fn say(&mut self, conn: Key, bytes: &[u8]) {
+    pub(super) fn say(&mut self, conn: Key, bytes: &[u8]) {
         let mut unread = self.unread.remove(&conn).unwrap_or_default();
         unread.extend_from_slice(bytes);
         let mut used = 0;
@@ -90,7 +93,7 @@ impl Crowd {
         }
     }
 
-    fn frame(&mut self, conn: Key, packet: &str) {
+    pub(super) fn frame(&mut self, conn: Key, packet: &str) {
         let mut bytes = Vec::new();
         let kind = ws::Kind::Text;
         ws::write_client_frame(&mut bytes, kind, true, [1, 2, 3, 4], packet.as_bytes());
@@ -99,8 +102,13 @@ impl Crowd {
 
     /// A client of `/` on a WebSocket; its socket, if it got in.
     pub(super) fn join(&mut self, auth: &str) -> Option<(Key, Key)> {
+        self.join_with("", auth)
+    }
+
+    /// The same with these lines in its handshake.
+    pub(super) fn join_with(&mut self, lines: &str, auth: &str) -> Option<(Key, Key)> {
         let conn = self.connect()?;
-        self.say(conn, format!("{UPGRADE}\r\n").as_bytes());
+        self.say(conn, format!("{UPGRADE}{lines}\r\n").as_bytes());
         let before = self.sockets.len();
         self.frame(conn, &format!("40{auth}"));
         (self.sockets.len() > before).then(|| (conn, self.sockets[before]))

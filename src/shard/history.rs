@@ -219,6 +219,11 @@ impl Log {
         self.bytes
     }
 
+    /// How many entries there are.
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
     /// The last number of each source that is in this log.
     pub(crate) fn seen(&self) -> Box<[u64]> {
         self.sources.iter().map(|source| source.seen).collect()

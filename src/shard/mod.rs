@@ -22,6 +22,8 @@ mod ack;
 mod ack_tests;
 #[cfg(test)]
 mod alone;
+#[cfg(test)]
+mod bill_tests;
 mod check;
 mod compress;
 mod conn;

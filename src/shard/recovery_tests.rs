@@ -210,7 +210,9 @@ impl World {
                 }
             }
         }
-        self.shards[core].check();
+        let shard = &self.shards[core];
+        shard.check();
+        shard.check_bill(&shard.settings.limits);
     }
 
     fn deliver(&mut self, from: usize, to: usize) {
