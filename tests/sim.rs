@@ -31,7 +31,7 @@ const SEEDS: &[(u64, &str)] = &[
 ];
 
 /// What goes wrong in the fixed seeds, each several times.
-const FAULTS: [&str; 14] = [
+const FAULTS: [&str; 16] = [
     "reset before it was accepted",
     "reset",
     "reset between cores",
@@ -40,6 +40,8 @@ const FAULTS: [&str; 14] = [
     "reset in the middle of a request",
     "a move that waits for a write",
     "moved after its client had gone",
+    "moved with what was read",
+    "cut before it moved",
     "a connection refused",
     "a write that failed",
     "a late batch",

@@ -213,11 +213,12 @@ impl Node {
         self.core.with(|shard| shard.release_conn(key));
         self.links.remove(&key);
         links[id].place = Place::Moving;
-        self.notes.tally.count(match (links[id].up_ended, bytes.is_empty()) {
-            (true, _) => "moved after its client had gone",
-            (false, true) => "moved with nothing read",
-            (false, false) => "moved with what was read",
-        });
+        // The request for which it moves is read again where it is at home.
+        assert!(!bytes.is_empty(), "connection {id} moves without its request");
+        let is_late = links[id].up_ended;
+        let what =
+            if is_late { "moved after its client had gone" } else { "moved with what was read" };
+        self.notes.tally.count(what);
         if !self.notes.saboteur.strikes(Mutant::LostMove) {
             lanes.to[core.index()].push_back(Item::Moved { link: id, bytes });
         }
