@@ -83,6 +83,8 @@ pub mod http;
 pub mod manual;
 #[cfg(feature = "runtime")]
 pub mod mesh;
+#[cfg(test)]
+mod seeds;
 #[cfg(feature = "runtime")]
 pub mod server;
 pub mod shard;

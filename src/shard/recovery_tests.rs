@@ -14,6 +14,7 @@ use super::message::{Completion, Gathered, MeshMsg};
 use super::sibling::SiblingMsg;
 use super::{Birth, Dispatch, Emit, RecoveryTerms, Settings, Shard, Step, Target};
 use crate::base::{CoreId, Key, Limits, Rng};
+use crate::seeds::run_seeds;
 use crate::ws;
 
 const UPGRADE: &str = "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\n\
@@ -442,15 +443,16 @@ fn check(seed: u64, world: &World, client: &Client) {
 #[test]
 fn whoever_breaks_off_wherever_and_comes_back_anywhere_gets_each_event_once() {
     let (mut came_back, mut lost) = (0, 0);
-    for seed in 0..300 {
+    let are_fixed = run_seeds(300, |seed| {
         let (back, anew) = run(seed, |_| ());
         // Who is in before breaking off again never loses a session. Who is not may: it is on its
         // way from core to core when its client asks a third one, and the client knows.
         assert!(anew == 0 || seed % 2 == 1 && seed % 3 > 0, "seed {seed}: {anew} began anew");
         came_back += back;
         lost += anew;
-    }
-    assert!(came_back > 2_000 && lost * 10 < came_back, "{came_back} came back, {lost} did not");
+    });
+    let held = came_back > 2_000 && lost * 10 < came_back;
+    assert!(held || !are_fixed, "{came_back} came back, {lost} did not");
 }
 
 #[test]

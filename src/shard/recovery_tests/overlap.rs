@@ -5,6 +5,7 @@ use std::rc::Rc;
 
 use super::{AHEAD_US, Client, EPOCHS, World, run};
 use crate::base::Limits;
+use crate::seeds::run_seeds;
 use crate::shard::sibling::SiblingTerms;
 use crate::shard::{Emit, Target};
 
@@ -53,27 +54,28 @@ fn overlap(world: &mut World) {
 #[test]
 fn while_one_process_replaces_another_it_is_as_with_one() {
     let (mut came_back, mut lost) = (0, 0);
-    for seed in 0..300 {
+    let are_fixed = run_seeds(300, |seed| {
         let (back, anew) = run(seed, overlap);
         assert!(anew == 0 || seed % 2 == 1, "seed {seed}: {anew} began anew");
         came_back += back;
         lost += anew;
-    }
-    assert!(came_back > 1_500 && lost * 6 < came_back, "{came_back} came back, {lost} did not");
+    });
+    let held = came_back > 1_500 && lost * 6 < came_back;
+    assert!(held || !are_fixed, "{came_back} came back, {lost} did not");
 }
 
 #[test]
 fn when_the_two_lose_each_other_nobody_gets_anything_twice_or_out_of_order() {
     let mut lost = 0;
-    for seed in 0..100 {
+    let are_fixed = run_seeds(100, |seed| {
         let (_, anew) = run(seed, |world| {
             overlap(world);
             (0..world.rng.below(200)).for_each(|_| world.step());
             world.part();
         });
         lost += anew;
-    }
-    assert!(lost > 0, "somebody came back to where nobody knew it");
+    });
+    assert!(lost > 0 || !are_fixed, "somebody came back to where nobody knew it");
 }
 
 #[test]
