@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::Ending;
 use super::frame::Wire;
 use super::settings::Compression;
-use crate::deflate::{Bounds, Deflater, InflateError, Inflater};
+use crate::deflate::{Bounds, Deflater, InflateError, Inflater, PACK_BYTES_MAX};
 use crate::http::Coding;
 use crate::telemetry::Counters;
 use crate::ws::{self, Agreed};
@@ -22,7 +22,7 @@ pub(crate) struct Press {
 }
 
 /// The frames of a [`Wire`], those compressed that become shorter by it. Made once a core, shared
-/// by all receivers that agreed on permessage-deflate.
+/// by all receivers that agreed on permessage-deflate. Never longer than [`PACK_BYTES_MAX`].
 #[derive(Debug)]
 pub(crate) struct Packed {
     bytes: Box<[u8]>,
@@ -72,6 +72,11 @@ impl Pressing<'_> {
         cell: &OnceCell<Option<Packed>>,
         out: &mut Vec<u8>,
     ) {
+        if wire.len() > PACK_BYTES_MAX {
+            // Attachments that are too long to be compressed: one form could pass all that is kept.
+            out.extend_from_slice(wire.frames());
+            return;
+        }
         if cell.get().is_none() && self.press.held.get() >= self.terms.memory_bytes_max {
             self.counters.deflate_skipped += 1;
             out.extend_from_slice(wire.frames());

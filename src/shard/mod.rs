@@ -45,6 +45,8 @@ mod open;
 mod outbox;
 mod packets;
 mod polling;
+#[cfg(test)]
+mod press_tests;
 mod recall;
 mod recovery;
 #[cfg(test)]
