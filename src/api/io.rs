@@ -9,7 +9,7 @@ use super::broadcast::Broadcast;
 use super::core::{Core, LocalFuture};
 use super::socket::Socket;
 use crate::base::{CoreId, Key, Micros};
-use crate::shard::{NamespaceView, SocketInfo, Target};
+use crate::shard::{NamespaceView, SocketInfo, Target, Verb as TargetVerb};
 use crate::telemetry::{Counters, Endings, Histograms};
 
 /// A closure on its way to another core.
@@ -146,6 +146,12 @@ impl Io {
     pub fn select_here(&self, namespace: &str, target: &Target) -> Vec<Socket> {
         let keys = self.core.with(|shard| shard.select(namespace, target));
         keys.into_iter().map(|key| self.socket(key)).collect()
+    }
+
+    /// Does to sessions that wait here for their clients what a verb does to sockets: who left, or
+    /// was sent away, stays so although it was away. Nothing where no session is recovered.
+    pub fn strike_here(&self, namespace: &str, target: &Target, verb: &TargetVerb) {
+        self.core.with(|shard| shard.strike(namespace, target, verb));
     }
 
     /// A page of the joined sockets of a namespace on this core: up to `limit` of those after

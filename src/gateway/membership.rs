@@ -15,7 +15,7 @@ use super::identity::Identity;
 use super::keeper::Entered;
 use super::local::Pending;
 use super::{Gateway, on};
-use crate::api::{Disconnected, Io, Socket, Target};
+use crate::api::{Disconnected, Io, Socket, Target, TargetVerb};
 use crate::base::{CoreId, Key};
 
 /// What a keeper is told of a user's sockets, and asked at the same time.
@@ -251,7 +251,12 @@ pub(super) fn change(gateway: &Gateway, io: &Io, wish: Wish, done: Done<Changed>
         for core in (0..cores_left).map(CoreId::from_index) {
             let (target, room) = (Arc::clone(&target), Arc::clone(&room));
             on(io, core, move |gateway, io| {
-                let sockets = io.select_here(gateway.settings.namespace(space), &target);
+                let namespace = gateway.settings.namespace(space);
+                let sockets = io.select_here(namespace, &target);
+                if !joins {
+                    // Nobody comes back into it who is away just now.
+                    io.strike_here(namespace, &target, &TargetVerb::Leave(vec![(*room).into()]));
+                }
                 in_slices(io, keys_of(&sockets), move |io, sockets, is_last| {
                     let part = PartDone { is_last, ..change_here(sockets, &room, joins) };
                     // Told at once: what these sockets do next is told after it.

@@ -63,6 +63,7 @@ mod socket;
 mod step;
 #[cfg(test)]
 mod strict_tests;
+mod strike;
 mod timer;
 mod track;
 mod view;

@@ -159,10 +159,11 @@ impl Shard {
     }
 
     fn find_missed(&mut self, key: Key, saved: Box<Saved>, offset: Option<Offset>) {
-        let Some(recovery) = &self.recovery else { return };
+        let Some(recovery) = &mut self.recovery else { return };
         match saved.missed_from(offset, &recovery.log) {
             Ok(from) => {
                 if let Some(socket) = self.sockets.get_mut(key) {
+                    recovery.found += 1;
                     socket.id = saved.id;
                     socket.claimed = Some(Claimed::Found { saved, from });
                 }
@@ -264,6 +265,19 @@ impl Shard {
         self.completions.push_back(Completion::Connect { socket: key });
     }
 
+    /// The session that a socket has found is taken from it before it is let in.
+    pub(super) fn forget_found(&mut self, key: Key) {
+        let id = self.new_id();
+        if let Some(socket) = self.sockets.get_mut(key)
+            && socket.claimed.take_if(|c| matches!(c, Claimed::Found { .. })).is_some()
+        {
+            socket.id = id;
+            if let Some(recovery) = &mut self.recovery {
+                recovery.found -= 1;
+            }
+        }
+    }
+
     fn clear_claim(&mut self, key: Key) {
         if let Some(socket) = self.sockets.get_mut(key) {
             socket.claimed = None;
@@ -326,6 +340,7 @@ impl Shard {
             return None;
         }
         let Some(Claimed::Found { saved, from }) = claimed else { return self.track_anew(key) };
+        self.recovery.as_mut()?.found -= 1;
         let lost = if self.who_is(key) != saved.who {
             Lost::Identity
         } else if from < self.recovery.as_ref()?.log.first() {

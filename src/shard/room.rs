@@ -125,6 +125,7 @@ impl Shard {
         verb: &Verb,
     ) -> (u64, Vec<SocketInfo>) {
         let chosen = self.select(namespace, target);
+        self.strike(namespace, target, verb);
         let mut sockets = Vec::new();
         for key in &chosen {
             match verb {

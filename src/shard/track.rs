@@ -91,9 +91,11 @@ impl Shard {
     /// A socket that had not joined goes: what it claimed waits for its client again, unless the
     /// application has refused it.
     pub(super) fn give_back(&mut self, claimed: Claimed, ending: Ending) {
-        if let Claimed::Found { saved, .. } = claimed
-            && ending.may_be_recovered()
-        {
+        let Claimed::Found { saved, .. } = claimed else { return };
+        if let Some(recovery) = &mut self.recovery {
+            recovery.found -= 1;
+        }
+        if ending.may_be_recovered() {
             self.keep_saved(*saved);
         }
     }

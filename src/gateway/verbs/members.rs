@@ -102,6 +102,11 @@ pub fn disconnect(io: &Io, dismissal: &Dismissal, done: Done<(u64, bool)>) {
         let aim = Arc::clone(&aim);
         io.run_on(core, move |io| {
             let sockets = io.select_here(&aim.namespace, &aim.target);
+            if mode == Mode::Terminal {
+                // Nor does a session go on whose client is away just now.
+                let verb = TargetVerb::Disconnect { close: false };
+                io.strike_here(&aim.namespace, &aim.target, &verb);
+            }
             membership::in_slices(io, membership::keys_of(&sockets), move |_, sockets, _| {
                 for socket in sockets {
                     match mode {
