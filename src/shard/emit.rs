@@ -479,7 +479,7 @@ impl Shard {
 }
 
 /// How many times its limits a client that is not behind may be given between two writes.
-const AT_ONCE: usize = 16;
+pub(super) const AT_ONCE: usize = 16;
 
 /// Whether a broadcast takes this socket, which it does once.
 fn take(socket: &mut super::socket::Socket, epoch: u32, single: bool) -> bool {

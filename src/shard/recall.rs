@@ -9,10 +9,12 @@
 
 use std::sync::Arc;
 
+use super::emit::AT_ONCE;
 use super::frame::{Frame, Wire};
 use super::history::{Mark, Offset, Whom};
 use super::message::{Completion, Dispatch, MeshMsg};
 use super::recovery::{Here, Lost, Saved, Track};
+use super::session::Transport;
 use super::timer::Timer;
 use super::{Ending, Shard};
 use crate::base::{CoreId, Id20, Key, Micros, Millis};
@@ -341,12 +343,16 @@ impl Shard {
         }
         let Some(Claimed::Found { saved, from }) = claimed else { return self.track_anew(key) };
         self.recovery.as_mut()?.found -= 1;
+        let log = &self.recovery.as_ref()?.log;
+        let (is_whole, member) = (from >= log.first(), saved.member());
+        let missed = log.since(from, &member).map(|(mark, wire)| (mark, Arc::clone(wire)));
+        let missed: Vec<_> = missed.collect();
         let lost = if self.who_is(key) != saved.who {
             Lost::Identity
-        } else if from < self.recovery.as_ref()?.log.first() {
+        } else if !is_whole || !self.has_room_for(session, &missed) {
             Lost::Log
         } else {
-            return self.take_up(key, *saved, from);
+            return self.take_up(key, *saved, missed);
         };
         self.count_lost(lost);
         let id = self.new_id();
@@ -354,7 +360,31 @@ impl Shard {
         self.track_anew(key)
     }
 
-    fn take_up(&mut self, key: Key, saved: Saved, from: u64) -> Option<Settled> {
+    /// Whether a client can be given what it has missed, and the answer to its CONNECT. Where it
+    /// cannot, trying would end it as one that does not read, for ever anew.
+    fn has_room_for(&self, key: Key, missed: &[(Mark, Arc<Wire>)]) -> bool {
+        let Some(session) = self.sessions.get(key) else { return false };
+        let conn = match session.transport {
+            Transport::WebSocket { conn } => Some(conn),
+            Transport::Polling { poll } => poll,
+            Transport::LastWords { .. } => None,
+        };
+        let conn = conn.and_then(|conn| self.conns.get(conn));
+        let times = if conn.is_some_and(|conn| conn.blocked_at.is_none()) { AT_ONCE } else { 1 };
+        let limits = &self.settings.limits;
+        let bytes: usize =
+            missed.iter().map(|(_, wire)| Frame::from(Arc::clone(wire)).cost()).sum();
+        missed.is_empty()
+            || session.outbox.bytes() + bytes + ANSWER_BYTES <= limits.outbox_bytes_max * times
+                && session.outbox.len() + missed.len() < limits.outbox_frames_max * times
+    }
+
+    fn take_up(
+        &mut self,
+        key: Key,
+        saved: Saved,
+        missed: Vec<(Mark, Arc<Wire>)>,
+    ) -> Option<Settled> {
         for (room, _) in &saved.track.rooms {
             // It had them before; what the limits do not permit now is counted there.
             let _refused = self.join(key, room);
@@ -362,9 +392,6 @@ impl Shard {
         let recovery = self.recovery.as_mut()?;
         let pid = saved.track.pid;
         recovery.here.insert(pid, Here::Lives(key));
-        let member = saved.member();
-        let missed = recovery.log.since(from, &member);
-        let missed: Vec<_> = missed.map(|(mark, wire)| (mark, Arc::clone(wire))).collect();
         let mut track = Track { recovered: true, ..saved.track };
         self.note_rooms(key, &mut track);
         self.sockets.get_mut(key)?.claimed = Some(Claimed::Living(Box::new(track)));
@@ -382,6 +409,9 @@ impl Shard {
         }
     }
 }
+
+/// Kept free in an outbox for the answer to a CONNECT.
+const ANSWER_BYTES: usize = 512;
 
 impl Wire {
     /// The same event with another offset; `None` if it is no event that ends with `old`.

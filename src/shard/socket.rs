@@ -142,7 +142,9 @@ impl Shard {
             pid = Some(known.text());
             self.replay(key, session, missed);
             if !self.is_joined(key) {
-                // All that it missed was too much for its client.
+                // All sessions together had too much waiting. Its application has not met it.
+                let is_its = |done: &Completion| matches!(done, Completion::Gone(gone) if gone.socket == key);
+                self.completions.retain(|done| !is_its(done));
                 return false;
             }
         }

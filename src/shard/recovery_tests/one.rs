@@ -176,3 +176,35 @@ fn who_is_sent_away_while_away_on_another_core_begins_anew() {
     world.settle();
     assert_eq!((world.clients[0].came_back, world.clients[0].lost), (0, 1));
 }
+
+/// Sends a request over a connection of its own and gives back what the core answers at once.
+fn request(world: &mut World, bytes: String) -> String {
+    let peer = std::net::SocketAddr::from(([127, 0, 0, 1], 9));
+    let conn = world.shards[0].open_conn(peer).expect("there is room");
+    world.say(0, conn, bytes.into_bytes());
+    let mut out = Vec::new();
+    world.shards[0].fill(conn, &mut out, 1 << 20);
+    String::from_utf8(out).expect("text")
+}
+
+#[test]
+fn who_polls_and_missed_more_than_may_wait_for_it_begins_anew() {
+    let limits = Limits { outbox_bytes_max: 4_096, ..Limits::DEFAULT };
+    let mut world = one(&limits);
+    world.cut(0, true);
+    (0..200).for_each(|_| say(&mut world, "a"));
+    world.tick(0);
+    let path = "/socket.io/?EIO=4&transport=polling";
+    let open = request(&mut world, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    let sid = open.split("\"sid\":\"").nth(1).and_then(|rest| rest.split('"').next());
+    let path = format!("{path}&sid={}", sid.expect("an open packet"));
+    let pid = world.clients[0].pid.clone().expect("it was in");
+    let connect = format!("40{{\"pid\":\"{pid}\"}}");
+    let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {}", connect.len());
+    request(&mut world, format!("{head}\r\n\r\n{connect}"));
+    let told = request(&mut world, format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n"));
+    assert!(told.contains("40{\"sid\"") && !told.contains(&pid), "{told}");
+    assert_eq!(world.shards[0].counters().recovery_gaps, 1);
+    let done = world.shards[0].take_completion();
+    assert!(done.is_none(), "nobody hears that one is gone whom nobody met");
+}
