@@ -316,6 +316,13 @@ impl Shard {
         saved.track.rooms.iter_mut().for_each(|(_, place)| *place = 0);
         let member = saved.member();
         missed.extend(log.since(from, &member).map(|(m, wire)| (m.offset, Arc::clone(wire))));
+        let bytes: usize = missed.iter().map(|(_, wire)| wire.len()).sum();
+        let limits = &self.settings.limits;
+        if missed.len() > limits.recovery_entries_max / LOG_SHARE
+            || bytes > limits.recovery_bytes_max / LOG_SHARE
+        {
+            return Err(Lost::Log);
+        }
         let since = log.end();
         for (old, wire) in missed {
             let offset = self.next_offset().ok_or(Lost::Unknown)?;
@@ -409,6 +416,10 @@ impl Shard {
         }
     }
 }
+
+/// What part of the log may be taken by what one client has missed that comes to another core:
+/// it is put there once more, at the cost of all others.
+const LOG_SHARE: usize = 16;
 
 /// Kept free in an outbox for the answer to a CONNECT.
 const ANSWER_BYTES: usize = 512;

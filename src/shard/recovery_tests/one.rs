@@ -208,3 +208,31 @@ fn who_polls_and_missed_more_than_may_wait_for_it_begins_anew() {
     let done = world.shards[0].take_completion();
     assert!(done.is_none(), "nobody hears that one is gone whom nobody met");
 }
+
+#[test]
+fn who_comes_to_another_core_takes_a_part_of_its_log_at_most() {
+    let limits = Limits { recovery_entries_max: 64, ..Limits::DEFAULT };
+    for (missed, comes_back) in [(4, 1), (5, 0)] {
+        // One that lives on the second core.
+        let mut seeds = 0..;
+        let mut world = loop {
+            let mut world = World::new(seeds.next().expect("there are more"), 2, &limits);
+            world.clients.push(Client { rooms: vec!["a"], ..Client::default() });
+            world.connect(0);
+            world.settle();
+            if world.clients[0].line.is_some_and(|(core, _)| core == 1) {
+                break world;
+            }
+        };
+        world.cut(0, true);
+        (0..missed).for_each(|_| say(&mut world, "a"));
+        world.settle();
+        world.serving = 1;
+        world.connect(0);
+        world.settle();
+        assert_eq!(world.clients[0].came_back, comes_back, "{missed} missed");
+        let kept = world.shards[0].recovery.as_ref().map(|recovery| recovery.log.len());
+        let again = if comes_back == 1 { missed } else { 0 };
+        assert_eq!(kept, Some(missed + again), "its own are in the log once more");
+    }
+}
