@@ -88,8 +88,7 @@ fn load(args: &[String]) -> Result<Loaded, StartError> {
 fn serve(args: &[String]) -> Result<(), StartError> {
     let loaded = load(args)?;
     let running = Server::gateway(loaded.options, loaded.tables).start()?;
-    running.greet_and_wait(greet);
-    Ok(())
+    if running.greet_and_wait(greet) { Ok(()) } else { Err(StartError::Hangs) }
 }
 
 /// Says what is listened on, and a line to try.

@@ -39,8 +39,8 @@ fn read(program: &'static str, base: Options, args: &[String]) -> Result<Loaded,
 
 /// Starts the server, says where it listens, serves until a signal ends it.
 pub(crate) fn serve(server: Server) {
-    match server.start() {
-        Ok(running) => running.greet_and_wait(|running| {
+    let ended = server.start().map(|running| {
+        running.greet_and_wait(|running| {
             for address in &running.addresses {
                 println!("listening on {address}");
             }
@@ -48,7 +48,11 @@ pub(crate) fn serve(server: Server) {
                 println!("listening with TLS on {address}");
             }
             println!("admin on {}", running.admin_address);
-        }),
+        })
+    });
+    match ended {
+        Ok(true) => {}
+        Ok(false) => std::process::exit(1),
         Err(error) => {
             eprintln!("{error}");
             std::process::exit(1);

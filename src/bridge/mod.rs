@@ -28,7 +28,7 @@ mod webhook;
 
 pub use rabbitmq::{check_rabbitmq_files, rabbitmq_policies};
 pub use switchboard::{Inlets, Switchboard, switchboard};
-pub use thread::{BridgeStart, BridgeThread, Standing, start};
+pub use thread::{BridgeStart, BridgeThread, CLOSING_MAX, Standing, start};
 pub use webhook::Hooks;
 
 use std::sync::Arc;

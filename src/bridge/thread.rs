@@ -62,7 +62,7 @@ pub struct BridgeThread {
 }
 
 /// Time that what was kept has to leave once the workers are gone.
-pub(super) const CLOSING_MAX: Duration = Duration::from_secs(5);
+pub const CLOSING_MAX: Duration = Duration::from_secs(5);
 
 /// What all bridges are given alike.
 #[derive(Clone)]
@@ -239,10 +239,9 @@ impl BridgeThread {
         self.standing.send_replace(Standing::Draining);
     }
 
-    /// The workers are gone: ends the thread, once what it kept has left or is written down.
-    pub fn end(self) {
+    /// The workers are gone: the thread ends, once what it kept has left or is written down.
+    pub fn end(self) -> JoinHandle<()> {
         self.standing.send_replace(Standing::Closing);
-        // A panic there has been reported already.
-        let _panicked = self.thread.join();
+        self.thread
     }
 }

@@ -158,10 +158,9 @@ impl Server {
     /// Starts, serves until a signal ends it, drains.
     ///
     /// # Errors
-    /// It could not start; shown as one line.
+    /// It could not start, or a thread did not end; shown as one line.
     pub fn run(self) -> Result<(), StartError> {
-        self.start()?.wait_for_signal();
-        Ok(())
+        if self.start()?.wait_for_signal() { Ok(()) } else { Err(StartError::Hangs) }
     }
 
     /// Starts and returns; for tests and for embedders with a main loop of their own.

@@ -10,13 +10,18 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use super::run::{Running, send};
+use super::ending::send_until;
+use super::run::Running;
 use crate::worker::{Orders, attach_successor_filter};
 
 /// Between two shares of sessions.
 const STEP_MS: u64 = 100;
 /// Sessions of a worker that may go in one step without anybody noticing a crowd.
 const STEP_SESSIONS: usize = 100;
+/// What is left at a worker that has not said it yet; all of them together are still a number.
+const UNKNOWN: usize = usize::MAX >> 8;
+/// Steps for a worker that has not said what is left.
+const UNKNOWN_STEPS: usize = 10;
 /// Time in which handshakes that the kernel has begun for us come to an end.
 const SUCCESSION_MS: u64 = 1_000;
 /// Time in which a worker closes its listener, if nothing holds it up.
@@ -56,7 +61,7 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
     let limit = Duration::from_millis(server.drain_ms);
     stop_accepting(server, listeners, limit.mul_f64(CLOSING_SHARE));
     for left in &server.left {
-        left.store(usize::MAX >> 8, Ordering::Release);
+        left.store(UNKNOWN, Ordering::Release);
     }
     // Four fifths of the time for closing in shares, the rest for what is still being written.
     let shares_end = limit.mul_f64(0.8);
@@ -64,17 +69,25 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
         let elapsed = began.elapsed();
         let steps_left = shares_end.saturating_sub(elapsed).as_millis() / u128::from(STEP_MS);
         let steps_left = usize::try_from(steps_left).unwrap_or(usize::MAX).max(1);
-        let sessions = server.left();
-        let wanted = (sessions / server.outlets.len().max(1)).div_ceil(STEP_SESSIONS).max(1);
-        let of = if sessions > usize::MAX >> 9 { 10 } else { wanted.min(steps_left) };
-        for outlet in &server.outlets {
-            send(outlet, Orders::CloseSome { of });
+        let next = Instant::now() + Duration::from_millis(STEP_MS);
+        for (outlet, left) in server.outlets.iter().zip(&server.left) {
+            let of = steps(left.load(Ordering::Acquire), steps_left);
+            send_until(outlet, Orders::CloseSome { of }, next);
         }
-        std::thread::sleep(Duration::from_millis(STEP_MS));
+        std::thread::sleep(next.saturating_duration_since(Instant::now()));
         if server.left() == 0 || began.elapsed() >= limit {
             return;
         }
     }
+}
+
+/// In how many steps a worker closes what is left of it: none a crowd, and none too late.
+///
+/// Each worker has its own: one that is held up, or has most of the sessions, changes nothing for
+/// the others.
+fn steps(left: usize, steps_left: usize) -> usize {
+    let wanted = if left == UNKNOWN { UNKNOWN_STEPS } else { left.div_ceil(STEP_SESSIONS) };
+    wanted.clamp(1, steps_left.max(1))
 }
 
 /// Takes no more connections. If another process listens on our ports, it gets all new ones from
@@ -88,8 +101,9 @@ fn stop_accepting(server: &Running, listeners: Vec<TcpListener>, patience: Durat
     let theirs: Vec<usize> = addresses.iter().map(|address| beside(address.port())).collect();
     if theirs.iter().all(|theirs| *theirs == 0) {
         drop(listeners);
+        let until = Instant::now() + patience;
         for row in 0..ours {
-            send(server.outlet_of(row), Orders::StopAccepting);
+            send_until(server.outlet_of(row), Orders::StopAccepting, until);
         }
         return;
     }
@@ -106,7 +120,8 @@ fn stop_accepting(server: &Running, listeners: Vec<TcpListener>, patience: Durat
     for closed in 0..ours {
         steer(&|theirs| (safe_place(ours, theirs, closed), 1));
         let all = listening(&addresses);
-        send(server.outlet_of(closed), Orders::StopAccepting);
+        let until = (began + patience).max(Instant::now() + CLOSING);
+        send_until(server.outlet_of(closed), Orders::StopAccepting, until);
         if closed + 1 < ours {
             let asked = Instant::now();
             let is_early = || asked.elapsed() < CLOSING || began.elapsed() < patience;
@@ -193,6 +208,25 @@ fn listens(line: &str, wanted: &str) -> Option<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_worker_closes_in_steps_of_its_own_that_the_time_suffices_for() {
+        for (left, steps_left, wanted) in [
+            (0, 80, 1),
+            (1, 80, 1),
+            (100, 80, 1),
+            (101, 80, 2),
+            (5_000, 80, 50),
+            (100_000, 80, 80),
+            (5_000, 1, 1),
+            (UNKNOWN - 1, 80, 80),
+            (UNKNOWN, 80, 10),
+            (UNKNOWN, 8, 8),
+            (UNKNOWN, 0, 1),
+        ] {
+            assert_eq!(steps(left, steps_left), wanted, "{left} in {steps_left}");
+        }
+    }
 
     /// Closes what is left of a process, as [`stop_accepting`] does, and checks at each step that
     /// new connections go to its successor.

@@ -1,10 +1,10 @@
-//! What keeps a server from starting.
+//! What keeps a server from starting, or from ending.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 
-/// Why the server did not start. Each is shown as one line that says what to do.
+/// Why the server did not start, or not end. Each is shown as one line that says what to do.
 #[derive(Debug)]
 pub enum StartError {
     /// The configuration is wrong; the line says where and what is allowed.
@@ -45,6 +45,8 @@ pub enum StartError {
     },
     /// More workers than a core's number can name, or none.
     Workers(usize),
+    /// It served and drained, and a thread did not end, which the log names.
+    Hangs,
     /// A thread, a bell or a ring could not be had.
     Resource {
         /// What it was for.
@@ -86,6 +88,9 @@ impl fmt::Display for StartError {
             Self::Workers(count) => {
                 write!(out, "workers = {count}: allowed is 1 to 256")
             }
+            Self::Hangs => out.write_str(
+                "a thread did not end; the log names it: see what its handlers wait for",
+            ),
             Self::Resource { what, error } => write!(
                 out,
                 "{what} could not be had ({error}); with --driver epoll the server runs without \

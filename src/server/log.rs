@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -18,7 +19,7 @@ const WAITING_MAX: usize = 8_192;
 #[derive(Clone)]
 pub(super) struct Log {
     level: LogLevel,
-    sender: Sender<Line>,
+    sender: Sender<Entry>,
     lost: Arc<AtomicU64>,
     /// Whether some core has told that a forwarded address was ignored.
     ignored_told: Arc<AtomicBool>,
@@ -28,6 +29,12 @@ pub(super) struct Log {
 const FORWARDED_IGNORED: &str = "it says for whom it forwards, and trusted_proxies does not name it: \
     all who come through it have one address here and share what an address may have; if it is \
     your proxy, set trusted_proxies";
+
+enum Entry {
+    Line(Line),
+    /// Told when all before it is written.
+    Written(Sender<()>),
+}
 
 struct Line {
     level: LogLevel,
@@ -57,8 +64,16 @@ impl Log {
         if rank(level) > rank(self.level) {
             return;
         }
-        if self.sender.try_send(Line { level, event, fields }).is_err() {
+        if self.sender.try_send(Entry::Line(Line { level, event, fields })).is_err() {
             self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until what was said so far is written, for as long as `patience`.
+    pub(super) fn flush(&self, patience: Duration) {
+        let (written, heard) = bounded(1);
+        if self.sender.try_send(Entry::Written(written)).is_ok() {
+            let _stands_still = heard.recv_timeout(patience);
         }
     }
 
@@ -147,8 +162,15 @@ const fn word(level: LogLevel) -> &'static str {
     }
 }
 
-fn write_lines(receiver: &Receiver<Line>, format: LogFormat, lost: &AtomicU64) {
-    while let Ok(mut line) = receiver.recv() {
+fn write_lines(receiver: &Receiver<Entry>, format: LogFormat, lost: &AtomicU64) {
+    while let Ok(entry) = receiver.recv() {
+        let mut line = match entry {
+            Entry::Line(line) => line,
+            Entry::Written(written) => {
+                let _impatient = written.try_send(());
+                continue;
+            }
+        };
         let missing = lost.swap(0, Ordering::Relaxed);
         if missing > 0 {
             line.fields.push(("lost_before", missing.to_string()));

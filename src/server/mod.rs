@@ -19,6 +19,7 @@ mod certificate;
 mod cores;
 mod doors;
 mod drain;
+mod ending;
 mod error;
 mod files;
 mod log;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::bind::{self, Sharing};
 use super::doors::{self, Renewable};
@@ -20,7 +20,7 @@ use crate::command::{Desk, unix_ms};
 use crate::config::{LogLevel, Options};
 use crate::mesh::{InterestTable, inbox};
 use crate::telemetry::Outside;
-use crate::worker::{Door, Item, Orders, Standing, WorkerStart};
+use crate::worker::{Door, Item, Standing, WorkerStart};
 
 /// A server that runs.
 pub struct Running {
@@ -39,7 +39,7 @@ pub struct Running {
     pub(super) left: Vec<Arc<AtomicUsize>>,
     pub(super) workers: Vec<JoinHandle<()>>,
     pub(super) admin: Option<wiring::AdminThread>,
-    bridge: Option<BridgeThread>,
+    pub(super) bridge: Option<BridgeThread>,
     pub(super) listener_fds: Vec<std::net::TcpListener>,
     /// Has the certificate read again, where there is one.
     renew: Option<Arc<tokio::sync::Notify>>,
@@ -383,12 +383,13 @@ fn pinning(plan: &Plan, rungs: &[Standing]) -> String {
 
 impl Running {
     /// Serves until SIGTERM or SIGINT, then drains. A second signal ends the process at once.
-    pub fn wait_for_signal(self) {
-        self.greet_and_wait(|_| ());
+    /// Returns what [`stop`](Self::stop) does.
+    pub fn wait_for_signal(self) -> bool {
+        self.greet_and_wait(|_| ())
     }
 
     /// The same; `greet` says that the server serves, once a signal would end it properly.
-    pub fn greet_and_wait(self, greet: impl FnOnce(&Self)) {
+    pub fn greet_and_wait(self, greet: impl FnOnce(&Self)) -> bool {
         let reread = || {
             if self.renew.is_none() {
                 let why = "nothing is read again: only certificates are, and nothing has TLS";
@@ -397,7 +398,7 @@ impl Running {
             self.renew_certificate();
         };
         drain::wait_for_signals(|| greet(&self), &reread);
-        self.stop();
+        self.stop()
     }
 
     /// Has the files of the certificate read again, as SIGHUP has while a signal is waited for.
@@ -413,35 +414,6 @@ impl Running {
         [self.addresses.as_slice(), &self.tls_addresses].concat()
     }
 
-    /// Drains and ends all threads.
-    pub fn stop(mut self) {
-        self.log.line(LogLevel::Info, "draining", Vec::new());
-        if let Some(admin) = &self.admin {
-            admin.set_draining();
-        }
-        if let Some(bridge) = &self.bridge {
-            bridge.drain();
-        }
-        let listeners = std::mem::take(&mut self.listener_fds);
-        drain::drain(&self, listeners);
-        if let Some(admin) = &self.admin {
-            admin.close();
-        }
-        for outlet in &self.outlets {
-            send(outlet, Orders::End);
-        }
-        for worker in std::mem::take(&mut self.workers) {
-            // A worker that panicked has been reported by its panic.
-            let _panicked = worker.join();
-        }
-        if let Some(bridge) = self.bridge.take() {
-            bridge.end();
-        }
-        if let Some(admin) = self.admin.take() {
-            admin.end();
-        }
-    }
-
     /// The way to the worker that has a row of listeners. Rows close in their order.
     pub(super) fn outlet_of(&self, row: usize) -> &crate::mesh::Outlet<Item> {
         &self.outlets[row % self.outlets.len()]
@@ -449,18 +421,6 @@ impl Running {
 
     pub(super) fn left(&self) -> usize {
         self.left.iter().map(|left| left.load(Ordering::Acquire)).sum()
-    }
-}
-
-/// Sends orders; a full inbox empties soon.
-pub(super) fn send(outlet: &crate::mesh::Outlet<Item>, orders: Orders) {
-    let mut item = Item::Orders(orders);
-    for _ in 0..1_000 {
-        match outlet.try_send(item) {
-            Ok(()) => return,
-            Err(back) => item = back,
-        }
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

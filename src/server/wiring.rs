@@ -154,16 +154,11 @@ async fn live(
     // The listener was opened by us; if it cannot be used, health says so from outside.
     let _unusable = admin::serve(vec![start.listener], admin, shutdown).await;
     drop(hush);
+    // Requests of the public listener are answered as long as there are workers.
+    let _gone = ended.wait_for(|ended| *ended).await;
     if let Some(siblings) = siblings {
         // What was published here until the end is to reach the clients that have moved on.
-        let late = async {
-            let _gone = ended.wait_for(|ended| *ended).await;
-            tokio::time::sleep(LAST_WORDS).await;
-        };
-        tokio::select! {
-            _ended = siblings => {}
-            () = late => {}
-        }
+        let _late = tokio::time::timeout(LAST_WORDS, siblings).await;
     }
 }
 
@@ -227,10 +222,9 @@ impl AdminThread {
         let _silent = self.silent.recv_timeout(LAST_ANSWERS);
     }
 
-    /// Ends the thread, which was closed.
-    pub(super) fn end(self) {
+    /// The workers are gone: the thread, which was closed, ends.
+    pub(super) fn end(self) -> JoinHandle<()> {
         self.ending.send_replace(true);
-        // A panic there has been reported already.
-        let _panicked = self.thread.join();
+        self.thread
     }
 }

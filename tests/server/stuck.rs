@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,7 @@ use corewire::server::Server;
 use serde_json::{Value, json};
 
 use crate::fixture::{eventually, metric, options};
+use crate::program::outcome;
 use crate::wire::{Ws, fetch, get};
 
 /// What health tells of the workers.
@@ -105,4 +107,51 @@ fn new_connections_go_to_the_successor_while_a_worker_of_the_old_one_is_blocked(
     stopped.join().expect("it stops");
     assert!((0..20).all(|_| is_answered(address)), "the successor serves on");
     new.stop();
+}
+
+/// Set where this test is a process of its own.
+const HANGS: &str = "COREWIRE_TEST_HANGS";
+
+/// What ends with a worker that hangs for good: the whole process, which this test is.
+#[expect(clippy::print_stderr, reason = "whoever started it reads how long it took")]
+fn end_with_a_worker_that_hangs() -> ! {
+    let (enter, entered) = mpsc::channel::<()>();
+    let app = move |_: &Io| {
+        App::new().namespace("/", |root| {
+            let enter = enter.clone();
+            root.on("block", move |_| {
+                enter.send(()).expect("the test waits for it");
+                loop {
+                    std::thread::park();
+                }
+            });
+        })
+    };
+    let running = Server::new(options(2), app).start().expect("it starts");
+    let mut victim = Ws::connect_on(running.addresses[0], CoreId(1));
+    victim.text(r#"42["block"]"#);
+    entered.recv().expect("the handler runs");
+    let began = Instant::now();
+    let ended = running.stop();
+    eprintln!("stopped after {} ms", began.elapsed().as_millis());
+    std::process::exit(i32::from(!ended));
+}
+
+#[test]
+fn a_worker_that_hangs_at_the_end_is_named_and_the_process_ends_without_it() {
+    if std::env::var_os(HANGS).is_some() {
+        end_with_a_worker_that_hangs();
+    }
+    let name = "stuck::a_worker_that_hangs_at_the_end_is_named_and_the_process_ends_without_it";
+    let mut child = Command::new(std::env::current_exe().expect("it runs"));
+    child.args(["--exact", name, "--nocapture"]).env(HANGS, "1").stdin(Stdio::null());
+    let (code, said) = outcome(child);
+    assert_eq!(code, 1, "{said}");
+    let named: Vec<&str> = said.lines().filter(|it| it.contains("does not end")).collect();
+    assert_eq!(named.len(), 1, "{said}");
+    assert!(named[0].contains("error worker does not end core=1"), "{said}");
+    let after = said.lines().find_map(|it| it.strip_prefix("stopped after ")?.strip_suffix(" ms"));
+    let after: u64 = after.and_then(|it| it.parse().ok()).expect("it says how long it took");
+    // A second of drain and three for the worker; nothing else holds anything up here.
+    assert!((3_000..8_000).contains(&after), "{after} ms");
 }
