@@ -258,7 +258,7 @@ impl Shard {
 }
 
 /// Fragments of a message on a plain WebSocket, whose limit is its own.
-const PLAIN_FRAGMENTS_MAX: u32 = 200_000;
+pub(super) const PLAIN_FRAGMENTS_MAX: u32 = 200_000;
 
 fn ending_of(error: WsError) -> Ending {
     match error.close_code() {
