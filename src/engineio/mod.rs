@@ -20,4 +20,5 @@ pub use heartbeat::{Beat, Heartbeat};
 pub use packet::{Kind, PacketError, Revision};
 pub use payload::{
     Piece, encode_v3_binary, encode_v3_piece, encode_v3_text, next_v3, next_v3_binary, next_v4,
+    read_v3,
 };

@@ -48,14 +48,20 @@ pub fn next_v3(body: &str) -> Result<(Piece<'_>, Option<&str>), PacketError> {
     let units: usize = digits.parse().map_err(|_| PacketError::Malformed)?;
     let end = utf16_end(rest, units).ok_or(PacketError::Malformed)?;
     let (packet, rest) = rest.split_at(end);
-    let piece = match packet.strip_prefix('b') {
-        Some(typed) => {
-            let base64 = typed.strip_prefix('4').ok_or(PacketError::UnknownKind)?;
-            Piece::Binary(decode_base64(base64)?)
-        }
-        None => Piece::Text(packet),
-    };
-    Ok((piece, (!rest.is_empty()).then_some(rest)))
+    Ok((read_v3(packet)?, (!rest.is_empty()).then_some(rest)))
+}
+
+/// Reads a text packet of EIO 3, of a body or of a WebSocket's frame.
+///
+/// Rule: engine.io-protocol v3, "Packet": a binary message goes as text by `b`, the packet's kind
+/// and base64, `b4AQID`. Messages are the only kind that carries binary.
+///
+/// # Errors
+/// [`PacketError`]: it is of another kind, or no base64.
+pub fn read_v3(packet: &str) -> Result<Piece<'_>, PacketError> {
+    let Some(typed) = packet.strip_prefix('b') else { return Ok(Piece::Text(packet)) };
+    let base64 = typed.strip_prefix('4').ok_or(PacketError::UnknownKind)?;
+    Ok(Piece::Binary(decode_base64(base64)?))
 }
 
 /// Appends a text packet to an EIO 3 body.

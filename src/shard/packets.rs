@@ -36,9 +36,14 @@ impl Shard {
         None
     }
 
-    /// Rule: a WebSocket text frame that starts with `b` carries a binary message in base64.
+    /// Rule: a WebSocket text frame that starts with `b` carries a binary message in base64; in
+    /// EIO 3 the packet's kind stands between the two.
     fn base64_text<'b>(&mut self, key: Key, packet: &str) -> Option<Dispatch<'b>> {
-        match crate::engineio::next_v4(packet) {
+        let read = match self.sessions.get(key)?.revision {
+            Revision::V4 => crate::engineio::next_v4(packet),
+            Revision::V3 => crate::engineio::read_v3(packet).map(|piece| (piece, None)),
+        };
+        match read {
             Ok((crate::engineio::Piece::Binary(data), None)) => self.engine_binary(key, data),
             _ => {
                 self.counters.parse_errors += 1;

@@ -216,6 +216,45 @@ fn payloads_that_are_too_short_are_no_panic() {
     }
 }
 
+/// Binary in base64 on a WebSocket: EIO 3 has the packet's kind between the `b` and the base64.
+#[test]
+fn base64_on_a_websocket_is_read_as_its_revision_has_it() {
+    let path = String::from("/engine/");
+    let engine = Endpoint { path, service: Service::Engine, ..plain("") };
+    let mut bench = Bench::with(|settings| {
+        settings.eio3 = true;
+        settings.endpoints.push(engine);
+    });
+    for (revision, packet, expected) in [
+        (4, "bAQID", Some(&[1, 2, 3][..])),
+        (4, "bAQI=", Some(&[1, 2])),
+        (4, "b", Some(&[])),
+        (4, "b4AQID", None),
+        (3, "b4AQID", Some(&[1, 2, 3])),
+        (3, "b4AQI=", Some(&[1, 2])),
+        (3, "b4", Some(&[])),
+        (3, "bAQID", None),
+        (3, "b2AQID", None),
+        (3, "b", None),
+    ] {
+        let key = websocket(&mut bench, &format!("/engine/?EIO={revision}&transport=websocket"));
+        let ended = bench.ended(Ending::EnginePacket);
+        let mut bytes = text(packet);
+        let data = match bench.shard.next(key, &mut bytes) {
+            Step::Run { dispatch: Dispatch::EngineMessage { message, .. }, .. } => Some(message),
+            _ => None,
+        };
+        let data = data.map(|message| match message {
+            RawMessage::Binary(data) => data,
+            RawMessage::Text(text) => panic!("{packet} is no text: {text}"),
+        });
+        assert_eq!(data.as_deref(), expected, "{revision} {packet}");
+        let ended = bench.ended(Ending::EnginePacket) - ended;
+        assert_eq!(ended, u64::from(expected.is_none()), "{revision} {packet}");
+        bench.shard.handle_eof(key);
+    }
+}
+
 /// CVE-2019-13611: a page of another site opens a WebSocket with its visitor's cookies.
 #[test]
 fn a_strict_server_gives_no_websocket_to_pages_of_other_sites() {
