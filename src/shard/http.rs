@@ -132,6 +132,7 @@ impl Shard {
                 // is unharmed. Refusing it with 400 would be an error the client does not expect.
                 if self.become_websocket(key, &head, Role::Spent) {
                     self.count_ending(Ending::UpgradeFailed);
+                    self.counters.upgrades_failed += 1;
                     self.close_conn(key, Ending::UpgradeFailed);
                 }
             }

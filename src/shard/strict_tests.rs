@@ -6,6 +6,7 @@ mod entrance;
 mod holes;
 mod late;
 mod plain;
+mod unfinished;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
