@@ -208,9 +208,9 @@ impl Shard {
         packet: &Packet<'_>,
         source: &str,
     ) -> Option<Dispatch<'b>> {
-        if self.find_seat(key, packet.namespace).is_none() {
+        let Some((_, Seat::Joined)) = self.find_seat(key, packet.namespace) else {
             return self.violation(key, Ending::NotJoined);
-        }
+        };
         let judged = match packet.kind {
             Kind::BinaryAck => self.json.ack(packet.data, packet.attachments).map(|_| ()),
             _ => self.json.event(packet.data, packet.attachments).map(|_| ()),

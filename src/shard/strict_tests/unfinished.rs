@@ -1,6 +1,6 @@
 //! What is begun and not finished, and what comes twice while it is.
 
-use super::holes::{SOCKET, body, frame, text, websocket};
+use super::holes::{SOCKET, SOCKET_3, body, frame, text, websocket};
 use super::*;
 
 const HEAD: &str = "451-[\"x\",{\"_placeholder\":true,\"num\":0}]";
@@ -149,4 +149,39 @@ fn one_websocket_is_enough_for_a_session() {
     assert!(bench.text().contains("40{\"sid\":") && !bench.closed, "{}", bench.text());
     let counters = bench.shard.counters();
     assert_eq!((counters.sessions, counters.upgrades_completed, failed(&bench)), (1, 1, 3));
+}
+
+#[test]
+fn a_second_connect_does_not_wait_beside_the_first() {
+    for (second, ending) in [
+        ("40", Ending::ConnectTwice),
+        ("40{\"token\":\"other\"}", Ending::ConnectTwice),
+        ("42[\"x\"]", Ending::NotJoined),
+        ("41", Ending::NotJoined),
+        (HEAD, Ending::NotJoined),
+    ] {
+        let mut bench = Bench::new();
+        let key = websocket(&mut bench, SOCKET);
+        bench.send(key, &text("40"));
+        // For another namespace it may.
+        bench.send(key, &text("40/a,"));
+        let sockets: Vec<Key> = bench.shard.sockets.iter().map(|(socket, _)| socket).collect();
+        assert_eq!((sockets.len(), bench.closed), (2, false));
+        bench.send(key, &text(second));
+        assert_eq!((bench.ended(ending), bench.closed), (1, true), "{second}");
+        let counters = bench.shard.counters();
+        assert_eq!((counters.sockets, counters.events_in, in_part(&bench)), (0, 0, 0));
+        // The application's answer is late.
+        assert!(sockets.iter().all(|socket| !bench.shard.accept(*socket)), "{second}");
+        bench.shard.handle_eof(key);
+    }
+    // Rule: clients before v3 connect to `/`, where the server has put them by itself.
+    let mut bench = Bench::with(|settings| settings.eio3 = true);
+    let key = websocket(&mut bench, SOCKET_3);
+    bench.send(key, &text("40"));
+    bench.send(key, &text("40"));
+    assert_eq!((bench.shard.counters().sockets, bench.closed), (1, false));
+    accept_all(&mut bench, key);
+    bench.send(key, &text("42[\"x\"]"));
+    assert_eq!((bench.shard.counters().events_in, bench.closed), (1, false));
 }
