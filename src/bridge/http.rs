@@ -212,4 +212,37 @@ mod tests {
         let refused = get(url).await.unwrap_err();
         assert!(matches!(refused, HttpError::Unreachable(_)), "{refused:?}");
     }
+    /// An https server with a certificate that nobody this machine trusts has signed, and what
+    /// comes of the one connection it takes: what was read, or why nothing was.
+    fn serve_untrusted() -> (Uri, std::thread::JoinHandle<Result<usize, String>>) {
+        let made = rcgen::generate_simple_self_signed(vec![String::from("127.0.0.1")]).unwrap();
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key.into())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("https://{}/", listener.local_addr().unwrap()).parse().unwrap();
+        let served = std::thread::spawn(move || {
+            let (tcp, _) = listener.accept().unwrap();
+            let tls = rustls::ServerConnection::new(Arc::new(config)).unwrap();
+            let mut stream = rustls::StreamOwned::new(tls, tcp);
+            stream.read(&mut [0; 4_096]).map_err(|error| error.to_string())
+        });
+        (url, served)
+    }
+
+    /// CVE-2016-10536: a client that asks anybody who answers.
+    #[tokio::test]
+    async fn a_server_whose_certificate_nobody_vouches_for_is_told_nothing() {
+        let (url, served) = serve_untrusted();
+        let refused = get(url).await.unwrap_err();
+        let HttpError::Unreachable(why) = &refused else { panic!("{refused:?}") };
+        assert!(why.contains("UnknownIssuer"), "{why}");
+        let told = served.join().unwrap();
+        assert!(told.as_ref().is_err_and(|why| why.contains("alert")), "{told:?}");
+    }
 }
