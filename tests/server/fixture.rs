@@ -86,11 +86,7 @@ impl Fixture {
 
     /// How often connections, sessions and sockets have ended so.
     pub(crate) fn ended(&self, label: &str) -> u64 {
-        let reply = fetch(self.admin, &get("/metrics"));
-        let wanted = format!("ending=\"{label}\"");
-        let text = reply.text();
-        let lines = text.lines().filter(|line| line.contains(&wanted));
-        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+        ended(self.admin, label)
     }
 
     /// The sum of a metric over all cores.
@@ -105,6 +101,14 @@ impl Drop for Fixture {
             running.stop();
         }
     }
+}
+
+/// How many ended like that, over all cores.
+pub(crate) fn ended(admin: SocketAddr, label: &str) -> u64 {
+    let text = fetch(admin, &get("/metrics")).text();
+    let wanted = format!("ending=\"{label}\"");
+    let lines = text.lines().filter(|line| line.contains(&wanted));
+    lines.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
 }
 
 /// The sum of a metric over all cores.

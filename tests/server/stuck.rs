@@ -10,11 +10,12 @@ use corewire::api::{App, Io, NamespaceBuilder};
 use corewire::base::CoreId;
 use corewire::config::Options;
 use corewire::server::Server;
+use corewire::ws::Kind;
 use serde_json::{Value, json};
 
-use crate::fixture::{eventually, metric, options};
+use crate::fixture::{ended, eventually, metric, options};
 use crate::program::outcome;
-use crate::wire::{Ws, fetch, get};
+use crate::wire::{Ws, fetch, frame, get};
 
 /// What health tells of the workers.
 fn workers(admin: std::net::SocketAddr) -> Value {
@@ -64,6 +65,59 @@ fn a_worker_that_a_handler_blocks_is_named_while_the_others_serve() {
     eventually("it is back", || workers(admin)[1]["healthy"] == json!(true));
     assert_eq!(victim.ask(r#"["echo",8]"#), json!([8]));
     assert_eq!(metric(admin, "corewire_core_stalls_total"), 1);
+    drop(release);
+    running.stop();
+}
+
+/// Nothing that is for it is dropped, so the others take on no more, and hear nobody: not even
+/// answers to their pings.
+#[test]
+fn broadcasts_to_a_blocked_worker_stop_the_others_until_it_takes_them() {
+    let (release, held) = mpsc::channel::<()>();
+    let held = Arc::new(Mutex::new(held));
+    let (begun, began) = mpsc::channel::<()>();
+    let app = move |_: &Io| {
+        let begun = begun.clone();
+        App::new().namespace("/", |root| {
+            block(root, &held);
+            root.on("echo", |event| event.ack().send_raw(event.raw_args(), event.attachments()));
+            root.on("join", |event| event.ack().send(&(event.socket().join("room"),)));
+            root.on("begin", move |_| begun.send(()).expect("the test waits"));
+            root.on("flood", |event| {
+                let megabyte = "x".repeat(1 << 20);
+                for _ in 0..20 {
+                    event.socket().io().to("room").emit("padded", &(&megabyte,));
+                }
+                event.ack().send(&());
+            });
+        })
+    };
+    let options = Options { ping_interval_ms: 1_000, ping_timeout_ms: 1_000, ..options(2) };
+    let running = Server::new(options, app).start().expect("it starts");
+    let (address, admin) = (running.addresses[0], running.admin_address);
+    let mut victim = Ws::connect_on(address, CoreId(1));
+    victim.ask(r#"["join"]"#);
+    let mut other = Ws::connect_on(address, CoreId(0));
+    victim.text(r#"42["begin"]"#);
+    victim.text(r#"42["block"]"#);
+    began.recv().expect("the next one blocks");
+
+    // 16 MiB may lie in its inbox, and 16 MiB wait to go there; what is over is kept too.
+    other.ask(r#"["flood"]"#);
+    assert_eq!(other.ask(r#"["echo",1]"#), json!([1]), "there is room yet");
+    other.ask(r#"["flood"]"#);
+    other.text(r#"42["echo",2]"#);
+    eventually("it is not read", || metric(admin, "corewire_overload_pauses_total") > 0);
+    eventually("health tells", || workers(admin)[0]["overloaded"] == json!(true));
+    eventually("its pongs are not read either", || {
+        let _gone = other.wire.try_send(&frame(Kind::Text, b"3"));
+        ended(admin, "ping_timeout") > 0
+    });
+
+    release.send(()).expect("the handler waits");
+    let mut newcomer = Ws::connect_on(address, CoreId(0));
+    assert_eq!(newcomer.ask(r#"["echo",3]"#), json!([3]));
+    eventually("it has caught up", || workers(admin)[0]["overloaded"] == json!(false));
     drop(release);
     running.stop();
 }
