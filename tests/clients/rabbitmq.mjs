@@ -71,7 +71,8 @@ export async function gateway(flags = [], { prefix = `t${(prefixes += 1)}`, url 
     eventually(`both links are ${state}`, async () => {
       const { publisher, consumer } = await server.links();
       return publisher.state === state && consumer.state === state;
-    }, 20_000);
+      // The longest wait between two tries is 30 s, and a broker that starts fails some of them.
+    }, 45_000);
   server.metric = async (name) => {
     const { text } = await rest(server.admin, "GET", "/metrics");
     const lines = text.split("\n").filter((line) => new RegExp(`^corewire_${name}[ {]`).test(line));
