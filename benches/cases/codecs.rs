@@ -212,7 +212,7 @@ fn encode_ack() -> Box<dyn Live> {
     let state = (buffer(), format!("\"{PAYLOAD}\""));
     steady(state, |(out, args)| {
         out.clear();
-        encode::ack(out, "/", black_box("17"), black_box(args), 0);
+        encode::ack(out, "/", black_box(b"17"), black_box(args), 0);
         black_box(out);
     })
 }

@@ -259,9 +259,6 @@ impl Node {
     }
 
     fn write(&self, key: Key) {
-        if self.core.with(|shard| shard.is_aborted(key)) {
-            return;
-        }
         if self.conns.borrow_mut().get(key).is_none_or(|io| io.backlog.is_some()) {
             return;
         }
@@ -269,6 +266,7 @@ impl Node {
         loop {
             buffer.clear();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
+            assert!(!fill.aborted, "no case cuts anybody");
             self.send(key, &buffer);
             if !fill.more {
                 break;

@@ -177,17 +177,20 @@ impl App {
         self.state.take()
     }
 
+    /// Who serves a namespace of this very name.
+    pub(super) fn find_named(&self, name: &str) -> Option<&Rc<Handlers>> {
+        self.namespaces.iter().find(|(served, _)| served == name).map(|(_, handlers)| handlers)
+    }
+
     /// Who serves a namespace.
     pub(super) fn find(
         &self,
         name: &str,
         auth: impl FnOnce() -> Arc<str>,
     ) -> Option<&Rc<Handlers>> {
-        if let Some((_, handlers)) = self.namespaces.iter().find(|(served, _)| served == name) {
-            return Some(handlers);
-        }
-        if self.dynamic.is_empty() {
-            return None;
+        let named = self.find_named(name);
+        if named.is_some() || self.dynamic.is_empty() {
+            return named;
         }
         let auth = auth();
         self.dynamic.iter().find(|(matches, _)| matches(name, &auth)).map(|(_, handlers)| handlers)

@@ -99,8 +99,19 @@ impl Core {
         self.with(|shard| shard.handler_panicked(socket));
     }
 
-    fn handlers(&self, namespace: &str, auth: impl FnOnce() -> Arc<str>) -> Option<Rc<Handlers>> {
-        self.app().find(namespace, auth).cloned()
+    fn handlers(&self, namespace: &str, auth: impl FnOnce() -> Arc<str>) -> Option<&Rc<Handlers>> {
+        self.app().find(namespace, auth)
+    }
+
+    /// The handlers of a socket's namespace.
+    ///
+    /// Cost: the name is looked at where it lies, unless it is a dynamic namespace's: whoever
+    /// says which those are is called outside the shard.
+    fn handlers_of(&self, socket: &Socket) -> Option<&Rc<Handlers>> {
+        let named = self.look(|shard| {
+            shard.socket_namespace_ref(socket.key()).and_then(|name| self.app().find_named(name))
+        });
+        named.or_else(|| self.handlers(&socket.namespace(), || socket.raw_auth()))
     }
 
     fn call(self: &Rc<Self>, dispatch: Dispatch<'_>) {
@@ -147,8 +158,7 @@ impl Core {
     }
 
     fn connect(self: &Rc<Self>, socket: &Socket) {
-        let namespace = socket.namespace();
-        let Some(handlers) = self.handlers(&namespace, || socket.raw_auth()) else {
+        let Some(handlers) = self.handlers_of(socket) else {
             self.refuse(socket, &Refusal::new("Invalid namespace"));
             return;
         };
@@ -162,14 +172,14 @@ impl Core {
                 }
                 Gate::Async(_) => {
                     let (core, socket) = (Rc::clone(self), socket.clone());
-                    let handlers = Rc::clone(&handlers);
+                    let handlers = Rc::clone(handlers);
                     let waiting = socket.clone();
                     waiting.spawn(Box::pin(core.rest_of_gates(socket, handlers, at)));
                     return;
                 }
             }
         }
-        self.let_in(socket, &handlers);
+        self.let_in(socket, handlers);
     }
 
     /// The gates from the first async one on.
@@ -201,9 +211,7 @@ impl Core {
     }
 
     fn event(&self, event: &Event<'_>) {
-        let namespace = event.socket().namespace();
-        let handlers = self.handlers(&namespace, || event.socket().raw_auth());
-        let Some(handlers) = handlers else { return };
+        let Some(handlers) = self.handlers_of(event.socket()) else { return };
         for filter in &handlers.filters {
             if let Err(refusal) = filter(event) {
                 for handler in &handlers.on_refused {

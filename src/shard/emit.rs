@@ -3,19 +3,15 @@
 use std::sync::Arc;
 
 use super::ack::{Party, Waiter};
-use super::compress::Pressing;
-use super::conn::Speaks;
 use super::frame::{Frame, Wire};
-use super::history::{Mark, Offset, Whom};
-use super::message::{AckId, AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
+use super::history::{Mark, Offset};
+use super::message::{AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
 use super::session::Transport;
 use super::sibling::SiblingMsg;
-use super::socket::{Seat, SocketError};
-use super::track::append_offset;
+use super::socket::Seat;
 use super::{CoreMask, Ending, Shard};
 use crate::base::{Id20, Key};
-use crate::socketio;
 
 /// An event to send: its name, its arguments as raw JSON without brackets, its attachments.
 #[derive(Clone, Copy, Debug)]
@@ -54,45 +50,6 @@ pub(super) struct Delivery {
 const LATE_MS: u64 = 250;
 
 impl Shard {
-    /// Queues an engine packet of text for one session.
-    pub(super) fn send_engine(&mut self, session: Key, packet: &[u8]) {
-        self.push(session, &Frame::from(Wire::text(packet)), false);
-    }
-
-    /// Queues a Socket.IO packet without attachments for one session.
-    pub(super) fn send_packet(&mut self, session: Key, text: &[u8]) {
-        let none: &[&[u8]] = &[];
-        self.push(session, &Frame::from(Wire::packet(text, none)), false);
-    }
-
-    /// Sends a message of a raw Engine.IO session.
-    pub fn send_message(&mut self, session: Key, message: Result<&str, &[u8]>) {
-        let wire = match message {
-            Ok(text) => Wire::text(format!("4{text}").as_bytes()),
-            Err(bytes) => Wire::binary(bytes),
-        };
-        self.push(session, &Frame::from(wire), false);
-    }
-
-    /// Sends a message of a plain WebSocket.
-    pub fn send_plain(&mut self, conn: Key, message: Result<&str, &[u8]>) {
-        let mut bytes = Vec::new();
-        let (kind, data) = match message {
-            Ok(text) => (crate::ws::Kind::Text, text.as_bytes()),
-            Err(data) => (crate::ws::Kind::Binary, data),
-        };
-        let speaks = self.conns.get(conn).map(|conn| &conn.speaks);
-        if let Some(&Speaks::WebSocket { deflate: Some(agreed), .. }) = speaks {
-            let (terms, counters) = (self.settings.compression, &mut self.counters);
-            let mut pressing = Pressing { press: &mut self.press, agreed, terms, counters };
-            pressing.write_message(kind, data, &mut bytes);
-        } else {
-            crate::ws::write_header(&mut bytes, kind, data.len());
-            bytes.extend_from_slice(data);
-        }
-        self.write_raw(conn, &bytes);
-    }
-
     fn encode(
         &mut self,
         namespace: &str,
@@ -100,85 +57,8 @@ impl Shard {
         emit: &Emit<'_>,
         offset: Option<Offset>,
     ) -> Wire {
-        let mut text = std::mem::take(&mut self.scratch);
-        text.clear();
-        let attachments = emit.attachments.len();
-        socketio::encode::event(&mut text, namespace, ack_id, emit.name, emit.args, attachments);
-        if let Some(offset) = offset {
-            append_offset(&mut text, offset);
-        }
-        let wire = Wire::packet(&text, emit.attachments);
-        self.scratch = text;
-        wire
-    }
-
-    /// Sends an event to one socket. False if it is gone or has not joined.
-    ///
-    /// Cost: one allocation for the bytes, one for sharing them.
-    pub fn emit(&mut self, socket: Key, emit: &Emit<'_>) -> bool {
-        let Some((session, namespace)) = self.joined(socket) else { return false };
-        let name = self.namespace_name(namespace);
-        let offset = self.next_offset();
-        let wire = self.encode(&name, None, emit, offset);
-        self.counters.deliveries += 1;
-        let Some(offset) = offset else {
-            self.push(session, &Frame::from(wire), emit.volatile);
-            return true;
-        };
-        let (wire, id) = (Arc::new(wire), self.sockets.get(socket).map(|socket| socket.id));
-        let kept = (!emit.volatile).then(|| Arc::clone(&wire));
-        let mark = id.and_then(|id| self.log_event(offset, &name, Whom::One(id), kept));
-        if self.push(session, &Frame::from(wire), emit.volatile)
-            && let Some(mark) = mark
-        {
-            self.note_queued(socket, mark);
-        }
-        true
-    }
-
-    /// Sends an event to one socket and tells `done` of its answer.
-    ///
-    /// # Errors
-    /// [`SocketError::Gone`] and [`SocketError::TooManyAcks`]; `done` hears `Gone` then.
-    pub fn emit_with_ack(
-        &mut self,
-        socket: Key,
-        emit: &Emit<'_>,
-        timeout_ms: u64,
-        done: Box<dyn FnOnce(AckOutcome)>,
-    ) -> Result<(), SocketError> {
-        let waiter = Waiter::Callback(done);
-        let Some((session, namespace)) = self.joined(socket) else {
-            self.settle(None, waiter, AckOutcome::Gone);
-            return Err(SocketError::Gone);
-        };
-        let id = self.next_ack_id();
-        if let Err((why, waiter)) = self.expect_ack(socket, id, timeout_ms, waiter) {
-            self.settle(None, waiter, AckOutcome::Gone);
-            return Err(why);
-        }
-        let name = self.namespace_name(namespace);
-        let wire = self.encode(&name, Some(id), emit, None);
-        self.push(session, &Frame::from(wire), false);
-        self.counters.deliveries += 1;
-        Ok(())
-    }
-
-    /// Answers an event that wanted an ack.
-    pub fn send_ack(&mut self, socket: Key, id: &AckId, args: &str, attachments: &[Vec<u8>]) {
-        let Some((session, namespace)) = self.joined(socket) else { return };
-        let name = self.namespace_name(namespace);
-        let mut text = std::mem::take(&mut self.scratch);
-        text.clear();
-        socketio::encode::ack(&mut text, &name, id.as_str(), args, attachments.len());
-        let wire = Wire::packet(&text, attachments);
-        self.scratch = text;
-        self.push(session, &Frame::from(wire), false);
-    }
-
-    fn joined(&self, socket: Key) -> Option<(Key, u32)> {
-        let socket = self.sockets.get(socket)?;
-        (socket.seat == Seat::Joined).then_some((socket.session, socket.namespace))
+        emit.write(&mut self.scratch, namespace, ack_id, offset);
+        Wire::packet(&self.scratch, emit.attachments)
     }
 
     /// Sends an event to every socket of a target, on all cores unless `local`.
@@ -429,7 +309,7 @@ impl Shard {
         // Rule: a volatile event is dropped if the transport is not writable; a polling client
         // is writable while its request waits.
         let dropped = volatile && conn.is_none();
-        if session.outbox.is_empty() {
+        if session.outbox.is_empty() && !session.said {
             session.queued_at = self.now;
         }
         let limits = &self.settings.limits;

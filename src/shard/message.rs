@@ -297,8 +297,8 @@ impl AckId {
 
     /// The digits.
     #[must_use]
-    pub fn as_str(&self) -> &str {
-        std::str::from_utf8(&self.digits[..usize::from(self.len)]).expect("digits are ASCII")
+    pub fn digits(&self) -> &[u8] {
+        &self.digits[..usize::from(self.len)]
     }
 }
 

@@ -14,8 +14,8 @@
 //! - the bytes counted as waiting are the bytes that wait;
 //! - no handler runs inside: handlers are given out as [`Dispatch`] or [`Completion`].
 //!
-//! Read first: `step.rs` (how a byte climbs), then `emit.rs` (how a message descends), then
-//! `end.rs` with the table in `ending.rs`.
+//! Read first: `step.rs` (how a byte climbs), then `emit.rs` and `say.rs` (how a message
+//! descends), then `end.rs` with the table in `ending.rs`.
 
 mod ack;
 #[cfg(test)]
@@ -53,6 +53,7 @@ mod recovery;
 mod recovery_tests;
 mod room;
 mod route;
+mod say;
 mod session;
 mod settings;
 mod shed;

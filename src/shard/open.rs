@@ -239,6 +239,7 @@ impl Shard {
             post: None,
             outbox: Outbox::default(),
             queued_at: self.now,
+            said: false,
             sockets: Vec::new(),
             partial: None,
             handshake,

@@ -84,9 +84,13 @@ impl Shard {
 
     /// The time, once what is due for a session has been done; `None` if that ended it.
     fn session_now(&mut self, key: Key) -> Option<Millis> {
+        let now = self.millis();
+        let session = self.sessions.get(key)?;
+        if now < session.due() {
+            return (!session.is_over()).then_some(now);
+        }
         self.session_due(key);
-        self.sessions.get(key).filter(|session| !session.is_over())?;
-        Some(self.millis())
+        self.sessions.get(key).filter(|session| !session.is_over()).map(|_| now)
     }
 
     fn alive(&mut self, key: Key, now: Millis) {

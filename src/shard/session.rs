@@ -78,7 +78,10 @@ pub(crate) struct Session {
     /// The post that is being received.
     pub(crate) post: Option<Key>,
     pub(crate) outbox: Outbox,
+    /// Since when something waits to be written, in the outbox or said already.
     pub(crate) queued_at: Micros,
+    /// Something was said that its connection has not written, see `Shard::say`.
+    pub(crate) said: bool,
     /// Sockets of this session, joined or joining.
     pub(crate) sockets: Vec<Key>,
     pub(crate) partial: Option<Box<PartialPacket>>,

@@ -87,9 +87,15 @@ impl Shard {
 
     /// What waits for this session will not be sent: it is being cut for being too slow.
     fn discard_outbox(&mut self, key: Key) {
-        if let Some(session) = self.sessions.get_mut(key) {
-            self.outbox_bytes -= session.outbox.bytes();
-            session.outbox = super::outbox::Outbox::default();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        self.outbox_bytes -= session.outbox.bytes();
+        session.outbox = super::outbox::Outbox::default();
+        if std::mem::take(&mut session.said)
+            && let Transport::WebSocket { conn } = session.transport
+            && let Some(conn) = self.conns.get_mut(conn)
+        {
+            conn.out = Vec::new();
+            conn.count_out(&mut self.held.out_bytes);
         }
     }
 

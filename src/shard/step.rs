@@ -10,6 +10,16 @@ use crate::deflate::Bounds;
 use crate::engineio::Revision;
 use crate::ws::{self, WsError};
 
+/// How a WebSocket stands before its next frame.
+enum Standing {
+    Gone,
+    Closing,
+    /// Its handlers are behind: the frame waits.
+    Behind,
+    /// It may be looked at, within these limits.
+    Reads(ws::Limits),
+}
+
 impl Shard {
     /// Looks at the next bytes of a connection, and stops where the host has something to do.
     ///
@@ -40,14 +50,13 @@ impl Shard {
         let (all, mut rest) = (bytes.len(), bytes);
         loop {
             let consumed = all - rest.len();
-            let Some(conn) = self.conns.get(key) else { return Step::Wait { consumed } };
-            if conn.closing {
-                return Step::Wait { consumed: all };
-            }
-            if self.handlers_are_behind(key) {
-                return Step::Wait { consumed };
-            }
-            let Some((event, after)) = self.next_event(key, rest) else {
+            let limits = match self.standing(key) {
+                Standing::Gone => return Step::Wait { consumed },
+                Standing::Closing => return Step::Wait { consumed: all },
+                Standing::Behind => return Step::Wait { consumed },
+                Standing::Reads(limits) => limits,
+            };
+            let Some((event, after)) = self.next_event(key, rest, &limits) else {
                 let gone = self.conns.get(key).is_none_or(|conn| conn.closing);
                 return Step::Wait { consumed: if gone { all } else { consumed } };
             };
@@ -65,12 +74,12 @@ impl Shard {
         &mut self,
         key: Key,
         bytes: &'b mut [u8],
+        limits: &ws::Limits,
     ) -> Option<(Option<ws::Event<'b>>, &'b mut [u8])> {
-        let limits = self.frame_limits(key);
         let ratio_max = self.settings.compression.ratio_max;
         let conn = self.conns.get_mut(key)?;
         let Speaks::WebSocket { decoder, .. } = &mut conn.speaks else { return None };
-        let taken = match decoder.look(bytes, &limits) {
+        let taken = match decoder.look(bytes, limits) {
             Ok(Ok(ready)) => {
                 let (frame, rest) = bytes.split_at_mut(ready.len);
                 let event = match decoder.take(&ready, frame) {
@@ -122,37 +131,36 @@ impl Shard {
         None
     }
 
-    /// Whether a session has as many async handlers as it may: its next frame waits.
-    fn handlers_are_behind(&self, key: Key) -> bool {
-        let Some(Speaks::WebSocket { role: Role::Session(session), .. }) =
-            self.conns.get(key).map(|conn| &conn.speaks)
-        else {
-            return false;
-        };
-        self.sessions.get(*session).is_some_and(|session| self.handlers_full(session))
-    }
-
-    fn frame_limits(&self, key: Key) -> ws::Limits {
-        let limits = &self.settings.limits;
-        let conn = self.conns.get(key);
-        let (endpoint, deflate) = match conn.map(|conn| &conn.speaks) {
-            Some(Speaks::WebSocket { role: Role::Plain { endpoint }, deflate, .. }) => {
-                (Some(*endpoint), deflate.is_some())
-            }
-            Some(Speaks::WebSocket { deflate, .. }) => (None, deflate.is_some()),
-            _ => (None, false),
-        };
-        let special = endpoint
-            .and_then(|endpoint| self.settings.endpoints[usize::from(endpoint)].message_bytes_max);
-        ws::Limits {
-            message_bytes_max: special.unwrap_or(limits.message_bytes_max),
-            fragments_max: if special.is_some() {
-                PLAIN_FRAGMENTS_MAX
-            } else {
-                limits.fragments_max
-            },
-            deflate,
+    /// Whether the next frame of a WebSocket may be looked at.
+    fn standing(&self, key: Key) -> Standing {
+        let Some(conn) = self.conns.get(key) else { return Standing::Gone };
+        if conn.closing {
+            return Standing::Closing;
         }
+        let Speaks::WebSocket { role, deflate, .. } = &conn.speaks else { return Standing::Gone };
+        let limits = &self.settings.limits;
+        let mut terms = ws::Limits {
+            message_bytes_max: limits.message_bytes_max,
+            fragments_max: limits.fragments_max,
+            deflate: deflate.is_some(),
+        };
+        match role {
+            // It has as many async handlers as it may.
+            Role::Session(session)
+                if self.sessions.get(*session).is_some_and(|it| self.handlers_full(it)) =>
+            {
+                return Standing::Behind;
+            }
+            Role::Plain { endpoint } => {
+                let endpoint = &self.settings.endpoints[usize::from(*endpoint)];
+                if let Some(message_bytes_max) = endpoint.message_bytes_max {
+                    terms.message_bytes_max = message_bytes_max;
+                    terms.fragments_max = PLAIN_FRAGMENTS_MAX;
+                }
+            }
+            Role::Session(_) | Role::Candidate(_) | Role::Spent => {}
+        }
+        Standing::Reads(terms)
     }
 
     fn take_text<'b>(&mut self, key: Key, text: Cow<'b, str>) -> Option<Dispatch<'b>> {

@@ -14,6 +14,8 @@ pub struct Fill {
     pub more: bool,
     /// When this is written nothing follows: shut the sending side.
     pub shut: bool,
+    /// Nothing is to be written any more: shut the descriptor, see [`Shard::is_aborted`].
+    pub aborted: bool,
 }
 
 impl Shard {
@@ -38,18 +40,17 @@ impl Shard {
     ///
     /// Cost: one copy of the bytes, into a buffer the host uses again.
     pub fn fill(&mut self, key: Key, out: &mut Vec<u8>, bytes_max: usize) -> Fill {
-        let poll = self.conns.get(key).and_then(|conn| match &conn.speaks {
-            Speaks::Http(Phase::Poll { session, .. }) => Some(*session),
-            _ => None,
-        });
-        if let Some(session) = poll
+        let Some(mut conn) = self.conns.get_mut(key).filter(|conn| !conn.aborted) else {
+            return Fill { aborted: true, ..Fill::default() };
+        };
+        if let Speaks::Http(Phase::Poll { session, .. }) = conn.speaks
             && self.sessions.get(session).is_some_and(|session| !session.outbox.is_empty())
         {
             self.answer_poll(session, key, None);
+            let Some(answering) = self.conns.get_mut(key) else { return Fill::default() };
+            conn = answering;
         }
         let before = out.len();
-        let attachments_max = self.settings.limits.attachments_max;
-        let Some(conn) = self.conns.get_mut(key) else { return Fill::default() };
         if !conn.out.is_empty() {
             if conn.out.len() > self.settings.limits.outbox_soft_bytes {
                 self.resumed.push(key);
@@ -61,11 +62,12 @@ impl Shard {
         let mut more = false;
         if let Speaks::WebSocket { role: Role::Session(session), deflate, .. } = &conn.speaks
             && let Some(session) = self.sessions.get_mut(*session)
-            && !session.outbox.is_empty()
+            && (session.said || !session.outbox.is_empty())
             && session.hushed_until.is_none()
         {
-            let form = session.form(attachments_max);
+            session.said = false;
             self.hists.record(Stage::QueuedToWritten, self.now - session.queued_at);
+            let form = session.form(self.settings.limits.attachments_max);
             let (terms, counters) = (self.settings.compression, &mut self.counters);
             let press = &mut self.press;
             let mut pressing = deflate.map(|agreed| Pressing { press, agreed, terms, counters });
@@ -98,7 +100,7 @@ impl Shard {
         if shut {
             self.set_conn_due(key, super::conn::LINGER_MS);
         }
-        Fill { more, shut }
+        Fill { more, shut, aborted: false }
     }
 
     /// The kernel took all that was filled in; the connection may be read again if it was

@@ -33,11 +33,11 @@ pub fn event(
 
 /// Appends an acknowledgement: `3<id>[args]`, or `6<n>-<id>[args]` with attachments. `id` is the
 /// digits as they came with the event.
-pub fn ack(out: &mut Vec<u8>, namespace: &str, id: &str, args: &str, attachments: usize) {
+pub fn ack(out: &mut Vec<u8>, namespace: &str, id: &[u8], args: &str, attachments: usize) {
     out.reserve(id.len() + args.len() + namespace.len() + 16);
     let kind = if attachments == 0 { Kind::Ack } else { Kind::BinaryAck };
     prefix(out, kind, attachments, namespace);
-    out.extend_from_slice(id.as_bytes());
+    out.extend_from_slice(id);
     out.push(b'[');
     out.extend_from_slice(args.as_bytes());
     out.push(b']');
@@ -172,13 +172,13 @@ mod tests {
                 written(|o| event(o, "/", Some(u64::MAX), "q", "", 0)),
                 r#"218446744073709551615["q"]"#.to_owned(),
             ),
-            (written(|o| ack(o, "/", "12", r#"1,{"a":2}"#, 0)), r#"312[1,{"a":2}]"#.to_owned()),
+            (written(|o| ack(o, "/", b"12", r#"1,{"a":2}"#, 0)), r#"312[1,{"a":2}]"#.to_owned()),
             (
                 written(|o| event(o, "/", None, "message-back", place, 1)),
                 format!(r#"51-["message-back",{place}]"#),
             ),
-            (written(|o| ack(o, "/", "7", place, 1)), format!("61-7[{place}]")),
-            (written(|o| ack(o, "/a", "7", place, 12)), format!("612-/a,7[{place}]")),
+            (written(|o| ack(o, "/", b"7", place, 1)), format!("61-7[{place}]")),
+            (written(|o| ack(o, "/a", b"7", place, 12)), format!("612-/a,7[{place}]")),
             (written(|o| disconnect(o, "/")), "1".to_owned()),
             (written(|o| disconnect(o, "/ns")), "1/ns,".to_owned()),
         ];

@@ -110,22 +110,18 @@ impl Worker {
 
     /// Writes everything that waits for a connection, as far as the kernel takes it.
     fn write(&self, key: Key) {
-        if self.core.with(|shard| shard.is_aborted(key)) {
-            if let Some(io) = self.conns.borrow_mut().get(key) {
-                io.blocked = false;
-                fd::shut(&io.fd, true);
-            }
-            self.look_again(key);
-            return;
-        }
         let is_plain = match self.conns.borrow_mut().get(key) {
             Some(io) if !io.blocked => io.channel.is_none(),
-            _ => return,
+            _ => return self.cut_if_aborted(key),
         };
         let mut buffer = self.out.take();
         loop {
             buffer.clear();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
+            if fill.aborted {
+                self.cut_if_aborted(key);
+                break;
+            }
             let sent = if is_plain {
                 self.send(key, &buffer)
             } else {
@@ -145,6 +141,18 @@ impl Worker {
             buffer = Vec::with_capacity(WRITE_BYTES);
         }
         self.out.replace(buffer);
+    }
+
+    /// Closes the descriptor of a connection that was given up, whatever waits for it.
+    fn cut_if_aborted(&self, key: Key) {
+        if !self.core.with(|shard| shard.is_aborted(key)) {
+            return;
+        }
+        if let Some(io) = self.conns.borrow_mut().get(key) {
+            io.blocked = false;
+            fd::shut(&io.fd, true);
+        }
+        self.look_again(key);
     }
 
     /// Sends; what the kernel does not take is kept until it says that it takes more. False then,

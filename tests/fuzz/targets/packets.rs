@@ -41,7 +41,7 @@ pub(super) fn text(bytes: &[u8]) {
             let Ok(args) = judge.ack(packet.data, packet.attachments) else { return };
             let Some(id) = packet.ack_id else { return };
             let count = packet.attachments as usize;
-            encode::ack(&mut out, packet.namespace, id, args, count);
+            encode::ack(&mut out, packet.namespace, id.as_bytes(), args, count);
             let written = String::from_utf8(out).expect("text was written");
             let again = parse(&written, ATTACHMENTS_MAX).expect("we wrote it");
             same(&packet, &again);
