@@ -79,6 +79,59 @@ fn every_check_is_explained_under_its_anchor() {
     }
 }
 
+/// The text of the section under `anchor`.
+fn section<'a>(page: &'a str, anchored: &str) -> &'a str {
+    let parts = page.split("\n## ").skip(1);
+    let mut found = parts.filter(|part| anchor(part.lines().next().unwrap_or("")) == anchored);
+    found.next().unwrap_or_else(|| panic!("a section {anchored}"))
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_check_is_in_its_section_by_what_it_looks_at() {
+    let page = page();
+    for check in checks() {
+        let section = section(&page, check.anchor);
+        let mut names = quoted(check.looks_at).map(|name| name.rsplit('/').next().unwrap_or(name));
+        // Two look at no name of the kernel's.
+        let nameless = !check.looks_at.contains('`');
+        let named = nameless || names.any(|name| section.contains(name));
+        assert!(named, "{}: #{} says nothing of {}", check.id, check.anchor, check.looks_at);
+    }
+}
+
+/// Kernel settings that the page names and that need no check, and why.
+const UNCHECKED: &[(&str, &str)] = &[
+    ("net.ipv4.tcp_notsent_lowat", "the server says it for each socket"),
+    ("kernel.io_uring_group", "the try at a ring tells what matters of it"),
+    ("net.netfilter.nf_conntrack_count", "a count, not a setting"),
+];
+
+#[test]
+fn every_kernel_setting_that_the_page_names_has_a_check() {
+    let page = page();
+    let of_kernel = |word: &&str| {
+        let known = ["net.", "kernel.", "vm.", "fs."].iter().any(|start| word.starts_with(start));
+        known && word.contains(['_', '-']) || word.starts_with("net.core.")
+    };
+    let in_name = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    let words = page.split(|c| !in_name(c)).map(|word| word.trim_matches(['.', '-']));
+    let keys: BTreeSet<&str> = words.filter(of_kernel).collect();
+    assert!(keys.len() > 20, "{keys:?}");
+    for key in &keys {
+        let checked = checks().any(|check| quoted(check.looks_at).any(|name| name == *key));
+        let excused = UNCHECKED.iter().any(|(name, _)| name == key);
+        assert!(checked != excused, "{key}: checked {checked}, excused {excused}");
+    }
+    for (name, why) in UNCHECKED {
+        assert!(keys.contains(name), "{name} is not on the page any more ({why})");
+    }
+}
+
 #[test]
 fn every_setting_the_page_writes_has_a_check() {
     let page = page();

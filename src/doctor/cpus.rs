@@ -2,7 +2,7 @@
 
 use super::parse::show_list;
 use super::table::Severity::{Costs, Hint};
-use super::{Check, Facts, Finding, Frequency};
+use super::{Check, Facts, Finding, Frequency, Sleep};
 
 pub(super) const CHECKS: &[Check] = &[
     Check {
@@ -15,7 +15,7 @@ pub(super) const CHECKS: &[Check] = &[
             let (workers, cpus) = (facts.wanted.workers, facts.cpus.allowed.as_ref()?.len());
             (workers > cpus).then(|| {
                 let is = format!("{workers} workers on {cpus} CPU(s)");
-                Finding::new(is, format!("--workers {}", cpus.saturating_sub(1).max(1)))
+                Finding::corewire(is, format_args!("--workers {}", cpus.saturating_sub(1).max(1)))
             })
         },
     },
@@ -26,11 +26,13 @@ pub(super) const CHECKS: &[Check] = &[
         fires: "workers cannot be pinned although nobody asked for that",
         anchor: "workers-and-cpus",
         find: |facts| {
-            let why = facts.wanted.unpinned?;
-            Some(Finding::new(
-                format!("workers are not pinned: {why}"),
-                "AllowedCPUs= in the unit (--cpuset-cpus of a container), or --worker-cores",
-            ))
+            let is = format!("workers are not pinned: {}", facts.wanted.unpinned?);
+            let chosen = facts.cpus.allowed.as_ref().and_then(|allowed| on(facts, allowed));
+            Some(match chosen {
+                Some(args) => Finding::corewire(is, args)
+                    .note("or a CPU set: AllowedCPUs= in the unit, --cpuset-cpus of a container"),
+                None => Finding::corewire(is, "--pin=false").note("if that is wanted"),
+            })
         },
     },
     Check {
@@ -43,12 +45,33 @@ pub(super) const CHECKS: &[Check] = &[
             let online = facts.cpus.online.as_ref()?;
             let mut missing = facts.wanted.worker_cpus.clone();
             missing.retain(|cpu| !online.contains(cpu));
+            let args = on(facts, online)?;
             (!missing.is_empty()).then(|| {
-                Finding::new(
-                    format!("workers on CPU {}, not online", show_list(&missing)),
-                    format!("--worker-cores out of {}", show_list(online)),
-                )
+                let is = format!("workers on CPU {}, not online", show_list(&missing));
+                Finding::corewire(is, args)
             })
+        },
+    },
+    Check {
+        id: "siblings",
+        severity: Costs,
+        looks_at: "`topology/thread_siblings_list` of the workers' CPUs",
+        fires: "two workers run on one physical core although another runs none",
+        anchor: "workers-and-cpus",
+        find: |facts| {
+            let works = |cpu: &&usize| facts.wanted.worker_cpus.contains(*cpu);
+            let may_run = |core: &&Vec<usize>| {
+                let allowed = facts.cpus.allowed.as_ref();
+                core.iter().all(|cpu| allowed.is_none_or(|allowed| allowed.contains(cpu)))
+            };
+            let cores: Vec<&Vec<usize>> = facts.cpus.cores.iter().filter(may_run).collect();
+            let shared = cores.iter().find(|core| core.iter().filter(works).count() > 1)?;
+            cores.iter().find(|core| !core.iter().any(|cpu| works(&cpu)))?;
+            // One thread of each core: the one that has a worker already, else the first.
+            let one = |core: &&Vec<usize>| core.iter().find(works).or(core.first()).copied();
+            let args = on(facts, &cores.iter().filter_map(one).collect::<Vec<_>>())?;
+            let is = format!("workers on CPU {}, threads of one core", show_list(shared));
+            Some(Finding::corewire(is, args))
         },
     },
     Check {
@@ -62,10 +85,9 @@ pub(super) const CHECKS: &[Check] = &[
             idle.retain(|cpu| !facts.wanted.worker_cpus.contains(cpu));
             let isolated = facts.cpus.isolated.as_deref().unwrap_or_default();
             (!idle.is_empty()).then(|| {
-                Finding::new(
-                    format!("CPU {} isolated and without a worker", show_list(&idle)),
-                    format!("--worker-cores {}", show_list(isolated)),
-                )
+                let is = format!("CPU {} isolated and without a worker", show_list(&idle));
+                let (count, list) = (isolated.len(), show_list(isolated));
+                Finding::corewire(is, format_args!("--workers {count} --worker-cores {list}"))
             })
         },
     },
@@ -80,10 +102,14 @@ pub(super) const CHECKS: &[Check] = &[
             let whole = usize::try_from(quota / 1_000).unwrap_or(usize::MAX);
             (workers > whole).then(|| {
                 let (units, thousandths) = (quota / 1_000, quota % 1_000);
-                Finding::new(
-                    format!("a quota of {units}.{thousandths:03} CPUs for {workers} worker(s)"),
-                    format!("--workers {}, or no CPUQuota= and a CPU set", whole.max(1)),
-                )
+                let is =
+                    format!("a quota of {units}.{thousandths:03} CPUs for {workers} worker(s)");
+                match whole {
+                    0 => Finding::new(is, "systemctl set-property corewire.service CPUQuota=100%")
+                        .note("a container: docker update --cpus 1"),
+                    _ => Finding::corewire(is, format_args!("--workers {whole}"))
+                        .note("or a CPU set instead of the quota"),
+                }
             })
         },
     },
@@ -95,12 +121,14 @@ pub(super) const CHECKS: &[Check] = &[
         anchor: "memory-nodes",
         find: |facts| {
             let nodes = worker_nodes(facts);
+            // The one where most of them run already, of equals the larger.
+            let here = |node: &&Vec<usize>| {
+                let of_workers = facts.wanted.worker_cpus.iter().filter(|cpu| node.contains(cpu));
+                (of_workers.count(), node.len())
+            };
+            let args = on(facts, facts.cpus.nodes.iter().max_by_key(here)?)?;
             (nodes.len() > 1).then(|| {
-                let cpus = facts.cpus.nodes.get(nodes[0]).map(|node| show_list(node));
-                Finding::new(
-                    format!("workers on memory nodes {}", show_list(&nodes)),
-                    format!("--worker-cores out of {}", cpus.unwrap_or_default()),
-                )
+                Finding::corewire(format!("workers on memory nodes {}", show_list(&nodes)), args)
             })
         },
     },
@@ -116,10 +144,10 @@ pub(super) const CHECKS: &[Check] = &[
                 nic.node.is_some_and(|node| !nodes.is_empty() && !nodes.contains(&node))
             })?;
             let node = far.node?;
-            let cpus = facts.cpus.nodes.get(node).map(|node| show_list(node));
-            Some(Finding::new(
+            let args = on(facts, facts.cpus.nodes.get(node)?)?;
+            Some(Finding::corewire(
                 format!("{} is on memory node {node}, workers on {}", far.name, show_list(&nodes)),
-                format!("--worker-cores out of {}", cpus.unwrap_or_default()),
+                args,
             ))
         },
     },
@@ -138,7 +166,37 @@ pub(super) const CHECKS: &[Check] = &[
             ))
         },
     },
+    Check {
+        id: "sleeps",
+        severity: Hint,
+        looks_at: "`cpuidle/state*/latency` of the workers' CPUs",
+        fires: "a worker's CPU may sleep so deeply that it takes over 10 µs to wake up",
+        anchor: "frequency",
+        find: |facts| {
+            let deep = |one: &&Sleep| one.latency_us > SLEEP_US_MAX && runs_worker(facts, one.cpu);
+            let found = facts.cpus.sleeps.iter().find(deep)?;
+            Some(Finding::new(
+                format!("CPU {} may take {} µs to wake up", found.cpu, found.latency_us),
+                format!("cpupower idle-set -D {SLEEP_US_MAX}"),
+            ))
+        },
+    },
 ];
+
+/// Longer sleeps are felt beside a send of some microseconds.
+const SLEEP_US_MAX: u64 = 10;
+
+/// The options that put the workers, or as many as there is room for, on CPUs of `from`: on those
+/// that have one already, then on the highest, since the lowest is the admin core's.
+fn on(facts: &Facts, from: &[usize]) -> Option<String> {
+    let has_one = |cpu: &usize| facts.wanted.worker_cpus.contains(cpu);
+    let (mut chosen, others): (Vec<usize>, Vec<usize>) = from.iter().copied().partition(has_one);
+    chosen.extend(others.into_iter().rev());
+    chosen.truncate(facts.wanted.workers);
+    chosen.sort_unstable();
+    let (count, list) = (chosen.len(), show_list(&chosen));
+    (count > 0).then(|| format!("--workers {count} --worker-cores {list}"))
+}
 
 /// The memory nodes of the pinned workers, in order.
 fn worker_nodes(facts: &Facts) -> Vec<usize> {

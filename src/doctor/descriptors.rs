@@ -21,8 +21,9 @@ pub(super) const CHECKS: &[Check] = &[
                 let count = round(needed);
                 Finding::new(
                     format!("{hard} descriptors for {} connections", facts.conns()),
-                    format!("LimitNOFILE={count} in the unit, or as root: ulimit -n {count}"),
+                    format!("ulimit -n {count}"),
                 )
+                .note(format_args!("as root; in the unit: LimitNOFILE={count}"))
             })
         },
     },

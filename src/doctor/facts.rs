@@ -38,6 +38,8 @@ pub struct Wanted {
     pub backlog: u64,
     /// Memory at the very worst, all workers, kernel buffers left out.
     pub worst_bytes: u64,
+    /// From what memory on queues are let go; 0 where nobody said.
+    pub memory_hard_bytes: u64,
     /// What the workers are to wait on.
     pub driver: Driver,
     /// Addresses for clients.
@@ -58,6 +60,7 @@ impl Default for Wanted {
             descriptors_own: 0,
             backlog: 0,
             worst_bytes: 0,
+            memory_hard_bytes: 0,
             driver: Driver::Auto,
             listen: Vec::new(),
             admin_listen: None,
@@ -156,10 +159,10 @@ pub struct Network {
     pub port_range: Option<(u64, u64)>,
     /// `net.ipv4.ip_local_reserved_ports`.
     pub reserved_ports: Option<Vec<usize>>,
-    /// Largest receive buffer of a socket, in bytes: the last of `net.ipv4.tcp_rmem`.
-    pub rmem_max_bytes: Option<u64>,
-    /// Largest send buffer of a socket, in bytes: the last of `net.ipv4.tcp_wmem`.
-    pub wmem_max_bytes: Option<u64>,
+    /// Receive buffer of a socket, in bytes, least, first and most: `net.ipv4.tcp_rmem`.
+    pub rmem_bytes: Option<[u64; 3]>,
+    /// Send buffer of a socket, likewise: `net.ipv4.tcp_wmem`.
+    pub wmem_bytes: Option<[u64; 3]>,
     /// Memory of all TCP buffers, in pages: the last of `net.ipv4.tcp_mem`.
     pub tcp_mem_max_pages: Option<u64>,
     /// `net.ipv4.tcp_congestion_control`.
@@ -223,8 +226,12 @@ pub struct Cpus {
     pub quota_milli: Option<u64>,
     /// CPUs of each memory node.
     pub nodes: Vec<Vec<usize>>,
+    /// CPUs of each physical core.
+    pub cores: Vec<Vec<usize>>,
     /// Who chooses the frequency of each CPU, where somebody does.
     pub frequencies: Vec<Frequency>,
+    /// The deepest sleep of each CPU, where the kernel chooses among some.
+    pub sleeps: Vec<Sleep>,
 }
 
 impl Cpus {
@@ -233,6 +240,15 @@ impl Cpus {
     pub fn node_of(&self, cpu: usize) -> Option<usize> {
         self.nodes.iter().position(|node| node.contains(&cpu))
     }
+}
+
+/// The deepest sleep that a CPU may fall into.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sleep {
+    /// The CPU.
+    pub cpu: usize,
+    /// How long it takes to wake up.
+    pub latency_us: u64,
 }
 
 /// Who chooses the frequency of a CPU.

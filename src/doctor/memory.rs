@@ -8,6 +8,9 @@ use super::{Check, Facts, Finding};
 /// browser's with its cookies is longer.
 const IDLE_CONN_BYTES: u64 = 8 << 10;
 
+/// What of it is the kernel's.
+const KERNEL_CONN_BYTES: u64 = 5 << 10;
+
 pub(super) const CHECKS: &[Check] = &[
     Check {
         id: "memory_idle",
@@ -19,32 +22,33 @@ pub(super) const CHECKS: &[Check] = &[
             let (most, needed) = (facts.memory_bytes()?, facts.conns() * IDLE_CONN_BYTES);
             (most < needed).then(|| {
                 let fit = most / IDLE_CONN_BYTES / facts.wanted.workers.max(1) as u64;
-                Finding::new(
-                    format!(
-                        "{} MiB of memory; {} idle connections take {}",
-                        most >> 20,
-                        facts.conns(),
-                        needed >> 20,
-                    ),
-                    format!("--conns-max {}, or more memory", fit.max(1)),
-                )
+                let is = format!(
+                    "{} MiB of memory; {} idle connections take {}",
+                    most >> 20,
+                    facts.conns(),
+                    needed >> 20,
+                );
+                Finding::corewire(is, format_args!("--conns-max {}", fit.max(1)))
+                    .note("or more memory")
             })
         },
     },
     Check {
         id: "memory_worst",
         severity: Costs,
-        looks_at: "`MemTotal`, `memory.max`, limits of the configuration",
-        fires: "clients that all do their worst can take more memory than there is",
+        looks_at: "`MemTotal`, `memory.max`, `memory_hard_bytes`, limits of the configuration",
+        fires: "clients that all do their worst can take more memory than there is, and no \
+                `memory_hard_bytes` leaves the kernel its part",
         anchor: "the-memory-bill",
         find: |facts| {
             let (most, worst) = (facts.memory_bytes()?, facts.wanted.worst_bytes);
             let idle_fits = facts.conns() * IDLE_CONN_BYTES <= most;
-            (most < worst && idle_fits).then(|| {
-                Finding::new(
-                    format!("{} MiB of memory; the worst case is {}", most >> 20, worst >> 20),
-                    "lower --conns-max to what you expect",
-                )
+            let [soft, hard] = pressure_bytes(facts, most);
+            let is_decided = (1..=hard).contains(&facts.wanted.memory_hard_bytes);
+            (most < worst && idle_fits && !is_decided).then(|| {
+                let is = format!("{} MiB of memory; the worst case is {}", most >> 20, worst >> 20);
+                Finding::corewire(is, format_args!("--memory-soft {soft} --memory-hard {hard}"))
+                    .note("or a lower --conns-max, fewer --workers, more memory")
             })
         },
     },
@@ -57,7 +61,7 @@ pub(super) const CHECKS: &[Check] = &[
         find: |facts| {
             let swap = facts.memory.swap_bytes.filter(|swap| *swap > 0)?;
             let is = format!("{} MiB of swap for this process", swap >> 20);
-            Some(Finding::new(is, "MemorySwapMax=0 in the unit, or: swapoff -a"))
+            Some(Finding::new(is, "swapoff -a").note("or in the unit: MemorySwapMax=0"))
         },
     },
     Check {
@@ -105,6 +109,15 @@ pub(super) const CHECKS: &[Check] = &[
         },
     },
 ];
+
+/// From which memory of the process on new clients are refused and queues let go, where the bill
+/// is larger than what there is. The process's own is looked at once a second and the kernel's is
+/// not: a quarter is left to both, or what connections take of the kernel if that is more.
+fn pressure_bytes(facts: &Facts, most: u64) -> [u64; 2] {
+    let kernel = (facts.conns() * KERNEL_CONN_BYTES).max(most / 4);
+    let hard = most.saturating_sub(kernel).max(most / 4);
+    [hard / 9 * 8, hard]
+}
 
 /// The kernel sets the three figures at 3/4, 1 and 3/2 of one.
 fn tcp_mem_command(facts: &Facts, pages: u64) -> String {

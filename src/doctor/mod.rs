@@ -12,6 +12,8 @@
 //!
 //! Read first: `facts.rs`, then `table.rs`.
 
+#[cfg(test)]
+mod case_tests;
 mod cpus;
 mod descriptors;
 mod facts;
@@ -25,6 +27,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub use facts::{Cpus, Facts, Frequency, Irq, Memory, Network, Nic, Ring, System, Wanted};
+pub use facts::{Cpus, Facts, Frequency, Irq, Memory, Network, Nic, Ring, Sleep, System, Wanted};
 pub use report::{Report, reference_markdown};
 pub use table::{Check, Finding, Severity, checks};

@@ -1,5 +1,6 @@
 //! The kernel's network settings, and addresses.
 
+use super::parse::show_list;
 use super::table::Severity::{Breaks, Costs, Hint};
 use super::{Check, Facts, Finding};
 
@@ -102,9 +103,15 @@ pub(super) const CHECKS: &[Check] = &[
             let taken = |port: &u16| {
                 (low..=high).contains(&u64::from(*port)) && !reserved.contains(&usize::from(*port))
             };
-            let port = addresses.map(std::net::SocketAddr::port).find(taken)?;
+            let ports = addresses.map(std::net::SocketAddr::port).filter(taken);
+            let ports: Vec<usize> = ports.map(usize::from).collect();
+            let port = ports.first()?;
             let is = format!("port {port} lies in the outgoing range {low}-{high}");
-            Some(Finding::sysctl(is, "net.ipv4.ip_local_reserved_ports", port))
+            // Those that somebody else reserved stay reserved.
+            let mut all = [reserved.as_slice(), &ports].concat();
+            all.sort_unstable();
+            all.dedup();
+            Some(Finding::sysctl(is, "net.ipv4.ip_local_reserved_ports", show_list(&all)))
         },
     },
     Check {
@@ -141,8 +148,8 @@ pub(super) const CHECKS: &[Check] = &[
         fires: "the third figure cannot fill 20 Mbit/s over 100 ms",
         anchor: "tcp-buffers",
         find: |facts| {
-            let most = facts.network.wmem_max_bytes?;
-            let value = "'4096 16384 4194304'";
+            let [least, first, most] = facts.network.wmem_bytes?;
+            let value = format_args!("'{least} {first} 4194304'");
             (most < LONG_PATH_BYTES)
                 .then(|| Finding::sysctl(buffer("send", most), "net.ipv4.tcp_wmem", value))
         },
@@ -154,10 +161,29 @@ pub(super) const CHECKS: &[Check] = &[
         fires: "the third figure cannot fill 20 Mbit/s over 100 ms",
         anchor: "tcp-buffers",
         find: |facts| {
-            let most = facts.network.rmem_max_bytes?;
-            let value = "'4096 131072 6291456'";
+            let [least, first, most] = facts.network.rmem_bytes?;
+            let value = format_args!("'{least} {first} 6291456'");
             (most < LONG_PATH_BYTES)
                 .then(|| Finding::sysctl(buffer("receive", most), "net.ipv4.tcp_rmem", value))
+        },
+    },
+    Check {
+        id: "tcp_first",
+        severity: Hint,
+        looks_at: "`net.ipv4.tcp_rmem`, `net.ipv4.tcp_wmem`",
+        fires: "a second figure is above the kernel's own, 131,072 and 16,384: every connection \
+                may have more",
+        anchor: "tcp-buffers",
+        find: |facts| {
+            let raised = |key: &'static str, bytes: Option<[u64; 3]>, own: u64| {
+                let [least, first, most] = bytes.filter(|[_, first, _]| *first > own)?;
+                let is =
+                    format!("net.ipv4.{key} begins at {first} bytes, the kernel's own is {own}");
+                let value = format_args!("'{least} {own} {}'", most.max(own));
+                Some(Finding::sysctl(is, &format!("net.ipv4.{key}"), value))
+            };
+            raised("tcp_rmem", facts.network.rmem_bytes, 131_072)
+                .or_else(|| raised("tcp_wmem", facts.network.wmem_bytes, 16_384))
         },
     },
     Check {
@@ -212,7 +238,7 @@ pub(super) const CHECKS: &[Check] = &[
             (!open.is_empty()).then(|| {
                 let is =
                     format!("{} options are open to strangers: {}", open.len(), open.join(", "));
-                Finding::new(is, "what each warning at the start says to set")
+                Finding::corewire(is, "check-config").note("each warning says what to set")
             })
         },
     },
@@ -225,7 +251,7 @@ pub(super) const CHECKS: &[Check] = &[
         find: |facts| {
             let first = facts.unread.first()?;
             let is = format!("{} fact(s) cannot be read here, {first} first", facts.unread.len());
-            Some(Finding::new(is, "corewire doctor on the host, outside the container"))
+            Some(Finding::corewire(is, "doctor").note("on the host, outside the container"))
         },
     },
 ];

@@ -18,11 +18,12 @@ pub(super) const CHECKS: &[Check] = &[
             let piled = |nic: &&Nic| nic.irqs.len() > 1 && irq_cpus(nic).len() == 1;
             let online = big_machine(facts)?;
             let nic = facts.network.nics.iter().find(piled)?;
-            let (cpu, irq) = (irq_cpus(nic)[0], nic.irqs[1].number);
-            let other = online.iter().find(|other| **other != cpu)?;
+            let free = free_cpus(facts, online);
+            let to = if free.len() > 1 { &free } else { online };
+            let (count, cpu) = (nic.irqs.len(), irq_cpus(nic)[0]);
             Some(Finding::new(
-                format!("{} queues of {} interrupt CPU {cpu}", nic.irqs.len(), nic.name),
-                format!("echo {other} > /proc/irq/{irq}/smp_affinity_list, and so on"),
+                format!("{count} queues of {} interrupt CPU {cpu}", nic.name),
+                spread(nic, to),
             ))
         },
     },
@@ -41,14 +42,11 @@ pub(super) const CHECKS: &[Check] = &[
             })?;
             let mut hit = irq_cpus(nic);
             hit.retain(|cpu| workers.contains(cpu));
-            let mut free = online.to_vec();
-            free.retain(|cpu| !workers.contains(cpu));
+            let free = free_cpus(facts, online);
             (free.len() > 1).then(|| {
-                let (name, to) = (&nic.name, show_list(&free));
-                Finding::new(
-                    format!("{name} interrupts CPU {}, which run workers", show_list(&hit)),
-                    format!("ethtool -L {name} combined {}, interrupts to CPU {to}", free.len()),
-                )
+                let is =
+                    format!("{} interrupts CPU {}, which run workers", nic.name, show_list(&hit));
+                Finding::new(is, spread(nic, &free))
             })
         },
     },
@@ -83,9 +81,10 @@ pub(super) const CHECKS: &[Check] = &[
             let entries = facts.network.flow_entries.filter(|entries| *entries > 0)?;
             let nic = facts.network.nics.iter().find(|nic| nic.rfs_queues == 0)?;
             let flows = entries / nic.rx_queues.max(1) as u64;
+            let queues = format!("/sys/class/net/{}/queues/rx-*", nic.name);
             Some(Finding::new(
                 format!("RFS has {entries} entries and no queue of {} uses them", nic.name),
-                format!("echo {flows} > /sys/class/net/{}/queues/rx-0/rps_flow_cnt", nic.name),
+                format!("for queue in {queues}; do echo {flows} > $queue/rps_flow_cnt; done"),
             ))
         },
     },
@@ -93,6 +92,19 @@ pub(super) const CHECKS: &[Check] = &[
 
 fn big_machine(facts: &Facts) -> Option<&[usize]> {
     facts.cpus.online.as_deref().filter(|online| online.len() >= CPUS_MIN)
+}
+
+/// CPUs without a worker.
+fn free_cpus(facts: &Facts, online: &[usize]) -> Vec<usize> {
+    online.iter().copied().filter(|cpu| !facts.wanted.worker_cpus.contains(cpu)).collect()
+}
+
+/// The line that deals a card's interrupts out over CPUs.
+fn spread(nic: &Nic, cpus: &[usize]) -> String {
+    let dealt = nic.irqs.iter().zip(cpus.iter().cycle());
+    let pairs: Vec<String> = dealt.map(|(irq, cpu)| format!("{}:{cpu}", irq.number)).collect();
+    let echo = "echo ${pair#*:} > /proc/irq/${pair%:*}/smp_affinity_list";
+    format!("for pair in {}; do {echo}; done", pairs.join(" "))
 }
 
 /// CPUs that a card's receive queues interrupt, in order.

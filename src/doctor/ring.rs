@@ -18,7 +18,9 @@ pub(super) const CHECKS: &[Check] = &[
         looks_at: "`driver`, a try at io_uring",
         fires: "`driver = \"uring\"` and the kernel refuses a ring: no start",
         anchor: "io_uring",
-        find: |facts| (facts.wanted.driver == Driver::Uring).then(|| refused(facts)).flatten(),
+        find: |facts| {
+            (facts.wanted.driver == Driver::Uring).then(|| refused(facts, "auto")).flatten()
+        },
     },
     Check {
         id: "ring",
@@ -26,7 +28,9 @@ pub(super) const CHECKS: &[Check] = &[
         looks_at: "`kernel.io_uring_disabled`, a try at io_uring",
         fires: "the kernel refuses a ring and the server takes epoll",
         anchor: "io_uring",
-        find: |facts| (facts.wanted.driver == Driver::Auto).then(|| refused(facts)).flatten(),
+        find: |facts| {
+            (facts.wanted.driver == Driver::Auto).then(|| refused(facts, "epoll")).flatten()
+        },
     },
     Check {
         id: "ring_rung",
@@ -39,7 +43,7 @@ pub(super) const CHECKS: &[Check] = &[
             let (major, minor) = facts.system.release.unwrap_or_default();
             (facts.wanted.driver != Driver::Epoll).then(|| {
                 let is = format!("Linux {major}.{minor} gives {name} ({why})");
-                Finding::new(is, "boot an unmodified Linux 6.0 or later")
+                Finding::corewire(is, "--driver epoll").note("or an unmodified Linux 6.0 or later")
             })
         },
     },
@@ -57,8 +61,9 @@ pub(super) const CHECKS: &[Check] = &[
                 let workers = facts.wanted.workers;
                 Finding::new(
                     format!("{} KiB may be locked for {workers} ring(s)", limit >> 10),
-                    format!("LimitMEMLOCK={needed} in the unit"),
+                    format!("ulimit -l {}", needed >> 10),
                 )
+                .note(format_args!("as root; in the unit: LimitMEMLOCK={needed}"))
             })
         },
     },
@@ -80,7 +85,8 @@ pub(super) const CHECKS: &[Check] = &[
     },
 ];
 
-fn refused(facts: &Facts) -> Option<Finding> {
+/// Where no setting of the kernel mends it, `driver` is what the server can do without a ring.
+fn refused(facts: &Facts, driver: &str) -> Option<Finding> {
     let Some(Ring::Refused { why }) = &facts.system.ring else { return None };
     let disabled = facts.system.io_uring_disabled.filter(|mode| *mode > 0);
     if let Some(mode) = disabled {
@@ -89,10 +95,11 @@ fn refused(facts: &Facts) -> Option<Finding> {
     }
     if let Some((major, minor)) = facts.system.release.filter(|release| *release < (5, 6)) {
         let is = format!("Linux {major}.{minor} has no ring ({why})");
-        return Some(Finding::new(is, "boot Linux 6.0 or later"));
+        let args = format_args!("--driver {driver}");
+        return Some(Finding::corewire(is, args).note("or Linux 6.0 or later"));
     }
-    Some(Finding::new(
-        format!("io_uring is refused ({why})"),
-        "permit io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile",
+    let is = format!("io_uring is refused ({why})");
+    Some(Finding::corewire(is, format_args!("--driver {driver}")).note(
+        "or permit io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile",
     ))
 }

@@ -33,11 +33,13 @@ impl Severity {
 pub struct Finding {
     /// What is so, with its figure. One line.
     pub is: String,
-    /// What to run or to set. One line.
+    /// What to run: one line for a shell, with this machine's values. What else there is to know
+    /// stands behind it as a comment of the shell.
     pub run: String,
 }
 
 impl Finding {
+    /// A finding that a line for a shell mends.
     pub(super) fn new(is: impl Into<String>, run: impl Into<String>) -> Self {
         Self { is: is.into(), run: run.into() }
     }
@@ -45,6 +47,17 @@ impl Finding {
     /// A finding that one kernel setting mends.
     pub(super) fn sysctl(is: impl Into<String>, key: &str, value: impl std::fmt::Display) -> Self {
         Self::new(is, format!("sysctl -w {key}={value}"))
+    }
+
+    /// A finding that the server's own options mend, or another of its commands.
+    pub(super) fn corewire(is: impl Into<String>, args: impl std::fmt::Display) -> Self {
+        Self::new(is, format!("corewire {args}"))
+    }
+
+    /// The same with a comment behind the command.
+    pub(super) fn note(mut self, note: impl std::fmt::Display) -> Self {
+        self.run += &format!("  # {note}");
+        self
     }
 }
 

@@ -4,7 +4,7 @@ use rustix::process::{Resource, getrlimit};
 
 use super::{cards, wish};
 use crate::config::Loaded;
-use crate::doctor::{Cpus, Facts, Frequency, Memory, Network, Ring, System, parse};
+use crate::doctor::{Cpus, Facts, Frequency, Memory, Network, Ring, Sleep, System, parse};
 use crate::server::StartError;
 use crate::server::machine::{Files, Groups, meminfo_bytes, number};
 use crate::worker::{self, Rung, Wanted};
@@ -24,6 +24,11 @@ pub fn facts(loaded: &Loaded) -> Result<Facts, StartError> {
 /// The last of several numbers.
 fn last(text: &str) -> Option<u64> {
     text.split_ascii_whitespace().next_back()?.parse().ok()
+}
+
+fn three(text: &str) -> Option<[u64; 3]> {
+    let numbers = text.split_ascii_whitespace().map_while(|word| word.parse().ok());
+    numbers.collect::<Vec<u64>>().try_into().ok()
 }
 
 fn pair(text: &str) -> Option<(u64, u64)> {
@@ -89,8 +94,8 @@ fn network(files: &Files) -> Network {
         port_range: own("ipv4/ip_local_port_range").and_then(|text| pair(&text)),
         reserved_ports: own("ipv4/ip_local_reserved_ports").and_then(|text| parse::list(&text)),
         // The machine's own, and in a container not to be seen.
-        rmem_max_bytes: own("ipv4/tcp_rmem").and_then(|text| last(&text)),
-        wmem_max_bytes: own("ipv4/tcp_wmem").and_then(|text| last(&text)),
+        rmem_bytes: own("ipv4/tcp_rmem").and_then(|text| three(&text)),
+        wmem_bytes: own("ipv4/tcp_wmem").and_then(|text| three(&text)),
         tcp_mem_max_pages: rare("ipv4/tcp_mem").and_then(|text| last(&text)),
         congestion: own("ipv4/tcp_congestion_control").map(|text| word(&text)),
         slow_start_after_idle: own_number("ipv4/tcp_slow_start_after_idle"),
@@ -121,14 +126,34 @@ fn cpus(files: &Files) -> Cpus {
             .unwrap_or_default();
         Some(Frequency { cpu: *cpu, governor, driver })
     };
+    let threads = |cpu: &usize| {
+        list(&format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list"))
+    };
+    let mut cores: Vec<Vec<usize>> = online.iter().flatten().filter_map(threads).collect();
+    cores.sort_unstable();
+    cores.dedup();
     Cpus {
         allowed: allowed.and_then(parse::list),
         isolated: list("/sys/devices/system/cpu/isolated"),
         quota_milli: quota_milli(&Groups::of(files), files),
         nodes: nodes.iter().map(|at| node(at).unwrap_or_default()).collect(),
+        cores,
         frequencies: online.iter().flatten().filter_map(frequency).collect(),
+        sleeps: online.iter().flatten().filter_map(|cpu| sleep(files, *cpu)).collect(),
         online,
     }
+}
+
+/// The deepest sleep that nobody switched off.
+fn sleep(files: &Files, cpu: usize) -> Option<Sleep> {
+    let folder = format!("/sys/devices/system/cpu/cpu{cpu}/cpuidle");
+    let figure = |state: &str, name: &str| {
+        files.text(&format!("{folder}/{state}/{name}")).and_then(|text| number(&text))
+    };
+    let states = files.names(&folder);
+    let states = states.iter().filter(|state| figure(state, "disable") != Some(1));
+    let latency_us = states.filter_map(|state| figure(state, "latency")).max()?;
+    Some(Sleep { cpu, latency_us })
 }
 
 /// The least of the CPU time that the control group and those it lies in allow.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::read::of_files;
 use crate::config::{self, Options};
+use crate::doctor::Sleep;
 use crate::server::machine::Files;
 
 /// A folder that goes when the test ends.
@@ -46,6 +47,13 @@ fn settings_memory_and_processors_are_read() {
             ("sys/devices/system/node/node1/cpulist", "2-3\n"),
             ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave\n"),
             ("sys/devices/system/cpu/cpu1/cpufreq/scaling_driver", "intel_pstate\n"),
+            ("sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0,2\n"),
+            ("sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "0,2\n"),
+            ("sys/devices/system/cpu/cpu1/cpuidle/state0/latency", "0\n"),
+            ("sys/devices/system/cpu/cpu1/cpuidle/state1/latency", "2\n"),
+            ("sys/devices/system/cpu/cpu1/cpuidle/state1/disable", "0\n"),
+            ("sys/devices/system/cpu/cpu1/cpuidle/state2/latency", "133\n"),
+            ("sys/devices/system/cpu/cpu1/cpuidle/state2/disable", "1\n"),
             ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
         ],
     );
@@ -55,7 +63,7 @@ fn settings_memory_and_processors_are_read() {
     assert_eq!(facts.system.nr_open, None);
     assert_eq!(facts.network.port_range, Some((32_768, 60_999)));
     assert_eq!(facts.network.tcp_mem_max_pages, Some(300));
-    assert_eq!(facts.network.wmem_max_bytes, Some(4_194_304));
+    assert_eq!(facts.network.wmem_bytes, Some([4_096, 16_384, 4_194_304]));
     assert_eq!(facts.memory.total_bytes, Some(1 << 20));
     assert_eq!(facts.memory.swap_bytes, Some(512 << 10));
     assert_eq!(facts.memory_bytes(), Some(1 << 20));
@@ -63,6 +71,8 @@ fn settings_memory_and_processors_are_read() {
     assert_eq!(facts.cpus.node_of(3), Some(1));
     assert_eq!(facts.cpus.frequencies.len(), 1);
     assert_eq!(facts.cpus.frequencies[0].driver, "intel_pstate");
+    assert_eq!(facts.cpus.cores, [[0, 2]]);
+    assert_eq!(facts.cpus.sleeps, [Sleep { cpu: 1, latency_us: 2 }]);
 }
 
 #[test]

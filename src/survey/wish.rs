@@ -21,6 +21,7 @@ pub(super) fn wanted(loaded: &Loaded) -> Result<Wanted, StartError> {
         descriptors_own: server::descriptors_own(workers, listen.len()),
         backlog: u64::from(BACKLOG.unsigned_abs()),
         worst_bytes: worst as u64,
+        memory_hard_bytes: options.memory_hard_bytes,
         driver: options.driver,
         listen,
         admin_listen: Some(options.admin_listen),
