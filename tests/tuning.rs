@@ -149,24 +149,139 @@ fn every_setting_the_page_writes_has_a_check() {
     assert!(page.contains(quoted), "{quoted} is explained");
 }
 
-#[test]
-fn every_claim_says_whether_it_was_measured() {
-    // Each section that holds advice or figures says which of the two it is.
-    let page = page();
-    let mut heading = "";
-    let mut marked = BTreeSet::new();
-    let mut sections = Vec::new();
-    for line in prose(&page) {
-        if let Some(name) = line.strip_prefix("## ") {
-            heading = name;
-            sections.push(name);
+/// Sections without a claim: what is printed, and what the code generates.
+const CLAIMLESS: [&str; 2] = ["Asking the doctor", "Every check"];
+
+/// What makes a figure one that somebody can get again: a command, or "how:".
+const HOWS: [&str; 8] =
+    ["how:", "loadtest", "bench_server", "cargo ", "perf ", "strace", "taskset", "/proc/"];
+
+/// Sources that are neither files of the repository, manual pages, nor RFCs.
+const SOURCES: [&str; 19] = [
+    "above",
+    "admin-guide/mm/concepts",
+    "admin-guide/pm/cpufreq",
+    "admin-guide/pm/cpuidle",
+    "admin-guide/sysctl/fs",
+    "admin-guide/sysctl/kernel",
+    "admin-guide/sysctl/net",
+    "cgroup-v2",
+    "ip-sysctl",
+    "kernel-parameters",
+    "M/M/1",
+    "napi",
+    "nf_conntrack-sysctl",
+    "numa-memory-policy",
+    "overcommit-accounting",
+    "scaling",
+    "the binomial distribution",
+    "timers/timekeeping",
+    "RFC",
+];
+
+/// A part of a section, from its mark to the next one.
+struct Claim<'a> {
+    section: &'a str,
+    is_measured: bool,
+    text: &'a str,
+}
+
+/// All claims, and sections that begin with something else.
+fn claims(page: &str) -> (Vec<Claim<'_>>, Vec<&str>) {
+    let (mut claims, mut bare) = (Vec::new(), Vec::new());
+    for section in page.split("\n## ").skip(1) {
+        let (name, text) = section.split_once('\n').unwrap_or((section, ""));
+        let mut parts = text.split("**measured**").enumerate().flat_map(|(at, part)| {
+            let marked = part.split("**advice**").enumerate();
+            marked.map(move |(advice, text)| (at > 0 && advice == 0, advice > 0, text))
+        });
+        let before = parts.next().is_some_and(|(.., text)| !text.trim().is_empty());
+        let found = parts.filter(|(is_measured, is_advice, _)| *is_measured || *is_advice);
+        let found: Vec<Claim<'_>> = found
+            .map(|(is_measured, _, text)| Claim { section: name, is_measured, text })
+            .collect();
+        if before || found.is_empty() {
+            bare.push(name);
         }
-        if line.contains("**measured**") || line.contains("**advice**") {
-            marked.insert(heading);
+        claims.extend(found);
+    }
+    (claims, bare)
+}
+
+/// What stands in square brackets and is no link, one source each.
+fn sources(text: &str) -> Vec<&str> {
+    let mut in_code = false;
+    let prose = text.split("```").filter(|_| {
+        in_code = !in_code;
+        in_code
+    });
+    let brackets = prose.flat_map(|part| part.split('[').skip(1)).filter_map(|rest| {
+        let (inside, after) = rest.split_once(']')?;
+        (!after.starts_with('(')).then_some(inside)
+    });
+    brackets.flat_map(|inside| inside.split([',', ';'])).map(str::trim).collect()
+}
+
+fn is_known(source: &str) -> bool {
+    let first = source.split_whitespace().next().unwrap_or_default();
+    let is_ours = first.starts_with("src/");
+    let of_manual = || {
+        first.split_once('(').is_some_and(|(name, rest)| {
+            !name.is_empty()
+                && rest.starts_with(|c: char| c.is_ascii_digit())
+                && rest.ends_with(')')
+        })
+    };
+    if is_ours {
+        return PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(first).exists();
+    }
+    of_manual() || SOURCES.contains(&source) || SOURCES.contains(&first)
+}
+
+/// What is wrong with the marks of a page.
+fn mistakes(page: &str) -> Vec<String> {
+    let (claims, bare) = claims(page);
+    let mut mistakes = Vec::new();
+    for name in bare.iter().filter(|name| !CLAIMLESS.contains(name)) {
+        mistakes.push(format!("{name}: it does not begin with a mark"));
+    }
+    for claim in &claims {
+        let (name, text) = (claim.section, claim.text);
+        let begin: String = text.trim().chars().take(60).collect();
+        if claim.is_measured {
+            let has_figure = text.contains(|c: char| c.is_ascii_digit());
+            if !has_figure || !HOWS.iter().any(|how| text.contains(how)) {
+                mistakes.push(format!("{name}: no figure or no how: {begin}"));
+            }
+            continue;
+        }
+        if !sources(text).iter().any(|source| is_known(source)) {
+            mistakes.push(format!("{name}: advice without a source: {begin}"));
         }
     }
-    let bare: Vec<_> = sections.into_iter().filter(|name| !marked.contains(name)).collect();
-    assert_eq!(bare, ["Asking the doctor", "Every check"], "sections without a mark");
+    // A file that is named as a source is there, under whichever mark.
+    let gone = sources(page).into_iter().filter(|source| source.starts_with("src/"));
+    mistakes.extend(gone.filter(|source| !is_known(source)).map(|gone| format!("{gone}: gone")));
+    mistakes
+}
+
+#[test]
+fn every_claim_is_measured_with_a_how_or_advice_with_a_source() {
+    let found = mistakes(&page());
+    assert!(found.is_empty(), "{}", found.join("\n"));
+    let sound = "\n## A\n**advice** [tcp(7)] Do.\n**measured** 3 µs; how: twice.\n";
+    assert_eq!(mistakes(sound), Vec::<String>::new());
+    for broken in [
+        "\n## A\nIt is fast.\n",
+        "\n## A\nIt is fast. **advice** [tcp(7)] Do.\n",
+        "\n## A\n**advice** Do.\n",
+        "\n## A\n**advice** [a link](#a) Do.\n",
+        "\n## A\n**advice** [src/no/such/file.rs] Do.\n",
+        "\n## A\n**measured** It is fast; how: twice.\n",
+        "\n## A\n**measured** 3 µs.\n",
+    ] {
+        assert!(!mistakes(broken).is_empty(), "{broken}");
+    }
 }
 
 #[test]
