@@ -16,11 +16,16 @@ use crate::report;
 use crate::scenario::{self, Scenario};
 use crate::wire::rest::Rest;
 use crate::wire::target::Target;
+use crate::wire::version;
 
 /// Something was measured, and it is not as it should be.
 const BROKEN: u8 = 1;
 /// Nothing could be measured.
 const UNUSABLE: u8 = 2;
+
+/// Where Corewire listens unless told otherwise.
+const PUBLIC_URL: &str = "http://127.0.0.1:3001";
+const ADMIN_URL: &str = "http://127.0.0.1:3002";
 
 /// Load tests for Socket.IO servers.
 #[derive(Debug, Parser)]
@@ -54,10 +59,10 @@ pub struct RunArgs {
     /// The scenario's file.
     scenario: PathBuf,
     /// The server.
-    #[arg(long, default_value = "http://127.0.0.1:3001", value_name = "URL")]
+    #[arg(long, default_value = PUBLIC_URL, value_name = "URL")]
     url: String,
     /// The server's admin listener, for REST calls.
-    #[arg(long, default_value = "http://127.0.0.1:3002", value_name = "URL")]
+    #[arg(long, default_value = ADMIN_URL, value_name = "URL")]
     admin_url: String,
     /// The key for REST calls, if the server wants one.
     #[arg(long, value_name = "KEY")]
@@ -65,7 +70,8 @@ pub struct RunArgs {
     /// The server's process id, for its CPU time and memory.
     #[arg(long, value_name = "PID")]
     pid: Option<u32>,
-    /// What the server is, for the report: "corewire 0.1.0".
+    /// What the server is, for the report: "corewire 0.1.0". Corewire says it by itself on its
+    /// admin listener.
     #[arg(long, value_name = "TEXT")]
     server_version: Option<String>,
     /// Replaces the scenario's `transport`: websocket, polling or upgrade.
@@ -143,8 +149,9 @@ fn run(args: &RunArgs) -> Result<Report, String> {
     };
     let budget = reports::budget(args.budget.as_deref())?;
     reports::make_folder(args.out.as_deref())?;
+    let version = args.server_version.clone().or_else(|| said_version(args, &options.rest));
     let mut report = engine::run(&scenario, &options)?;
-    report.target.version = args.server_version.clone().unwrap_or_default();
+    report.target.version = version.unwrap_or_default();
     if let Some(budget) = budget {
         report.budget = budget.check(&report);
     }
@@ -157,6 +164,13 @@ fn run(args: &RunArgs) -> Result<Report, String> {
         println!("\nreport: {}", folder.join("report.html").display());
     }
     Ok(report)
+}
+
+/// What the server says it is. Where only `--url` was given, whoever has the usual admin address
+/// may be another one.
+fn said_version(args: &RunArgs, rest: &Rest) -> Option<String> {
+    let is_its_own = args.admin_url != ADMIN_URL || args.url == PUBLIC_URL;
+    is_its_own.then(|| version::ask(rest)).flatten()
 }
 
 fn verdict(report: &Report) -> ExitCode {

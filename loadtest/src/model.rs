@@ -61,7 +61,7 @@ pub struct Target {
     pub url: String,
     /// `websocket`, `polling` or `upgrade`.
     pub transport: String,
-    /// What the server is, as whoever ran the test said; else empty.
+    /// What the server is, as whoever ran the test said, or as it says itself; else empty.
     pub version: String,
 }
 

@@ -226,6 +226,16 @@ fn the_exit_code_says_what_became_of_it() {
     for file in ["report.html", "report.json", "report.txt", "round_trip.hgrm"] {
         assert!(folder.join(file).exists(), "{file}");
     }
+    assert!(said.contains("version not told (--server-version)"), "{said}");
+    let page = || std::fs::read_to_string(folder.join("report.html")).expect("it is written");
+    assert!(page().contains("not told (--server-version)"));
+    // The server's admin listener tells, unless whoever runs the test knows better.
+    let admin = ["--out", out, "--admin-url", server.admin_url.as_str()];
+    let (code, said) = loadtest(&server.url, &admin);
+    assert_eq!((code, said.contains(", corewire 0.")), (0, true), "{said}");
+    assert!(page().contains("corewire 0.") && !page().contains("not told"));
+    let (_, said) = loadtest(&server.url, &[&admin[..], &["--server-version=mine 3"]].concat());
+    assert!(said.contains(", mine 3\n"), "{said}");
     std::fs::write(budget, "p99 <= 60s\nlost == 0\n").expect("it can be written");
     let (code, said) = loadtest(&server.url, &["--budget", budget]);
     assert_eq!((code, said.contains("BROKEN")), (0, false), "{said}");

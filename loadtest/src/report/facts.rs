@@ -88,11 +88,20 @@ fn client(run: &Report) -> Verdict {
 /// `fanout, http://127.0.0.1:3001 over websocket, corewire 0.1.0`, in parts.
 pub(super) fn subject(run: &Report) -> Vec<String> {
     let target = &run.target;
-    let mut parts = vec![format!("{} over {}", target.url, target.transport)];
-    if !target.version.is_empty() {
-        parts.push(target.version.clone());
-    }
-    parts
+    let version = match version(run) {
+        NOT_TOLD => format!("version {NOT_TOLD}"),
+        told => told.to_owned(),
+    };
+    vec![format!("{} over {}", target.url, target.transport), version]
+}
+
+/// Where nobody said what the server is.
+const NOT_TOLD: &str = "not told (--server-version)";
+
+/// What the server is.
+pub(super) fn version(run: &Report) -> &str {
+    let told = run.target.version.as_str();
+    if told.is_empty() { NOT_TOLD } else { told }
 }
 
 /// What one operation of the run is called: the unit of its rate.

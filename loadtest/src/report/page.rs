@@ -112,6 +112,14 @@ mod tests {
     }
 
     #[test]
+    fn a_page_says_which_server_it_was_or_that_nobody_told() {
+        let mut run = sample::fanout();
+        assert_eq!(page(&run).matches("corewire 0.1.0").count(), 2, "above and among the facts");
+        run.target.version.clear();
+        assert_eq!(page(&run).matches("not told (--server-version)").count(), 2);
+    }
+
+    #[test]
     fn a_run_with_nothing_in_it_still_has_a_page() {
         let mut run = sample::fanout();
         run.timeline.clear();

@@ -188,9 +188,7 @@ pub(super) fn budget(run: &Report) -> String {
 pub(super) fn circumstances(run: &Report) -> String {
     let mut target = vec![("address", run.target.url.clone())];
     target.push(("transport", run.target.transport.clone()));
-    if !run.target.version.is_empty() {
-        target.push(("version", run.target.version.clone()));
-    }
+    target.push(("version", facts::version(run).to_owned()));
     if let Some(server) = &run.server {
         target.push(("process", server.pid.to_string()));
         target.push(("command", server.command.clone()));

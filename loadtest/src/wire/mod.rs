@@ -1,7 +1,7 @@
 //! # wire: bytes to and from a server
 //!
 //! Owns: sockets and their epoll set, WebSocket frames, the Engine.IO and Socket.IO handshakes,
-//! HTTP for polling and REST calls.
+//! HTTP for polling, REST calls and the question which server it is.
 //! Imports: `clock`, and from `scenario` the transport's name.
 //!
 //! Holds at all times:
@@ -21,3 +21,4 @@ pub mod net;
 mod poll;
 pub mod rest;
 pub mod target;
+pub mod version;
