@@ -28,6 +28,7 @@ mod hooks;
 mod openapi;
 mod pages;
 mod process;
+mod reader;
 mod route;
 mod router;
 mod serve;

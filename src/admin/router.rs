@@ -62,7 +62,7 @@ pub fn router(admin: &Arc<Admin>) -> Router {
 }
 
 /// A failure that happened before there was a command, under the name of the call.
-fn named(admin: &Admin, failure: Failure) -> Response {
+pub(super) fn named(admin: &Admin, failure: Failure) -> Response {
     failure.named(admin.desk.next_id()).into_response()
 }
 

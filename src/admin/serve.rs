@@ -6,12 +6,12 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::Request;
+use axum::http::{HeaderValue, Request, Version, header};
 use axum::response::Response;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -23,8 +23,11 @@ use tokio::task::JoinSet;
 use tower_service::Service;
 
 use super::access::{Origin, Peer};
-use super::router::router;
+use super::answer::Failure;
+use super::reader::Reader;
+use super::router::{named, router};
 use super::state::Admin;
+use crate::http::host_is_legal;
 
 /// Connections at one time; the next ones wait in the kernel.
 const CONNECTIONS_MAX: usize = 256;
@@ -56,11 +59,12 @@ pub async fn serve(
     let mut connections = JoinSet::new();
     let mut shutdown = pin!(shutdown);
     loop {
-        match next(&listeners, &mut connections, shutdown.as_mut()).await {
+        match next(&admin, &listeners, &mut connections, shutdown.as_mut()).await {
             Next::Close => break,
             Next::Peer(stream, peer) => {
-                let (router, server) = (router.clone(), server.clone());
-                connections.spawn(connection(server, stream, peer, router, closing.clone()));
+                admin.book().own.admin_connections_opened += 1;
+                let served = Served { admin: Arc::clone(&admin), router: router.clone(), peer };
+                connections.spawn(served.connection(server.clone(), stream, closing.clone()));
             }
             Next::Failed => tokio::time::sleep(ACCEPT_PAUSE).await,
         }
@@ -91,6 +95,7 @@ enum Next {
 
 /// Waits for whatever comes first.
 async fn next(
+    admin: &Admin,
     listeners: &[TcpListener],
     connections: &mut JoinSet<()>,
     mut shutdown: std::pin::Pin<&mut impl Future<Output = ()>>,
@@ -99,7 +104,9 @@ async fn next(
         if shutdown.as_mut().poll(context).is_ready() {
             return Poll::Ready(Next::Close);
         }
-        while let Poll::Ready(Some(_)) = connections.poll_join_next(context) {}
+        while let Poll::Ready(Some(_)) = connections.poll_join_next(context) {
+            admin.book().own.admin_connections_closed += 1;
+        }
         if connections.len() >= CONNECTIONS_MAX {
             return Poll::Pending;
         }
@@ -115,37 +122,67 @@ async fn next(
     .await
 }
 
-/// Serves one connection until it ends, or until its request is answered once all is to close.
-async fn connection(
-    server: http1::Builder,
-    stream: TcpStream,
-    peer: SocketAddr,
+/// What one connection is served with.
+#[derive(Clone)]
+struct Served {
+    admin: Arc<Admin>,
     router: Router,
-    mut closing: watch::Receiver<bool>,
-) {
-    // Answers are small and whole; a failure costs time, nothing else.
-    let _ignored = stream.set_nodelay(true);
-    let service = service_fn(move |request| answer(router.clone(), request, peer));
-    let mut connection = pin!(server.serve_connection(TokioIo::new(stream), service));
-    let mut closed = pin!(closing.wait_for(|closing| *closing));
-    let mut told = false;
-    poll_fn(|context| {
-        if !told && closed.as_mut().poll(context).is_ready() {
-            told = true;
-            connection.as_mut().graceful_shutdown();
-        }
-        // How a connection of somebody else ends is not worth a line.
-        connection.as_mut().poll(context).map(|_ended| ())
-    })
-    .await;
+    peer: SocketAddr,
 }
 
-async fn answer(
-    mut router: Router,
-    mut request: Request<Incoming>,
-    peer: SocketAddr,
-) -> Result<Response, Infallible> {
-    request.extensions_mut().insert(Origin::Admin);
-    request.extensions_mut().insert(Peer(peer));
-    router.call(request.map(Body::new)).await
+impl Served {
+    /// Serves one connection until it ends, or until its request is answered once all is to close.
+    async fn connection(
+        self,
+        server: http1::Builder,
+        stream: TcpStream,
+        mut closing: watch::Receiver<bool>,
+    ) {
+        // Answers are small and whole; a failure costs time, nothing else.
+        let _ignored = stream.set_nodelay(true);
+        let admin = Arc::clone(&self.admin);
+        let reader = Reader::new(TokioIo::new(stream), Arc::clone(&admin));
+        let service = service_fn(move |request| self.clone().answer(request));
+        let mut connection = pin!(server.serve_connection(reader, service));
+        let mut closed = pin!(closing.wait_for(|closing| *closing));
+        let mut told = false;
+        let ended = poll_fn(|context: &mut Context<'_>| {
+            if !told && closed.as_mut().poll(context).is_ready() {
+                told = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(context)
+        })
+        .await;
+        // How else a connection of somebody else ends is not worth a word.
+        if ended.is_err_and(|error| error.is_parse()) {
+            admin.book().own.admin_refused += 1;
+        }
+    }
+
+    async fn answer(mut self, mut request: Request<Incoming>) -> Result<Response, Infallible> {
+        if !names_its_host(&request) {
+            self.admin.book().own.admin_refused += 1;
+            let refusal = Failure::new(400, "BAD_REQUEST", "A request needs one Host");
+            let mut response = named(&self.admin, refusal);
+            // What stands behind it may be meant for somebody else.
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            return Ok(response);
+        }
+        request.extensions_mut().insert(Origin::Admin);
+        request.extensions_mut().insert(Peer(self.peer));
+        self.router.call(request.map(Body::new)).await
+    }
+}
+
+/// Whether a request has one `Host` that may be one; HTTP/1.0 may do without.
+///
+/// Rule: RFC 9112 section 3.2. A second one would be read by somebody in front of us.
+fn names_its_host<B>(request: &Request<B>) -> bool {
+    let mut hosts = request.headers().get_all(header::HOST).iter();
+    match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host_is_legal(host.as_bytes()),
+        (None, None) => request.version() < Version::HTTP_11,
+        _ => false,
+    }
 }

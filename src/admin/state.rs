@@ -22,6 +22,9 @@ pub enum GatewayRoutes {
     Off,
 }
 
+/// Time in which an answer of the admin listener is to be taken, by whoever asked.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// What the admin core must know of the configuration.
 #[derive(Clone, Debug)]
 pub struct AdminSettings {
@@ -37,6 +40,8 @@ pub struct AdminSettings {
     pub head_bytes_max: usize,
     /// Time a request's head or body may take to arrive, on the admin listener.
     pub request_timeout: Duration,
+    /// Time until an answer that the kernel does not take at once is read, on the admin listener.
+    pub answer_timeout: Duration,
     /// The moment whose `Micros` are 0.
     pub epoch: Instant,
     /// The version that metrics and document name.
@@ -60,6 +65,7 @@ impl AdminSettings {
             body_bytes_max: BODY_BYTES_MAX,
             head_bytes_max: options.http_head_bytes_max,
             request_timeout: Duration::from_millis(options.request_timeout_ms),
+            answer_timeout: ANSWER_TIMEOUT,
             epoch,
             version: env!("CARGO_PKG_VERSION"),
             hooks: None,

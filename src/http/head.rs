@@ -248,14 +248,15 @@ fn absolute_form(target: &str) -> Option<(&str, &str)> {
         return None;
     }
     let (host, path) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-    (!host.is_empty() && is_host(host.as_bytes())).then_some((host, path))
+    (!host.is_empty() && host_is_legal(host.as_bytes())).then_some((host, path))
 }
 
-/// Whether a value has only characters that a host and port may have.
+/// Whether a value of `Host` has only characters that a host and port may have.
 ///
 /// Rule: RFC 3986 section 3.2, without user names (RFC 9110 section 4.2.4) and without the comma,
 /// by which a proxy might have joined two values.
-fn is_host(value: &[u8]) -> bool {
+#[must_use]
+pub fn host_is_legal(value: &[u8]) -> bool {
     let legal = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~:[]%!$&'()*+;=".contains(byte);
     value.iter().all(legal)
 }
@@ -340,7 +341,7 @@ impl<'a> Head<'a> {
             match header.name.len() {
                 4 if is("host") => {
                     hosts += 1;
-                    if !is_host(value) {
+                    if !host_is_legal(value) {
                         return Err(HeadError::Host);
                     }
                 }

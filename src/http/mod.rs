@@ -27,7 +27,7 @@ mod upgrade;
 pub use body::{Body, BodyError};
 pub use coding::{Coding, coding_of};
 pub use cors::{Cors, Origins, origin_is_legal, origin_of};
-pub use head::{BodyLength, Head, HeadError, Version, parse_head};
+pub use head::{BodyLength, Head, HeadError, Version, host_is_legal, parse_head};
 pub use proxies::{Client, ForwardedHeader, Proxies};
 pub use proxy_header::{NoProxyHeader, PROXY_HEADER_BYTES_MAX, ProxyHeader, parse_proxy_header};
 pub use query::{EngineQuery, Query, decode};

@@ -140,6 +140,11 @@ table! {
     Counter overload_pauses: "Times reading from clients was stopped because a core was behind.";
     Counter rest_calls: "REST calls answered.";
     Counter rest_errors: "REST calls answered with a status of 400 or above.";
+    Counter admin_connections_opened: "Connections that the admin listener accepted.";
+    Counter admin_connections_closed: "Connections of the admin listener that ended.";
+    Counter admin_refused:
+        "Requests refused by the admin listener before they were calls: a bad or too large head, no Host.";
+    Counter admin_unread: "Connections of the admin listener ended because their answer was not read.";
     Counter hook_calls: "Calls made to webhooks, every attempt.";
     Counter hook_failures: "Calls to webhooks without an answer, or with a status of failure.";
     Counter hook_retries: "Calls to webhooks that were made again.";

@@ -1,6 +1,6 @@
 //! From bytes to bytes, on either listener.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
@@ -208,6 +208,7 @@ fn an_idle_connection_does_not_hold_the_end_up() {
 }
 
 /// What the public listener refuses and this one, which is hyper's, takes: the page on TLS says so.
+/// A request without its one `Host` is refused by both.
 #[test]
 fn the_admin_listener_is_less_strict_than_the_public_one() {
     let world = World::new(1, |admin| {
@@ -219,14 +220,16 @@ fn the_admin_listener_is_less_strict_than_the_public_one() {
     let chunked = format!("Transfer-Encoding: chunked\r\n\r\n19\r\n{body}\r\n0\r\n\r\n");
     let length = "Content-Length: 25\r\n";
     let taken = [
-        format!("{begin}{length}\r\n{body}"),
-        format!("{begin}Host: x\r\nHost: y\r\n{length}\r\n{body}"),
         format!("{begin}Host: x\r\n{length}{length}\r\n{body}"),
         format!("{begin}Host: x\r\nContent-Length: 3\r\n{chunked}"),
         format!("{begin}Host: x\r\n{}", chunked.replace("chunked", "gzip, chunked")),
         format!("{begin}Host: x\r\n{length}\r\n").replace('\r', "") + body,
+        format!("{begin}{length}\r\n{body}").replace("HTTP/1.1", "HTTP/1.0"),
     ];
     let refused = [
+        format!("{begin}{length}\r\n{body}"),
+        format!("{begin}Host: x\r\nHost: x\r\n{length}\r\n{body}"),
+        format!("{begin}Host: x, y\r\n{length}\r\n{body}"),
         format!("{begin}Host: x\r\n{length}Content-Length: 26\r\n\r\n{body}"),
         format!("{begin}Host : x\r\n{length}\r\n{body}"),
         "NONSENSE\r\n\r\n".to_owned(),
@@ -243,8 +246,64 @@ fn the_admin_listener_is_less_strict_than_the_public_one() {
         }
         text(metrics)
     });
-    // What hyper refuses never comes to where calls are counted.
-    for line in ["rest_calls_total{core=\"1\"} 6\n", "rest_errors_total{core=\"1\"} 0\n"] {
+    // What is refused at the door never comes to where calls are counted.
+    for line in [
+        "rest_calls_total{core=\"1\"} 5\n",
+        "rest_errors_total{core=\"1\"} 0\n",
+        "admin_refused_total{core=\"1\"} 6\n",
+        "admin_connections_opened_total{core=\"1\"} 12\n",
+        "admin_connections_closed_total{core=\"1\"} 11\n",
+    ] {
         assert!(numbers.contains(line), "{line:?} is missing: {numbers}");
     }
+}
+
+/// A number that stands in the metrics.
+fn metric(address: SocketAddr, name: &str) -> u64 {
+    let request = format!("GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    let text = String::from_utf8(talk(address, request.as_bytes())).unwrap();
+    let line =
+        text.lines().find(|line| line.starts_with(&format!("corewire_{name}{{core=\"1\"}}")));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{text}"))
+}
+
+#[test]
+fn who_does_not_read_an_answer_is_not_waited_for() {
+    let world = World::new(1, |admin| admin.answer_timeout = Duration::from_millis(200));
+    with_server(&world, |address| {
+        let mut silent = TcpStream::connect(address).unwrap();
+        // More answers than the kernel keeps for one that does not read.
+        let request = format!("GET /openapi.json HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        silent.write_all(request.repeat(500).as_bytes()).unwrap();
+        let began = Instant::now();
+        while metric(address, "admin_unread_total") == 0 {
+            assert!(began.elapsed() < Duration::from_secs(10), "it is waited for");
+        }
+        silent.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let mut answers = Vec::new();
+        let cut = silent.read_to_end(&mut answers);
+        assert!(cut.is_ok() || cut.is_err_and(|why| why.kind() == ErrorKind::ConnectionReset));
+        let answered = answers.windows(12).filter(|part| part == b"HTTP/1.1 200").count();
+        assert!((1..500).contains(&answered), "{answered}");
+        assert_eq!(metric(address, "admin_unread_total"), 1);
+    });
+}
+
+#[test]
+fn who_reads_late_has_every_answer() {
+    let world = World::new(1, |_| {});
+    with_server(&world, |address| {
+        let mut late = TcpStream::connect(address).unwrap();
+        late.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let request = format!("GET /openapi.json HTTP/1.1\r\nHost: {address}\r\n\r\n");
+        late.write_all(request.repeat(499).as_bytes()).unwrap();
+        late.write_all(request.replace("\r\n\r\n", "\r\nConnection: close\r\n\r\n").as_bytes())
+            .unwrap();
+        // By then the kernel has taken all that it takes.
+        assert_eq!(metric(address, "admin_unread_total"), 0);
+        let mut answers = Vec::new();
+        late.read_to_end(&mut answers).unwrap();
+        let answered = answers.windows(12).filter(|part| part == b"HTTP/1.1 200").count();
+        assert_eq!(answered, 500);
+    });
 }
