@@ -173,6 +173,7 @@ table! {
     Counter amqp_replies: "Answers of back ends received.";
     Counter amqp_python: "Messages of python-socketio managers received.";
     Counter amqp_python_full: "Times that as many of them were under way as may be: the next waited.";
+    Counter amqp_python_refused: "Messages of such managers that were not carried out: not understood, or refused.";
     Counter amqp_dead_full: "Times that as many dead answers as may be waited for the broker.";
     Counter ticks: "Rounds of the event loop.";
     Counter sheds: "Times a core looked for its largest queues, to let them go.";

@@ -300,6 +300,7 @@ describe("a gateway and a back end", () => {
     backend.channel.publish("socketio", "", Buffer.from(JSON.stringify(message)));
     assert.deepEqual(await heard, [{ a: 1 }]);
     assert.deepEqual(seen, []);
+    assert.equal(await server.metric("amqp_python_refused_total"), 1, "the pickle is counted");
   });
 
   /** A program of a manager of python-socketio emits an object, then a text with bytes. */

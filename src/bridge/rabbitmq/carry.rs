@@ -251,6 +251,11 @@ impl End {
     }
 }
 
+/// Whether what was asked for is done, or there was nobody to do it to.
+pub(super) fn is_done(answer: &Answer) -> bool {
+    matches!(next(answer), Next::Done)
+}
+
 fn next(answer: &Answer) -> Next {
     match answer.status {
         200..=299 => Next::Done,

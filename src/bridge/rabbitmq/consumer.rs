@@ -283,7 +283,7 @@ impl Consumer {
         Ok(())
     }
 
-    /// A message of a manager; nobody is told what became of it.
+    /// A message of a manager.
     fn manager(
         &self,
         session: &mut Session,
@@ -292,11 +292,10 @@ impl Consumer {
         let gone = || Trouble::Passing(String::from("the managers' queue is gone"));
         let delivery = delivery.ok_or_else(gone)?;
         let delivery = delivery.map_err(|error| judge("consuming", &error, true))?;
-        let desk = Arc::clone(&self.shared.common.desk);
+        let common = &self.shared.common;
+        let (desk, outside) = (Arc::clone(&common.desk), Arc::clone(&common.outside));
         let was_last = session.python_jobs.begin(async move {
-            if let Some(order) = python::read(&delivery.data) {
-                desk.run(order.verb, &order.body, None).await;
-            }
+            python::carry(&delivery.data, &desk, &outside).await;
             delivery.delivery_tag
         });
         self.shared.count(|counters| {

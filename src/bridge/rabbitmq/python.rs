@@ -3,20 +3,55 @@
 //! Since its version 5.14 they are JSON. Older ones are pickled, which runs whatever it holds:
 //! those are dropped.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
+use super::carry::is_done;
 use super::command::Order;
-use crate::command::Verb;
+use crate::command::{Desk, Verb};
+use crate::telemetry::Outside;
 
-/// What a manager asks for; nothing if it is none of our business, or no JSON.
-pub(super) fn read(body: &[u8]) -> Option<Order> {
-    let message: Map<String, Value> = serde_json::from_slice(body).ok()?;
+/// Carries out what a manager asks for. Nobody is told what came of it: what was not done is
+/// counted.
+pub(super) async fn carry(body: &[u8], desk: &Arc<Desk>, outside: &Outside) {
+    let done = match read(body) {
+        Read::Order(order) => is_done(&desk.run(order.verb, &order.body, None).await),
+        Read::Others => true,
+        Read::Nothing => false,
+    };
+    if !done {
+        outside.count(|counters| counters.amqp_python_refused += 1);
+    }
+}
+
+/// What a message of a manager is.
+#[derive(Debug, PartialEq, Eq)]
+enum Read {
+    Order(Order),
+    /// None of our business: an acknowledgement is for the manager that asked.
+    Others,
+    /// No JSON, or nothing that a manager writes.
+    Nothing,
+}
+
+fn read(body: &[u8]) -> Read {
+    let Ok(message) = serde_json::from_slice::<Map<String, Value>>(body) else {
+        return Read::Nothing;
+    };
+    if message.get("method").is_some_and(|method| method == "callback") {
+        return Read::Others;
+    }
+    order(&message).map_or(Read::Nothing, Read::Order)
+}
+
+fn order(message: &Map<String, Value>) -> Option<Order> {
     let text = |name: &str| message.get(name).and_then(Value::as_str).map(str::to_owned);
     let namespace = text("namespace").unwrap_or_else(|| String::from("/"));
     let sid = || Some(json!({ "sockets": [text("sid")?], "namespace": namespace }));
     let order = |verb: Verb, body: Value| Some(Order { verb, body: body.to_string().into() });
     match text("method")?.as_str() {
-        "emit" => order(Verb::Emit, emit(&message, &text("event")?, &namespace)?),
+        "emit" => order(Verb::Emit, emit(message, &text("event")?, &namespace)?),
         "disconnect" => order(Verb::Disconnect, json!({ "to": sid()?, "mode": "terminal" })),
         "enter_room" => order(Verb::Join, json!({ "to": sid()?, "rooms": [text("room")?] })),
         "leave_room" => order(Verb::Leave, json!({ "to": sid()?, "rooms": [text("room")?] })),
@@ -25,7 +60,6 @@ pub(super) fn read(body: &[u8]) -> Option<Order> {
             let to = json!({ "rooms": [room], "namespace": namespace });
             order(Verb::Leave, json!({ "to": to, "rooms": [room] }))
         }
-        // Acknowledgements are for the manager that asked.
         _ => None,
     }
 }
@@ -90,9 +124,11 @@ fn filled(value: Value, attachments: &[Value]) -> Option<Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::CoreId;
+    use crate::command::{Errand, Full, Workers};
 
     fn order(message: impl std::borrow::Borrow<Value>) -> Option<(Verb, Value)> {
-        let order = read(message.borrow().to_string().as_bytes())?;
+        let Read::Order(order) = read(message.borrow().to_string().as_bytes()) else { return None };
         Some((order.verb, serde_json::from_slice(&order.body).expect("JSON")))
     }
 
@@ -120,8 +156,47 @@ mod tests {
         let enter = json!({"method": "enter_room", "sid": "s", "room": "r", "namespace": "/"});
         let expected = json!({"to": {"sockets": ["s"], "namespace": "/"}, "rooms": ["r"]});
         assert_eq!(order(enter), Some((Verb::Join, expected)));
-        assert_eq!(order(json!({"method": "callback", "id": 1})), None);
-        assert_eq!(order(json!({"method": "leave_room", "sid": "s"})), None);
-        assert_eq!(read(b"\x80\x04\x95\x10\x00"), None, "a pickle");
+        assert_eq!(read(br#"{"method": "callback", "id": 1}"#), Read::Others);
+        for nothing in NOTHING {
+            assert_eq!(read(nothing), Read::Nothing, "{}", String::from_utf8_lossy(nothing));
+        }
+    }
+
+    /// What nobody understands: a pickle first.
+    const NOTHING: [&[u8]; 5] = [
+        b"\x80\x04\x95\x10\x00",
+        b"[]",
+        br#"{"method": "leave_room", "sid": "s"}"#,
+        br#"{"method": "dance"}"#,
+        br#"{"event": "e"}"#,
+    ];
+
+    /// A core that is behind.
+    struct Behind;
+
+    impl Workers for Behind {
+        fn cores(&self) -> usize {
+            1
+        }
+
+        fn send(&self, _core: CoreId, _errand: Errand) -> Result<(), Full> {
+            Err(Full)
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_carried_out_is_counted() {
+        let (desk, outside) = (Desk::new(Arc::new(Behind), 1), Outside::default());
+        let mut wanted = 0;
+        let reserved: &[u8] = br#"{"method": "emit", "event": "connect", "data": []}"#;
+        let behind: &[u8] = br#"{"method": "emit", "event": "e", "data": []}"#;
+        for refused in NOTHING.into_iter().chain([reserved, behind]) {
+            carry(refused, &desk, &outside).await;
+            wanted += 1;
+            let counted = outside.counters().amqp_python_refused;
+            assert_eq!(counted, wanted, "{}", String::from_utf8_lossy(refused));
+        }
+        carry(br#"{"method": "callback", "id": 1}"#, &desk, &outside).await;
+        assert_eq!(outside.counters().amqp_python_refused, wanted, "it is not for us");
     }
 }
