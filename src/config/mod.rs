@@ -33,7 +33,7 @@ pub use exposure::{
 };
 pub use flags::{Command, config_path, parse_command, take_format};
 pub use load::{Loaded, load};
-pub use options::{Entry, OPTIONS, Options, entry};
+pub use options::{Changes, Entry, OPTIONS, Options, entry};
 pub use render::{default_toml, help, reference_markdown};
 pub use shapes::{Kind, Secret};
 pub use tables::{

@@ -20,10 +20,35 @@ pub struct Entry {
     pub help: &'static str,
     /// Older environment names that keep working, with the same meaning.
     pub also: &'static [&'static str],
+    /// What has a change taken into use.
+    pub changes: Changes,
     kind: fn() -> Kind,
     allowed: fn() -> String,
     get: fn(&Options) -> Vec<String>,
     set: fn(&mut Options, &[String]) -> bool,
+}
+
+/// What has a change of an option taken into use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// The next start.
+    Start,
+    /// SIGHUP, or the next look: the file that it names is read again. Its value stays.
+    Reload,
+    /// The next connection to the broker reads the file that it names again. Its value stays.
+    Connect,
+}
+
+impl Changes {
+    /// As the reference has it.
+    #[must_use]
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Start => "start",
+            Self::Reload => "reload",
+            Self::Connect => "connect",
+        }
+    }
 }
 
 impl Entry {
@@ -86,7 +111,7 @@ pub fn entry(name: &str) -> Option<&'static Entry> {
 macro_rules! options {
     ($( $section:literal { $(
         $(#[doc = $help:literal])+
-        $name:ident: $ty:ty = $default:expr, $shape:expr $(, also [$($also:literal),+])?;
+        $name:ident: $ty:ty = $default:expr, $shape:expr $(, also [$($also:literal),+])? $(, changes $changes:ident)?;
     )+ } )+) => {
         /// Every option, at its value. The fields' documentation is the operator's reference.
         #[derive(Clone, Debug, PartialEq)]
@@ -105,6 +130,7 @@ macro_rules! options {
             section: $section,
             help: concat!($($help),+).trim_ascii(),
             also: &[ $($($also),+)? ],
+            changes: [$(Changes::$changes,)? Changes::Start][0],
             kind: || { let shape: Shape<$ty> = $shape; shape.kind },
             allowed: || { let shape: Shape<$ty> = $shape; shape.allowed },
             get: |options| { let shape: Shape<$ty> = $shape; (shape.write)(&options.$name) },
@@ -164,9 +190,11 @@ options! {
         /// Where clients connect with TLS, as https and wss. Empty means nowhere.
         tls_listen: Vec<SocketAddr> = vec![], more_addresses();
         /// PEM file with the certificate and those between it and its authority, in that order.
-        tls_cert_file: String = String::new(), text(shapes::any_path, "empty, or a file");
+        tls_cert_file: String = String::new(), text(shapes::any_path, "empty, or a file"),
+            changes Reload;
         /// PEM file with its private key, which nobody else should be able to read.
-        tls_key_file: String = String::new(), text(shapes::any_path, "empty, or a file");
+        tls_key_file: String = String::new(), text(shapes::any_path, "empty, or a file"),
+            changes Reload;
         /// How often both files are looked at; SIGHUP has them read at once.
         tls_watch_ms: u64 = 10_000, number(100..=DAY_MS);
         /// Most connections of one worker whose TLS handshake, or PROXY header, is not complete.
@@ -346,7 +374,8 @@ options! {
         /// seen by every user of the machine.
         rabbitmq_url: Option<Secret> = None, shapes::amqp_url();
         /// Certificates (PEM) that amqps:// trusts besides those of the machine. Empty means none.
-        rabbitmq_ca_file: String = String::new(), text(shapes::any_path, "empty, or a file");
+        rabbitmq_ca_file: String = String::new(), text(shapes::any_path, "empty, or a file"),
+            changes Connect;
         /// What is done about exchanges and queues: made, looked for, or left alone.
         rabbitmq_declare: RabbitDeclare = RabbitDeclare::Active, choice();
         /// Whether the server is ready only while the broker is reached.

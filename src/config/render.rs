@@ -50,14 +50,19 @@ pub fn reference_markdown() -> String {
         "Every option of `corewire`. Later wins: built-in default, TOML file (`--config FILE`, \
          or\n`corewire.toml` if there is one), environment variable, flag. In variables and \
          flags, commas\npart the items of a list. This page is made from the table in \
-         `config/options.rs`.\n",
+         `config/options.rs`.\n\n\
+         *changes with* says what has a change taken into use. No value changes while the server \
+         runs: `start` is\nthe next start, which may be that of a successor (`--takeover`). \
+         Where it is another word, the file that the\noption names is read again: `reload` is \
+         SIGHUP, or the look that is taken every `tls_watch_ms`, and `connect`\nthe next \
+         connection to the broker.\n",
     );
     let base = Options::gateway();
     for (section, entries) in sections() {
         page += &format!(
             "\n## {section}\n\n\
-             | key | flag | variable | default | allowed | meaning |\n\
-             | --- | --- | --- | --- | --- | --- |\n"
+             | key | flag | variable | default | allowed | changes with | meaning |\n\
+             | --- | --- | --- | --- | --- | --- | --- |\n"
         );
         for entry in entries {
             let (name, flag) = (entry.name, entry.flag());
@@ -67,8 +72,10 @@ pub fn reference_markdown() -> String {
                 None => "none".into(),
             };
             let (allowed, help) = (cell(&entry.allowed()), cell(entry.help));
+            let changes = entry.changes.word();
             page += &format!(
-                "| `{name}` | `--{flag}` | `{variables}` | {default} | {allowed} | {help} |\n"
+                "| `{name}` | `--{flag}` | `{variables}` | {default} | {allowed} | {changes} | \
+                 {help} |\n"
             );
         }
     }

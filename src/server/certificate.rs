@@ -51,6 +51,9 @@ impl fmt::Display for Unusable {
 }
 
 impl Files {
+    /// The options that name them: the certificate, then its key.
+    const OPTIONS: [&str; 2] = ["tls_cert_file", "tls_key_file"];
+
     /// The files of the configuration, if anything has TLS.
     pub(super) fn of(options: &Options) -> Option<Self> {
         (!options.tls_listen.is_empty()).then(|| Self {
@@ -98,38 +101,39 @@ impl Files {
     }
 
     fn chain(&self) -> Result<Vec<CertificateDer<'static>>, Unusable> {
-        const OPTION: &str = "tls_cert_file";
-        let text = read(OPTION, &self.certificate)?;
+        let [option, _] = Self::OPTIONS;
+        let text = read(option, &self.certificate)?;
         let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
-        let chain = chain.map_err(|error| unusable(OPTION, &self.certificate, &error))?;
+        let chain = chain.map_err(|error| unusable(option, &self.certificate, &error))?;
         if chain.is_empty() {
             let why = "no certificate stands there; name one in PEM form, with its chain";
-            return Err(unusable(OPTION, &self.certificate, &why));
+            return Err(unusable(option, &self.certificate, &why));
         }
         Ok(chain)
     }
 
     fn key(&self) -> Result<PrivateKeyDer<'static>, Unusable> {
-        const OPTION: &str = "tls_key_file";
-        PrivateKeyDer::from_pem_slice(&read(OPTION, &self.key)?).map_err(|error| match error {
+        let [_, option] = Self::OPTIONS;
+        PrivateKeyDer::from_pem_slice(&read(option, &self.key)?).map_err(|error| match error {
             pem::Error::NoItemsFound => {
                 let why = "no private key stands there; name one in PEM form, not encrypted";
-                unusable(OPTION, &self.key, &why)
+                unusable(option, &self.key, &why)
             }
-            error => unusable(OPTION, &self.key, &error),
+            error => unusable(option, &self.key, &error),
         })
     }
 
     /// What is wrong where each file by itself could be read.
     fn misfit(&self, error: &rustls::Error) -> Unusable {
+        let [chain_option, key_option] = Self::OPTIONS;
         if !matches!(error, rustls::Error::InconsistentKeys(_)) {
-            return unusable("tls_cert_file", &self.certificate, error);
+            return unusable(chain_option, &self.certificate, error);
         }
         let Self { certificate, key } = self;
         let why = format!(
-            "it is not the key of tls_cert_file = {certificate:?}; name the one it was made with"
+            "it is not the key of {chain_option} = {certificate:?}; name the one it was made with"
         );
-        unusable("tls_key_file", key, &why)
+        unusable(key_option, key, &why)
     }
 
     fn warnings(&self, ends_s: Option<u64>, now_s: u64) -> Vec<String> {
@@ -195,6 +199,7 @@ fn unusable(option: &str, path: &str, why: &dyn fmt::Display) -> Unusable {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::{Changes, OPTIONS};
     use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
@@ -265,6 +270,12 @@ mod tests {
             let line = files.load(None, 0).err().unwrap().to_string();
             assert!(line.starts_with(option) && !line.contains('\n'), "{line}");
         }
+    }
+
+    #[test]
+    fn what_is_read_again_is_what_the_table_says() {
+        let told = OPTIONS.iter().filter(|entry| entry.changes == Changes::Reload);
+        assert!(told.map(|entry| entry.name).eq(Files::OPTIONS));
     }
 
     #[test]

@@ -12,6 +12,9 @@ use crate::config::Options;
 /// Largest file of certificates.
 const CA_BYTES_MAX: u64 = 1 << 20;
 
+/// The option that names them.
+pub(super) const CA_OPTION: &str = "rabbitmq_ca_file";
+
 /// Whether the files that the options of RabbitMQ name can be used. A start makes the folder of
 /// the spool if it is not there; who only asks leaves no trace.
 ///
@@ -25,7 +28,7 @@ pub fn check_rabbitmq_files(options: &Options, is_start: bool) -> Result<(), Str
     if !ca_file.is_empty() {
         trusted(Path::new(ca_file)).map_err(|why| {
             format!(
-                "rabbitmq_ca_file = {ca_file:?}: {why}; name a file with certificates in PEM \
+                "{CA_OPTION} = {ca_file:?}: {why}; name a file with certificates in PEM \
                  form, or leave it out"
             )
         })?;
@@ -70,7 +73,7 @@ pub(super) fn lock(folder: &Path) -> io::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Secret;
+    use crate::config::{Changes, OPTIONS, Secret};
 
     fn options(ca_file: &Path, folder: &Path) -> Options {
         Options {
@@ -79,6 +82,12 @@ mod tests {
             rabbitmq_spool_file: folder.display().to_string(),
             ..Options::default()
         }
+    }
+
+    #[test]
+    fn what_each_connection_reads_is_what_the_table_says() {
+        let told = OPTIONS.iter().filter(|entry| entry.changes == Changes::Connect);
+        assert!(told.map(|entry| entry.name).eq([CA_OPTION]));
     }
 
     #[test]

@@ -9,6 +9,7 @@ use lapin::types::{AMQPValue, FieldTable};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Connection, ConnectionProperties, Event, ExchangeKind};
 
+use super::files;
 use super::settings::{RETRY_MS, Settings};
 use super::trouble::{Trouble, judge};
 use crate::config::RabbitDeclare;
@@ -70,8 +71,8 @@ async fn open(settings: &Settings, role: &str, was_up: bool) -> Result<Link, Tro
 /// that was replaced is used by the next one.
 fn trusted(settings: &Settings) -> Result<Option<String>, Trouble> {
     let Some(path) = &settings.ca_file else { return Ok(None) };
-    let bad = |why| Trouble::Fatal(format!("rabbitmq_ca_file {}: {why}", path.display()));
-    super::files::trusted(path).map(Some).map_err(bad)
+    let bad = |why| Trouble::Fatal(format!("{} {}: {why}", files::CA_OPTION, path.display()));
+    files::trusted(path).map(Some).map_err(bad)
 }
 
 /// Declares or checks, on a channel of its own: a refusal closes it.
