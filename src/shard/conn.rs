@@ -268,8 +268,19 @@ impl Shard {
         self.forget_conn(key);
     }
 
+    /// Whether a connection that is to go to another core still may. One that was cut, or is
+    /// ending, has had its ending counted, and its last words are here.
+    #[must_use]
+    pub fn may_move(&self, key: Key) -> bool {
+        self.conns.get(key).is_some_and(|conn| !conn.aborted && !conn.closing)
+    }
+
     /// Takes a connection out without an ending: its descriptor moves to another core.
     pub fn release_conn(&mut self, key: Key) {
+        debug_assert!(
+            self.conns.get(key).is_none_or(|conn| conn.out.is_empty() && conn.unsent.is_empty()),
+            "what is left unsent here would be lost"
+        );
         self.counters.handovers_out += 1;
         self.forget_conn(key);
     }

@@ -203,7 +203,7 @@ impl Node {
             self.notes.tally.count("a move that waits for a write");
             return;
         }
-        if self.core.with(|shard| shard.is_aborted(served.key)) {
+        if !self.core.with(|shard| shard.may_move(served.key)) {
             // What it was still to be sent was thrown away: nobody may go on behind that.
             self.notes.tally.count("cut before it moved");
             served.waits = Waits::Input;

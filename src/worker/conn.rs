@@ -8,6 +8,7 @@ use std::task::Waker;
 use super::entrance::{Channel, Door};
 use super::fd;
 use super::inbox::{AdminCall, Item, Moved};
+use super::moves::{Known, Move, Question, Turn};
 use super::ready::Sign;
 use super::run::Worker;
 use crate::base::{CoreId, Key};
@@ -57,6 +58,22 @@ impl ConnIo {
         unread + self.channel.as_ref().map_or(0, |channel| channel.held_bytes())
     }
 
+    /// What its next move follows from.
+    fn known(&self, signed_out: bool) -> Known {
+        Known {
+            moves_to: self.moves_to,
+            blocked: self.blocked,
+            ended: self.ended,
+            unread: self.has_unread(),
+            look: self.look,
+            readable: self.readable,
+            broken: self.broken,
+            at_handshake: self.channel.as_ref().is_some_and(|channel| channel.is_at_handshake()),
+            signed_out,
+            ..Known::default()
+        }
+    }
+
     pub(super) fn take_unread(&mut self) -> Vec<u8> {
         self.backlog.as_mut().map(|backlog| std::mem::take(&mut backlog.unread)).unwrap_or_default()
     }
@@ -101,18 +118,6 @@ const READS_IN_A_ROW: usize = 4;
 pub(super) enum Next {
     Read,
     Handover(CoreId),
-}
-
-/// What a connection does next.
-enum Move {
-    /// Nothing, until the kernel or the shard says something.
-    Rest,
-    Read,
-    LookAgain,
-    /// A round's signatures are made; the next one goes on.
-    Later,
-    Handover(CoreId),
-    End,
 }
 
 impl Worker {
@@ -266,36 +271,22 @@ impl Worker {
     fn next_move(&self, key: Key) -> Move {
         let mut conns = self.conns.borrow_mut();
         let Some(io) = conns.get(key) else { return Move::Rest };
-        if let Some(core) = io.moves_to
-            && !self.core.with(|shard| shard.is_aborted(key))
-        {
-            // Of one that was cut, what it was still to be sent is thrown away: on another core
-            // the next answer would follow the half of the last. It stays, and the flush closes it.
-            // What was to be sent is sent first, unless nobody will take it.
-            return if io.blocked && !io.ended { Move::Rest } else { Move::Handover(core) };
-        }
-        if io.ended {
-            // A peer that has said all it wants may still be waiting for the answer.
-            let owed = io.blocked || self.core.with(|shard| shard.owes_answer(key));
-            return if owed { Move::Rest } else { Move::End };
-        }
-        let unread = io.has_unread();
-        if std::mem::take(&mut io.look) && unread {
-            return Move::LookAgain;
-        }
-        let waits =
-            || self.core.with(|shard| (unread && shard.is_busy(key)) || shard.reads_paused(key));
-        if !io.readable || (!io.broken && waits()) {
-            return Move::Rest;
-        }
-        match &io.channel {
-            // The handshake does not go on before the peer has what was said last.
-            Some(channel) if channel.is_at_handshake() && io.blocked => Move::Rest,
-            Some(channel) if channel.is_at_handshake() && self.handshakes_left.get() == 0 => {
-                Move::Later
+        let mut known = io.known(self.handshakes_left.get() == 0);
+        let to = loop {
+            match known.turn() {
+                Turn::Goes(to) => break to,
+                Turn::Asks(question) => self.core.with(|shard| match question {
+                    Question::MayMove => known.may_move = Some(shard.may_move(key)),
+                    Question::Owes => known.owes = Some(shard.owes_answer(key)),
+                    Question::Waits => {
+                        let busy = known.unread && shard.is_busy(key);
+                        known.waits = Some(busy || shard.reads_paused(key));
+                    }
+                }),
             }
-            _ => Move::Read,
-        }
+        };
+        io.look &= !known.has_looked();
+        to
     }
 
     /// Receives once and feeds it to the shard.

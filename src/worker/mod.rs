@@ -28,6 +28,7 @@ mod entrance;
 mod fd;
 mod flush;
 mod inbox;
+mod moves;
 mod notify;
 mod ready;
 mod round;
