@@ -54,6 +54,7 @@
 //! | [`gateway`] | the product, an application on `api` |
 //! | [`assets`] | the browser client, embedded |
 //! | [`doctor`] | what an operator should change on a machine |
+//! | `disk` | files that the configuration names |
 //! | `sim` | many cores and their clients under one seed |
 //! | `mesh` | channels between cores |
 //! | `worker` | one thread a core: sockets and the clock |
@@ -76,6 +77,8 @@ pub mod bridge;
 pub mod command;
 pub mod config;
 pub mod deflate;
+#[cfg(feature = "runtime")]
+mod disk;
 pub mod doctor;
 pub mod engineio;
 pub mod gateway;
@@ -83,6 +86,8 @@ pub mod http;
 pub mod manual;
 #[cfg(feature = "runtime")]
 pub mod mesh;
+#[cfg(all(test, feature = "runtime"))]
+mod scratch;
 #[cfg(test)]
 mod seeds;
 #[cfg(feature = "runtime")]

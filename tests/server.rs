@@ -37,6 +37,8 @@ mod program;
 mod proxies;
 #[path = "server/rounds.rs"]
 mod rounds;
+#[path = "../src/scratch.rs"]
+mod scratch;
 #[path = "server/stuck.rs"]
 mod stuck;
 #[path = "server/tls.rs"]

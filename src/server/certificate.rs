@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use x509_cert::der::Decode;
 
 use super::StartError;
 use crate::config::Options;
+use crate::disk;
 
 /// What is spoken on a connection with TLS.
 const ALPN: &[u8] = b"http/1.1";
@@ -187,7 +189,7 @@ fn ends_s(leaf: &CertificateDer<'_>) -> Option<u64> {
 }
 
 fn read(option: &str, path: &str) -> Result<Vec<u8>, Unusable> {
-    super::regular::read(path).map_err(|unread| {
+    disk::read(Path::new(path)).map_err(|unread| {
         unusable(option, path, &format_args!("{unread}; name a file in PEM form"))
     })
 }
@@ -200,32 +202,13 @@ fn unusable(option: &str, path: &str, why: &dyn fmt::Display) -> Unusable {
 mod tests {
     use super::*;
     use crate::config::{Changes, OPTIONS};
+    use crate::scratch::Folder;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::PathBuf;
 
-    /// A folder of a test's own, gone with it.
-    struct Folder(PathBuf);
-
-    impl Folder {
-        fn new(name: &str) -> Self {
-            let path = std::env::temp_dir()
-                .join(format!("corewire-certificate-{name}-{}", std::process::id()));
-            fs::create_dir_all(&path).unwrap();
-            Self(path)
-        }
-
-        fn write(&self, name: &str, text: &str, mode: u32) -> String {
-            let path = self.0.join(name);
-            fs::write(&path, text).unwrap();
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            path.to_str().unwrap().to_owned()
-        }
-    }
-
-    impl Drop for Folder {
-        fn drop(&mut self) {
-            let _left = fs::remove_dir_all(&self.0);
-        }
+    fn write(folder: &Folder, name: &str, text: &str, mode: u32) -> String {
+        let path = folder.write(name, text);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        path
     }
 
     fn identity() -> (String, String) {
@@ -235,12 +218,12 @@ mod tests {
 
     #[test]
     fn a_pair_that_fits_is_taken_and_one_that_does_not_is_named() {
-        let folder = Folder::new("pair");
+        let folder = Folder::new();
         let (certificate, key) = identity();
         let (_, other) = identity();
         let files = Files {
-            certificate: folder.write("c.pem", &certificate, 0o644),
-            key: folder.write("k.pem", &key, 0o600),
+            certificate: write(&folder, "c.pem", &certificate, 0o644),
+            key: write(&folder, "k.pem", &key, 0o600),
         };
         let good = files.load(None, 0).unwrap();
         assert_eq!((good.warnings, good.config.alpn_protocols.len()), (Vec::<String>::new(), 1));
@@ -248,12 +231,12 @@ mod tests {
         let again = files.load(Some(&good.config), 0).unwrap();
         assert!(Arc::ptr_eq(&again.config.ticketer, &good.config.ticketer), "tickets stay good");
 
-        let open = Files { key: folder.write("o.pem", &key, 0o640), ..files.clone() };
+        let open = Files { key: write(&folder, "o.pem", &key, 0o640), ..files.clone() };
         assert!(open.load(None, 0).unwrap().warnings[0].contains("mode 640"));
-        let wrong = Files { key: folder.write("w.pem", &other, 0o600), ..files.clone() };
-        let empty = Files { certificate: folder.write("e.pem", "", 0o600), ..files.clone() };
-        let none = Files { certificate: folder.write("n.pem", &key, 0o600), ..files.clone() };
-        let nothing = Files { key: folder.write("z.pem", "", 0o600), ..files.clone() };
+        let wrong = Files { key: write(&folder, "w.pem", &other, 0o600), ..files.clone() };
+        let empty = Files { certificate: write(&folder, "e.pem", "", 0o600), ..files.clone() };
+        let none = Files { certificate: write(&folder, "n.pem", &key, 0o600), ..files.clone() };
+        let nothing = Files { key: write(&folder, "z.pem", "", 0o600), ..files.clone() };
         let missing = Files { key: String::from("/nowhere/k.pem"), ..files.clone() };
         // Who reads that two do not fit has to look at both.
         let line = wrong.load(None, 0).err().unwrap().to_string();
@@ -289,14 +272,14 @@ mod tests {
 
     #[test]
     fn a_file_that_changes_is_seen() {
-        let folder = Folder::new("stamp");
+        let folder = Folder::new();
         let files = Files {
-            certificate: folder.write("c.pem", "a", 0o600),
-            key: folder.write("k.pem", "b", 0o600),
+            certificate: write(&folder, "c.pem", "a", 0o600),
+            key: write(&folder, "k.pem", "b", 0o600),
         };
         let before = files.stamp();
         assert!(before.is_some() && files.stamp() == before);
-        folder.write("k.pem", "longer", 0o600);
+        write(&folder, "k.pem", "longer", 0o600);
         assert_ne!(files.stamp(), before);
         fs::remove_file(&files.key).unwrap();
         assert_eq!(files.stamp(), None);

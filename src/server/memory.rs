@@ -108,19 +108,16 @@ fn limit_bytes(files: &Files) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::scratch::Folder;
 
     /// What is found on a machine with these files: its limit, and how much it stood still.
-    fn found(name: &str, files: &[(&str, &str)]) -> (u64, Option<u64>) {
-        let root = std::env::temp_dir().join(format!("corewire-{name}-{}", std::process::id()));
+    fn found(files: &[(&str, &str)]) -> (u64, Option<u64>) {
+        let folder = Folder::new();
         for (path, text) in files {
-            let path = root.join(path);
-            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
-            std::fs::write(path, text).unwrap();
+            folder.write(path, text);
         }
-        let files = Files::below(&root);
-        let found = (limit_bytes(&files), Groups::of(&files).stalled(&files));
-        let _left = std::fs::remove_dir_all(&root);
-        found
+        let files = Files::below(&*folder);
+        (limit_bytes(&files), Groups::of(&files).stalled(&files))
     }
 
     const MEMINFO: (&str, &str) = ("proc/meminfo", "MemTotal:        4000 kB\nMemFree:   1 kB\n");
@@ -129,40 +126,31 @@ mod tests {
     fn what_there_is_is_the_least_that_somebody_allows() {
         let pressure = "some avg10=20.00 avg60=1.00 avg300=0.00 total=9\n\
                         full avg10=12.34 avg60=1.00 avg300=0.00 total=9\n";
-        let second = found(
-            "second",
-            &[
-                MEMINFO,
-                ("proc/self/cgroup", "0::/system.slice/corewire.service\n"),
-                ("sys/fs/cgroup/system.slice/memory.max", "2000000\n"),
-                ("sys/fs/cgroup/system.slice/corewire.service/memory.max", "max\n"),
-                ("sys/fs/cgroup/system.slice/corewire.service/memory.pressure", pressure),
-                ("sys/fs/cgroup/memory.pressure", "full avg10=99.00\n"),
-            ],
-        );
+        let second = found(&[
+            MEMINFO,
+            ("proc/self/cgroup", "0::/system.slice/corewire.service\n"),
+            ("sys/fs/cgroup/system.slice/memory.max", "2000000\n"),
+            ("sys/fs/cgroup/system.slice/corewire.service/memory.max", "max\n"),
+            ("sys/fs/cgroup/system.slice/corewire.service/memory.pressure", pressure),
+            ("sys/fs/cgroup/memory.pressure", "full avg10=99.00\n"),
+        ]);
         assert_eq!(second, (2_000_000, Some(1_234)));
-        let first = found(
-            "first",
-            &[
-                MEMINFO,
-                ("proc/self/cgroup", "4:memory:/a/b\n"),
-                ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "3000000\n"),
-            ],
-        );
+        let first = found(&[
+            MEMINFO,
+            ("proc/self/cgroup", "4:memory:/a/b\n"),
+            ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "3000000\n"),
+        ]);
         assert_eq!(first, (3_000_000, None));
         // In a namespace of its own a group takes itself for the root.
-        let inside = found(
-            "inside",
-            &[
-                MEMINFO,
-                ("proc/self/cgroup", "0::/\n"),
-                ("sys/fs/cgroup/memory.max", "1000000\n"),
-                ("sys/fs/cgroup/memory.pressure", pressure),
-            ],
-        );
+        let inside = found(&[
+            MEMINFO,
+            ("proc/self/cgroup", "0::/\n"),
+            ("sys/fs/cgroup/memory.max", "1000000\n"),
+            ("sys/fs/cgroup/memory.pressure", pressure),
+        ]);
         assert_eq!(inside, (1_000_000, None));
-        assert_eq!(found("bare", &[MEMINFO]), (4_000 << 10, None));
-        assert_eq!(found("none", &[]), (u64::MAX, None));
+        assert_eq!(found(&[MEMINFO]), (4_000 << 10, None));
+        assert_eq!(found(&[]), (u64::MAX, None));
     }
 
     #[test]

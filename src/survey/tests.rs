@@ -1,63 +1,43 @@
 //! Made-up folders that look like the kernel's.
 
-use std::fs;
-use std::path::PathBuf;
-
 use super::read::of_files;
 use crate::config::{self, Options};
-use crate::doctor::Sleep;
+use crate::doctor::{Facts, Sleep};
+use crate::scratch::Folder;
 use crate::server::machine::Files;
 
-/// A folder that goes when the test ends.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str, files: &[(&str, &str)]) -> Self {
-        let name = format!("corewire-survey-{name}-{}", std::process::id());
-        let folder = Self(std::env::temp_dir().join(name));
-        for (path, text) in files {
-            let path = folder.0.join(path);
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
-            fs::write(path, text).unwrap();
-        }
-        folder
+/// What is found on a machine with these files.
+fn found(files: &[(&str, &str)]) -> Facts {
+    let folder = Folder::new();
+    for (path, text) in files {
+        folder.write(path, text);
     }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        // What is left of a temporary folder harms nobody.
-        let _left = fs::remove_dir_all(&self.0);
-    }
+    of_files(&Files::below(&*folder))
 }
 
 #[test]
 fn settings_memory_and_processors_are_read() {
-    let folder = Folder::new(
-        "settings",
-        &[
-            ("proc/sys/kernel/osrelease", "5.15.0-91-generic\n"),
-            ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
-            ("proc/sys/net/ipv4/tcp_mem", "100\t200\t300\n"),
-            ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
-            ("proc/meminfo", "MemTotal:  1024 kB\nSwapTotal:  512 kB\n"),
-            ("proc/self/status", "Name:\tx\nCpus_allowed_list:\t0-2\n"),
-            ("sys/devices/system/cpu/online", "0-3\n"),
-            ("sys/devices/system/node/online", "0-1\n"),
-            ("sys/devices/system/node/node1/cpulist", "2-3\n"),
-            ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave\n"),
-            ("sys/devices/system/cpu/cpu1/cpufreq/scaling_driver", "intel_pstate\n"),
-            ("sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0,2\n"),
-            ("sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "0,2\n"),
-            ("sys/devices/system/cpu/cpu1/cpuidle/state0/latency", "0\n"),
-            ("sys/devices/system/cpu/cpu1/cpuidle/state1/latency", "2\n"),
-            ("sys/devices/system/cpu/cpu1/cpuidle/state1/disable", "0\n"),
-            ("sys/devices/system/cpu/cpu1/cpuidle/state2/latency", "133\n"),
-            ("sys/devices/system/cpu/cpu1/cpuidle/state2/disable", "1\n"),
-            ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
-        ],
-    );
-    let facts = of_files(&Files::below(&folder.0));
+    let facts = found(&[
+        ("proc/sys/kernel/osrelease", "5.15.0-91-generic\n"),
+        ("proc/sys/net/ipv4/ip_local_port_range", "32768\t60999\n"),
+        ("proc/sys/net/ipv4/tcp_mem", "100\t200\t300\n"),
+        ("proc/sys/net/ipv4/tcp_wmem", "4096\t16384\t4194304\n"),
+        ("proc/meminfo", "MemTotal:  1024 kB\nSwapTotal:  512 kB\n"),
+        ("proc/self/status", "Name:\tx\nCpus_allowed_list:\t0-2\n"),
+        ("sys/devices/system/cpu/online", "0-3\n"),
+        ("sys/devices/system/node/online", "0-1\n"),
+        ("sys/devices/system/node/node1/cpulist", "2-3\n"),
+        ("sys/devices/system/cpu/cpu1/cpufreq/scaling_governor", "powersave\n"),
+        ("sys/devices/system/cpu/cpu1/cpufreq/scaling_driver", "intel_pstate\n"),
+        ("sys/devices/system/cpu/cpu0/topology/thread_siblings_list", "0,2\n"),
+        ("sys/devices/system/cpu/cpu2/topology/thread_siblings_list", "0,2\n"),
+        ("sys/devices/system/cpu/cpu1/cpuidle/state0/latency", "0\n"),
+        ("sys/devices/system/cpu/cpu1/cpuidle/state1/latency", "2\n"),
+        ("sys/devices/system/cpu/cpu1/cpuidle/state1/disable", "0\n"),
+        ("sys/devices/system/cpu/cpu1/cpuidle/state2/latency", "133\n"),
+        ("sys/devices/system/cpu/cpu1/cpuidle/state2/disable", "1\n"),
+        ("sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n"),
+    ]);
     assert_eq!(facts.system.release, Some((5, 15)));
     assert_eq!(facts.system.huge_pages.as_deref(), Some("madvise"));
     assert_eq!(facts.system.nr_open, None);
@@ -77,33 +57,25 @@ fn settings_memory_and_processors_are_read() {
 
 #[test]
 fn the_narrowest_group_counts_in_both_versions() {
-    let folder = Folder::new(
-        "unified",
-        &[
-            ("proc/meminfo", "MemTotal: 9999999 kB\nSwapTotal: 512 kB\n"),
-            ("proc/self/cgroup", "0::/system.slice/corewire.service\n"),
-            ("sys/fs/cgroup/system.slice/memory.max", "1048576\n"),
-            ("sys/fs/cgroup/system.slice/corewire.service/memory.max", "max\n"),
-            ("sys/fs/cgroup/system.slice/corewire.service/memory.swap.max", "0\n"),
-            ("sys/fs/cgroup/system.slice/corewire.service/cpu.max", "150000 100000\n"),
-            ("sys/fs/cgroup/system.slice/cpu.max", "max 100000\n"),
-        ],
-    );
-    let facts = of_files(&Files::below(&folder.0));
+    let facts = found(&[
+        ("proc/meminfo", "MemTotal: 9999999 kB\nSwapTotal: 512 kB\n"),
+        ("proc/self/cgroup", "0::/system.slice/corewire.service\n"),
+        ("sys/fs/cgroup/system.slice/memory.max", "1048576\n"),
+        ("sys/fs/cgroup/system.slice/corewire.service/memory.max", "max\n"),
+        ("sys/fs/cgroup/system.slice/corewire.service/memory.swap.max", "0\n"),
+        ("sys/fs/cgroup/system.slice/corewire.service/cpu.max", "150000 100000\n"),
+        ("sys/fs/cgroup/system.slice/cpu.max", "max 100000\n"),
+    ]);
     assert_eq!(facts.memory_bytes(), Some(1 << 20));
     assert_eq!(facts.memory.swap_bytes, Some(0));
     assert_eq!(facts.cpus.quota_milli, Some(1_500));
 
-    let folder = Folder::new(
-        "first",
-        &[
-            ("proc/self/cgroup", "4:memory:/a/b\n3:cpu,cpuacct:/\n0::/\n"),
-            ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "4096\n"),
-            ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n"),
-            ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
-        ],
-    );
-    let facts = of_files(&Files::below(&folder.0));
+    let facts = found(&[
+        ("proc/self/cgroup", "4:memory:/a/b\n3:cpu,cpuacct:/\n0::/\n"),
+        ("sys/fs/cgroup/memory/a/memory.limit_in_bytes", "4096\n"),
+        ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "50000\n"),
+        ("sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n"),
+    ]);
     assert_eq!(facts.memory.limit_bytes, Some(4_096));
     assert_eq!(facts.cpus.quota_milli, Some(500));
 }
@@ -112,25 +84,22 @@ fn the_narrowest_group_counts_in_both_versions() {
 fn cards_have_queues_interrupts_and_a_node() {
     let table = "           CPU0 CPU1\n 40: 1 0 PCI-MSIX 0-edge eth0-TxRx-0\n \
                  41: 0 1 PCI-MSIX 1-edge eth0-TxRx-1\n 42: 0 0 PCI-MSIX 2-edge eth0-config2\n";
-    let folder = Folder::new(
-        "cards",
-        &[
-            ("sys/class/net/lo/queues/rx-0/rps_cpus", "0\n"),
-            ("sys/class/net/eth0/device/numa_node", "1\n"),
-            ("sys/class/net/eth0/device/msi_irqs/40", ""),
-            ("sys/class/net/eth0/device/msi_irqs/41", ""),
-            ("sys/class/net/eth0/device/msi_irqs/42", ""),
-            ("sys/class/net/eth0/queues/rx-0/rps_cpus", "00000000,00000003\n"),
-            ("sys/class/net/eth0/queues/rx-0/rps_flow_cnt", "0\n"),
-            ("sys/class/net/eth0/queues/rx-1/rps_cpus", "0\n"),
-            ("sys/class/net/eth0/queues/rx-1/rps_flow_cnt", "4096\n"),
-            ("sys/class/net/eth0/queues/tx-0/xps_cpus", "0\n"),
-            ("proc/interrupts", table),
-            ("proc/irq/40/effective_affinity_list", "0\n"),
-            ("proc/irq/41/smp_affinity_list", "0-1\n"),
-        ],
-    );
-    let nics = of_files(&Files::below(&folder.0)).network.nics;
+    let facts = found(&[
+        ("sys/class/net/lo/queues/rx-0/rps_cpus", "0\n"),
+        ("sys/class/net/eth0/device/numa_node", "1\n"),
+        ("sys/class/net/eth0/device/msi_irqs/40", ""),
+        ("sys/class/net/eth0/device/msi_irqs/41", ""),
+        ("sys/class/net/eth0/device/msi_irqs/42", ""),
+        ("sys/class/net/eth0/queues/rx-0/rps_cpus", "00000000,00000003\n"),
+        ("sys/class/net/eth0/queues/rx-0/rps_flow_cnt", "0\n"),
+        ("sys/class/net/eth0/queues/rx-1/rps_cpus", "0\n"),
+        ("sys/class/net/eth0/queues/rx-1/rps_flow_cnt", "4096\n"),
+        ("sys/class/net/eth0/queues/tx-0/xps_cpus", "0\n"),
+        ("proc/interrupts", table),
+        ("proc/irq/40/effective_affinity_list", "0\n"),
+        ("proc/irq/41/smp_affinity_list", "0-1\n"),
+    ]);
+    let nics = facts.network.nics;
     assert_eq!(nics.len(), 1);
     let nic = &nics[0];
     assert_eq!((nic.name.as_str(), nic.rx_queues, nic.node), ("eth0", 2, Some(1)));

@@ -2,50 +2,40 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::pki_types::CertificateDer;
 use rustls::{ClientConfig, RootCertStore};
 
+use crate::scratch::Folder;
+
 /// An authority, and what it issues for `localhost` and 127.0.0.1.
 pub(crate) struct Pki {
     authority: CertifiedIssuer<'static, KeyPair>,
-    folder: PathBuf,
+    folder: Folder,
 }
-
-static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Pki {
     /// An authority, with a first certificate in place.
     pub(crate) fn new() -> Self {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder =
-            std::env::temp_dir().join(format!("corewire-pki-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).expect("a place to write");
         let mut params = CertificateParams::new(Vec::new()).expect("no names are fine");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().expect("keys can be made");
         let authority = CertifiedIssuer::self_signed(params, key).expect("it signs itself");
-        let pki = Self { authority, folder };
+        let pki = Self { authority, folder: Folder::new() };
         pki.issue(1);
         pki
     }
 
     /// Where the certificate stands.
     pub(crate) fn certificate(&self) -> String {
-        self.path("certificate.pem")
+        self.folder.path("certificate.pem")
     }
 
     /// Where its key stands.
     pub(crate) fn key(&self) -> String {
-        self.path("key.pem")
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.folder.join(name).to_str().expect("a plain name").to_owned()
+        self.folder.path("key.pem")
     }
 
     /// Puts a certificate with this serial number in place of the one before.
@@ -66,8 +56,7 @@ impl Pki {
     }
 
     fn replace(&self, path: &str, text: &str) {
-        let beside = self.path("new.pem");
-        fs::write(&beside, text).expect("a place to write");
+        let beside = self.folder.write("new.pem", text);
         fs::set_permissions(&beside, fs::Permissions::from_mode(0o600)).expect("our own file");
         fs::rename(&beside, path).expect("in one folder");
     }
@@ -92,12 +81,6 @@ impl Pki {
             .with_no_client_auth();
         config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         Arc::new(config)
-    }
-}
-
-impl Drop for Pki {
-    fn drop(&mut self) {
-        let _left = fs::remove_dir_all(&self.folder);
     }
 }
 

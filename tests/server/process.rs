@@ -1,7 +1,6 @@
 //! Start, stop and succession of the built program.
 
 use std::net::TcpListener;
-use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -10,6 +9,7 @@ use rustix::process::Signal;
 
 use crate::fixture::StopAtEnd;
 use crate::program::{Program, command, command_after, outcome};
+use crate::scratch::Folder;
 use crate::wire::{Heard, POLLING, Polling, Wire, Ws, fetch, get};
 
 /// A start that fails says so in one line, which holds all of `words`.
@@ -54,48 +54,18 @@ fn an_unknown_variable_is_only_warned_of() {
 
 #[test]
 fn an_unknown_key_of_the_file_stops_the_start() {
-    let path = std::env::temp_dir().join(format!("corewire-test-{}.toml", std::process::id()));
-    std::fs::write(&path, "listen = [\"127.0.0.1:0\"]\nworkrs = 2\n").expect("a place to write");
-    let path_text = path.to_str().expect("a plain name");
-    assert_refused(command(&["--config", path_text]), &["workrs", "workers"]);
-    std::fs::remove_file(&path).expect("it is there");
-}
-
-/// A folder of a test's own, gone with it.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let name = format!("corewire-test-{name}-{}", std::process::id());
-        let path = std::env::temp_dir().join(name);
-        std::fs::create_dir_all(&path).expect("a place to write");
-        Self(path)
-    }
-
-    fn path(&self, name: &str) -> String {
-        self.0.join(name).to_str().expect("a plain name").to_owned()
-    }
-
-    fn write(&self, name: &str, bytes: &[u8]) -> String {
-        let path = self.path(name);
-        std::fs::write(&path, bytes).expect("a place to write");
-        path
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _left = std::fs::remove_dir_all(&self.0);
-    }
+    let folder = Folder::new();
+    let path = folder.write("corewire.toml", "listen = [\"127.0.0.1:0\"]\nworkrs = 2\n");
+    assert_refused(command(&["--config", &path]), &["workrs", "workers"]);
 }
 
 #[test]
 fn a_configuration_that_is_no_small_file_of_text_is_refused_at_once() {
     use rustix::fs::{CWD, FileType, Mode, mknodat};
-    let folder = Folder::new("configuration");
+    let folder = Folder::new();
     let pipe = folder.path("pipe.toml");
     mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR, 0).expect("pipes can be made");
-    let large = folder.write("large.toml", &[b'#'; (1 << 20) + 1]);
+    let large = folder.write("large.toml", "#".repeat((1 << 20) + 1));
     let latin = folder.write("latin.toml", b"# one\n# caf\xe9\n");
     let unfit = ["regular file", "1 MiB"];
     for (path, words) in [
@@ -114,7 +84,7 @@ fn a_configuration_that_is_no_small_file_of_text_is_refused_at_once() {
 
 #[test]
 fn files_of_the_broker_are_looked_at_before_the_start() {
-    let folder = Folder::new("broker");
+    let folder = Folder::new();
     let (empty, missing) = (folder.write("empty.pem", b""), folder.path("missing.pem"));
     let inside = format!("{empty}/spool");
     for (option, path, advice) in [

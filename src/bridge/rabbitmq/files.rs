@@ -8,9 +8,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 
 use crate::config::Options;
-
-/// Largest file of certificates.
-const CA_BYTES_MAX: u64 = 1 << 20;
+use crate::disk;
 
 /// The option that names them.
 pub(super) const CA_OPTION: &str = "rabbitmq_ca_file";
@@ -47,18 +45,12 @@ pub fn check_rabbitmq_files(options: &Options, is_start: bool) -> Result<(), Str
 
 /// The text of a file of certificates.
 pub(super) fn trusted(path: &Path) -> Result<String, String> {
-    let file = fs::metadata(path).map_err(|error| error.to_string())?;
-    // A pipe or a device may never end, and every connection would wait for it.
-    if !file.is_file() || file.len() > CA_BYTES_MAX {
-        return Err(String::from("it is no regular file of at most 1 MiB"));
+    let bytes = disk::read(path).map_err(|why| why.to_string())?;
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
+    if found.map_err(|error| error.to_string())?.is_empty() {
+        return Err(String::from("no certificate stands there"));
     }
-    let text = fs::read_to_string(path).map_err(|error| error.to_string())?;
-    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(text.as_bytes()).collect();
-    match found {
-        Ok(found) if found.is_empty() => Err(String::from("no certificate stands there")),
-        Ok(_) => Ok(text),
-        Err(error) => Err(error.to_string()),
-    }
+    String::from_utf8(bytes).map_err(|_| String::from("it is not UTF-8"))
 }
 
 /// Makes a folder this process's for as long as the file is open.
@@ -74,6 +66,7 @@ pub(super) fn lock(folder: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
     use crate::config::{Changes, OPTIONS, Secret};
+    use crate::scratch::Folder;
 
     fn options(ca_file: &Path, folder: &Path) -> Options {
         Options {
@@ -92,23 +85,21 @@ mod tests {
 
     #[test]
     fn what_cannot_be_used_is_said_before_it_is_needed() {
-        let name = format!("corewire-rabbitmq-files-{}", std::process::id());
-        let place = std::env::temp_dir().join(name);
-        fs::create_dir_all(&place).unwrap();
-        let (good, bad) = (place.join("ca.pem"), place.join("bad.pem"));
+        let folder = Folder::new();
         let made = rcgen::generate_simple_self_signed(vec![String::from("localhost")]).unwrap();
-        fs::write(&good, made.cert.pem()).unwrap();
-        fs::write(&bad, made.signing_key.serialize_pem()).unwrap();
-        let (spool, nowhere) = (place.join("spool"), Path::new(""));
+        folder.write("ca.pem", made.cert.pem());
+        folder.write("bad.pem", made.signing_key.serialize_pem());
+        let (good, bad) = (folder.join("ca.pem"), folder.join("bad.pem"));
+        let (spool, nowhere) = (folder.join("spool"), Path::new(""));
 
         assert_eq!(check_rabbitmq_files(&options(&good, &spool), false), Ok(()));
         assert!(!spool.exists(), "who only asks leaves no trace");
         assert_eq!(check_rabbitmq_files(&options(&good, &spool), true), Ok(()));
         let held = lock(&spool).unwrap();
         for (ca_file, folder, words) in [
-            (place.join("none.pem").as_path(), nowhere, ["rabbitmq_ca_file", "none.pem"]),
+            (folder.join("none.pem").as_path(), nowhere, ["rabbitmq_ca_file", "none.pem"]),
             (&bad, nowhere, ["rabbitmq_ca_file", "no certificate stands there"]),
-            (&place, nowhere, ["rabbitmq_ca_file", "no regular file"]),
+            (&folder, nowhere, ["rabbitmq_ca_file", "no regular file"]),
             (nowhere, &good, ["rabbitmq_spool_file", "ca.pem"]),
             (nowhere, &spool, ["rabbitmq_spool_file", "another process uses it"]),
         ] {
@@ -118,6 +109,5 @@ mod tests {
             assert_eq!(check_rabbitmq_files(&off, true), Ok(()), "without a broker: {line}");
         }
         drop(held);
-        fs::remove_dir_all(&place).unwrap();
     }
 }

@@ -1,32 +1,16 @@
 use super::*;
+use crate::scratch::Folder;
 
-/// A folder that is gone afterwards.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("corewire-{name}-{}", std::process::id()));
-        let _absent = fs::remove_dir_all(&path);
-        Self(path)
-    }
-
-    fn open(&self) -> Replayed {
-        Segments::open(&self.0, 1 << 20).expect("a folder of our own")
-    }
-
-    fn files(&self) -> Vec<PathBuf> {
-        let files = fs::read_dir(&self.0).expect("a folder").map(|file| file.unwrap().path());
-        let mut files: Vec<_> =
-            files.filter(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX)).collect();
-        files.sort();
-        files
-    }
+fn open(folder: &Folder) -> Replayed {
+    Segments::open(folder, 1 << 20).expect("a folder of our own")
 }
 
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _gone = fs::remove_dir_all(&self.0);
-    }
+fn files(folder: &Folder) -> Vec<PathBuf> {
+    let files = fs::read_dir(&**folder).expect("a folder").map(|file| file.unwrap().path());
+    let mut files: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|suffix| suffix == SUFFIX)).collect();
+    files.sort();
+    files
 }
 
 fn texts(replayed: &Replayed) -> Vec<String> {
@@ -36,14 +20,14 @@ fn texts(replayed: &Replayed) -> Vec<String> {
 
 #[test]
 fn what_was_not_done_comes_back_in_its_order() {
-    let folder = Folder::new("replay");
-    let mut segments = folder.open().segments;
+    let folder = Folder::new();
+    let mut segments = open(&folder).segments;
     let places: Vec<Place> =
         ["a", "b", "c"].map(|body| segments.append(body.as_bytes()).expect("room")).into();
     segments.done(places[1].seq).expect("written");
     assert_eq!(segments.read(places[2]).expect("there"), b"c");
     drop(segments);
-    let replayed = folder.open();
+    let replayed = open(&folder);
     assert_eq!((texts(&replayed), replayed.torn_bytes), (vec!["a".into(), "c".into()], 0));
     let mut segments = replayed.segments;
     let next = segments.append(b"d").expect("room");
@@ -53,16 +37,16 @@ fn what_was_not_done_comes_back_in_its_order() {
 
 #[test]
 fn a_file_that_ends_anywhere_gives_its_whole_records() {
-    let folder = Folder::new("torn");
-    let mut segments = folder.open().segments;
+    let folder = Folder::new();
+    let mut segments = open(&folder).segments;
     segments.append(b"first").expect("room");
     let second = segments.append(b"second").expect("room");
     drop(segments);
-    let path = folder.files().remove(0);
+    let path = files(&folder).remove(0);
     let whole = fs::read(&path).expect("a file");
     for end in 0..=whole.len() {
         fs::write(&path, &whole[..end]).expect("written");
-        let replayed = folder.open();
+        let replayed = open(&folder);
         let expected: &[&str] = match end as u64 {
             end if end == whole.len() as u64 => &["first", "second"],
             end if end >= second.offset => &["first"],
@@ -79,18 +63,18 @@ fn a_file_that_ends_anywhere_gives_its_whole_records() {
 
 #[test]
 fn a_flipped_bit_ends_the_reading() {
-    let folder = Folder::new("flip");
-    let mut segments = folder.open().segments;
+    let folder = Folder::new();
+    let mut segments = open(&folder).segments;
     segments.append(b"first").expect("room");
     segments.append(b"second").expect("room");
     drop(segments);
-    let path = folder.files().remove(0);
+    let path = files(&folder).remove(0);
     let whole = fs::read(&path).expect("a file");
     for at in 0..whole.len() {
         let mut bad = whole.clone();
         bad[at] ^= 1;
         fs::write(&path, &bad).expect("written");
-        let found = texts(&folder.open());
+        let found = texts(&open(&folder));
         assert!(found.len() < 2, "bit of byte {at}: {found:?}");
         assert!(found.iter().all(|text| text == "first"), "byte {at}: {found:?}");
     }
@@ -98,25 +82,25 @@ fn a_flipped_bit_ends_the_reading() {
 
 #[test]
 fn the_folder_has_a_bound_and_gives_room_back() {
-    let folder = Folder::new("bound");
-    let mut segments = Segments::open(&folder.0, 1 << 20).expect("a folder").segments;
+    let folder = Folder::new();
+    let mut segments = Segments::open(&folder, 1 << 20).expect("a folder").segments;
     let body = vec![b'x'; 10_000];
     let mut places = VecDeque::new();
     while segments.has_room(body.len()) {
         places.push_back(segments.append(&body).expect("room"));
     }
     assert_eq!(places.len(), (1 << 20) / 10_017);
-    assert!(folder.files().len() > 4);
+    assert!(files(&folder).len() > 4);
     while let Some(place) = places.pop_front() {
         segments.done(place.seq).expect("written");
     }
-    assert_eq!((folder.files().len(), segments.bytes), (0, 0));
+    assert_eq!((files(&folder).len(), segments.bytes), (0, 0));
     segments.append(&body).expect("room again");
 }
 
 #[test]
 fn two_processes_cannot_share_a_folder() {
-    let folder = Folder::new("lock");
-    let _first = folder.open();
-    assert!(Segments::open(&folder.0, 1).is_err());
+    let folder = Folder::new();
+    let _first = open(&folder);
+    assert!(Segments::open(&folder, 1).is_err());
 }
