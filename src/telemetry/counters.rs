@@ -175,7 +175,6 @@ table! {
     Counter amqp_python_full: "Times that as many of them were under way as may be: the next waited.";
     Counter amqp_python_refused: "Messages of such managers that were not carried out: not understood, or refused.";
     Counter amqp_dead_full: "Times that as many dead answers as may be waited for the broker.";
-    Counter ticks: "Rounds of the event loop.";
     Counter sheds: "Times a core looked for its largest queues, to let them go.";
     Counter memory_refusals: "Clients turned away because the process is short of memory.";
     Counter limits_hit: "Times a limit turned something away.";
