@@ -283,7 +283,7 @@ impl<'a> Head<'a> {
     /// Whether there is a header of that name, whatever the case.
     #[must_use]
     pub fn has(&self, name: &str) -> bool {
-        self.headers.iter().any(|header| header.name.eq_ignore_ascii_case(name))
+        self.all(name).next().is_some()
     }
 
     /// Whether a header that is a list of tokens has `token`, whatever the case.

@@ -68,7 +68,7 @@ pub(super) fn drain(server: &Running, listeners: Vec<TcpListener>) {
     loop {
         let elapsed = began.elapsed();
         let steps_left = shares_end.saturating_sub(elapsed).as_millis() / u128::from(STEP_MS);
-        let steps_left = usize::try_from(steps_left).unwrap_or(usize::MAX).max(1);
+        let steps_left = usize::try_from(steps_left).unwrap_or(usize::MAX);
         let next = Instant::now() + Duration::from_millis(STEP_MS);
         for (outlet, left) in server.outlets.iter().zip(&server.left) {
             let of = steps(left.load(Ordering::Acquire), steps_left);
