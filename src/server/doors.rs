@@ -7,11 +7,11 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use tokio::sync::Notify;
 
+use super::StartError;
 use super::bind::{self, Sharing};
 use super::certificate::{Files, Identity, Stamp};
 use super::log::Log;
 use super::renewal::{Renewal, now_s};
-use super::{StartError, drain};
 use crate::config::Options;
 use crate::telemetry::Outside;
 use crate::worker::Door;
@@ -36,12 +36,6 @@ pub(super) fn listeners(
     of(options)
         .map(|(option, address, _)| bind::listeners(option, address, rows, sharing))
         .collect()
-}
-
-/// How many listeners a predecessor has on each address; all have as many.
-pub(super) fn listening_before(options: &Options) -> usize {
-    let addresses: Vec<SocketAddr> = of(options).map(|(_, address, _)| address).collect();
-    addresses.first().map_or(0, |first| drain::listening_an_address(&addresses, first.port()))
 }
 
 /// The certificate as the start read it, if anything has TLS.

@@ -1,8 +1,6 @@
 //! How a server ends: readiness off, no more connections, sessions in shares, out.
 
-use std::fs;
-use std::io::{BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::os::fd::AsFd;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -11,8 +9,9 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::ending::send_until;
+use super::ports::{listening, listening_an_address};
 use super::run::Running;
-use crate::worker::{Orders, attach_successor_filter};
+use crate::worker::{Orders, attach_filter};
 
 /// Between two shares of sessions.
 const STEP_MS: u64 = 100;
@@ -93,10 +92,15 @@ fn steps(left: usize, steps_left: usize) -> usize {
 /// Takes no more connections. If another process listens on our ports, it gets all new ones from
 /// now on, and those that wait for us are taken in before the listeners close: none is reset.
 ///
+/// Most often that is our successor. If the one we were to replace is still there, we are taken
+/// back: its listeners begin the kernel's list and stay where they are, whatever ours do. It is
+/// left with a filter for its own, which the next that takes over takes off.
+///
 /// `patience` is for all workers together that do not close theirs at once.
 fn stop_accepting(server: &Running, listeners: Vec<TcpListener>, patience: Duration) {
     let ours = server.rows;
     let addresses = server.all_addresses();
+    let taken_back = server.predecessor.stays(&addresses);
     let beside = |port| listening_an_address(&addresses, port).saturating_sub(ours);
     let theirs: Vec<usize> = addresses.iter().map(|address| beside(address.port())).collect();
     if theirs.iter().all(|theirs| *theirs == 0) {
@@ -111,14 +115,16 @@ fn stop_accepting(server: &Running, listeners: Vec<TcpListener>, patience: Durat
         for (listener, theirs) in listeners.iter().zip(&theirs) {
             let (first, count) = place((*theirs).max(1));
             // Where filters are refused, the kernel goes on sharing: a connection may be reset.
-            let _shared = attach_successor_filter(listener.as_fd(), index(first), index(count));
+            let _shared = attach_filter(listener.as_fd(), index(first), index(count));
         }
     };
-    steer(&|theirs| (ours, theirs));
+    steer(&|theirs| if taken_back { (0, theirs) } else { (ours, theirs) });
     std::thread::sleep(Duration::from_millis(SUCCESSION_MS));
     let began = Instant::now();
     for closed in 0..ours {
-        steer(&|theirs| (safe_place(ours, theirs, closed), 1));
+        if !taken_back {
+            steer(&|theirs| (safe_place(ours, theirs, closed), 1));
+        }
         let all = listening(&addresses);
         let until = (began + patience).max(Instant::now() + CLOSING);
         send_until(server.outlet_of(closed), Orders::StopAccepting, until);
@@ -170,39 +176,6 @@ pub(super) fn closing_order(before: usize, count: usize) -> Vec<usize> {
 
 fn index(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
-}
-
-/// How many sockets listen on a port, for each of the addresses that have it.
-pub(super) fn listening_an_address(addresses: &[SocketAddr], port: u16) -> usize {
-    let sharers = addresses.iter().filter(|address| address.port() == port).count();
-    listening_on(port) / sharers.max(1)
-}
-
-fn listening(addresses: &[SocketAddr]) -> usize {
-    addresses.iter().map(|address| listening_on(address.port())).sum()
-}
-
-/// How many sockets listen on a port of this machine.
-///
-/// Cost: the kernel lists those that listen before all others, which are not read.
-fn listening_on(port: u16) -> usize {
-    let wanted = format!(":{port:04X}");
-    ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|path| fs::File::open(path).ok())
-        .map(|table| {
-            let lines = BufReader::new(table).lines().map_while(Result::ok).skip(1);
-            lines.map_while(|line| listens(&line, &wanted)).filter(|ours| *ours).count()
-        })
-        .sum()
-}
-
-/// Whether a line of the table is of the port; `None` if it is not of a socket that listens.
-fn listens(line: &str, wanted: &str) -> Option<bool> {
-    const LISTEN: &str = "0A";
-    let mut words = line.split_whitespace().skip(1);
-    let local = words.next()?;
-    (words.nth(1)? == LISTEN).then(|| local.ends_with(wanted))
 }
 
 #[cfg(test)]
@@ -260,18 +233,5 @@ mod tests {
                 }
             }
         }
-    }
-
-    #[test]
-    fn listeners_of_a_port_are_counted_and_what_follows_them_is_not_read() {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
-        let address = listener.local_addr().expect("it is bound");
-        let _client = std::net::TcpStream::connect(address).expect("it listens");
-        assert_eq!(listening_on(address.port()), 1);
-        drop(listener);
-        assert_eq!(listening_on(address.port()), 0);
-        assert_eq!(listens("  0: 0100007F:0BB9 00000000:0000 0A 0", ":0BB9"), Some(true));
-        assert_eq!(listens("  0: 0100007F:0BB9 00000000:0000 0A 0", ":0BBA"), Some(false));
-        assert_eq!(listens("  0: 0100007F:0BB9 00000000:0000 01 0", ":0BB9"), None);
     }
 }

@@ -25,6 +25,7 @@ mod files;
 mod log;
 pub(crate) mod machine;
 mod memory;
+mod ports;
 mod regular;
 mod renewal;
 mod run;

@@ -1,6 +1,7 @@
 //! From options to threads.
 
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
@@ -11,6 +12,7 @@ use super::doors::{self, Renewable};
 use super::error::resource;
 use super::log::Log;
 use super::memory::MemoryLimits;
+use super::ports::{Predecessor, listening_an_address};
 use super::sibling::Siblings;
 use super::wiring::{self, AdminStart};
 use super::{Plan, Server, StartError, drain, files};
@@ -20,7 +22,7 @@ use crate::command::{Desk, unix_ms};
 use crate::config::{LogLevel, Options};
 use crate::mesh::{InterestTable, inbox};
 use crate::telemetry::Outside;
-use crate::worker::{Door, Item, Standing, WorkerStart};
+use crate::worker::{Door, Item, Standing, WorkerStart, detach_filter};
 
 /// A server that runs.
 pub struct Running {
@@ -41,6 +43,8 @@ pub struct Running {
     pub(super) admin: Option<wiring::AdminThread>,
     pub(super) bridge: Option<BridgeThread>,
     pub(super) listener_fds: Vec<std::net::TcpListener>,
+    /// Who listened on our ports when we came.
+    pub(super) predecessor: Predecessor,
     /// Has the certificate read again, where there is one.
     renew: Option<Arc<tokio::sync::Notify>>,
     pub(super) log: Log,
@@ -145,6 +149,7 @@ pub(super) fn start(
         admin: Some(admin),
         bridge,
         listener_fds: listening.kept,
+        predecessor: listening.predecessor,
         renew,
         log,
     })
@@ -173,6 +178,7 @@ struct Listening {
     closing: Vec<usize>,
     /// One of each address that is open until the last connection was taken.
     kept: Vec<std::net::TcpListener>,
+    predecessor: Predecessor,
 }
 
 impl Listening {
@@ -185,15 +191,23 @@ impl Listening {
 
 fn listening(server: &Server, rows: usize) -> Result<Listening, StartError> {
     let options = &server.options;
-    let before = if options.takeover { doors::listening_before(options) } else { 0 };
+    let wanted: Vec<_> = doors::of(options).map(|(_, address, _)| address).collect();
+    let taken = if options.takeover { wanted.as_slice() } else { &[] };
+    let predecessor = Predecessor::at(taken);
+    // All its addresses have as many.
+    let before = taken.first().map_or(0, |first| listening_an_address(taken, first.port()));
     let by_address = doors::listeners(options, rows, Sharing::of(options))?;
     let mut addresses: Vec<SocketAddr> =
         by_address.iter().filter_map(|all| all[0].local_addr().ok()).collect();
     let tls_addresses = addresses.split_off(options.listen.len().min(addresses.len()));
+    if options.takeover {
+        // One that took over before us and was taken back has left its own.
+        by_address.iter().flat_map(|all| all.first()).for_each(|one| detach_filter(one.as_fd()));
+    }
     let closing = drain::closing_order(before, rows);
     let last = closing.last().copied().unwrap_or_default();
     let kept = by_address.iter().filter_map(|all| all[last].try_clone().ok()).collect();
-    Ok(Listening { by_address, addresses, tls_addresses, before, closing, kept })
+    Ok(Listening { by_address, addresses, tls_addresses, before, closing, kept, predecessor })
 }
 
 /// Starts the bridges, if the application has any use for them.

@@ -33,15 +33,15 @@ pub(super) fn shut(stream: impl AsFd, both: bool) {
 }
 
 /// Steers new connections of a port that several listeners share to `count` of them from `first`
-/// on, in the kernel's list: those of a process that took over. While there is none at such a
-/// place, the kernel falls back to its own choice among all.
+/// on, in the kernel's list: those of another process. While there is none at such a place, the
+/// kernel falls back to its own choice among all.
 ///
-/// With it an old process can empty its accept queues and close its listeners without a
-/// connection being reset.
+/// With it a process can empty its accept queues and close its listeners without a connection
+/// being reset.
 ///
 /// # Errors
 /// The kernel refuses filters on this socket.
-pub fn attach_successor_filter(listener: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<()> {
+pub fn attach_filter(listener: BorrowedFd<'_>, first: u32, count: u32) -> io::Result<()> {
     // Classic BPF: A = hash of the packet; A %= count; A += first; return A.
     const RXHASH: u32 = 0xffff_f000 + 32;
     let program = [
@@ -51,17 +51,23 @@ pub fn attach_successor_filter(listener: BorrowedFd<'_>, first: u32, count: u32)
         libc::sock_filter { code: 0x16, jt: 0, jf: 0, k: 0 },
     ];
     let filter = libc::sock_fprog { len: 4, filter: program.as_ptr().cast_mut() };
-    // SAFETY: the pointer and the size describe `filter`, which outlives the call, and so does
-    // the program it points to; the kernel copies both.
-    let result = unsafe {
-        libc::setsockopt(
-            listener.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_ATTACH_REUSEPORT_CBPF,
-            (&raw const filter).cast(),
-            libc::socklen_t::try_from(size_of::<libc::sock_fprog>()).unwrap_or(16),
-        )
-    };
+    // The program that it points to outlives the call too, and the kernel copies both.
+    set(listener, libc::SO_ATTACH_REUSEPORT_CBPF, &filter)
+}
+
+/// Takes off whatever filter the listeners of a port have, so that the kernel chooses among all.
+pub fn detach_filter(listener: BorrowedFd<'_>) {
+    // Most often there is none, which is an error.
+    let _none = set(listener, libc::SO_DETACH_REUSEPORT_BPF, &0_i32);
+}
+
+fn set<T>(socket: BorrowedFd<'_>, option: i32, value: &T) -> io::Result<()> {
+    let size = libc::socklen_t::try_from(size_of::<T>()).map_err(io::Error::other)?;
+    let value = (&raw const *value).cast();
+    // SAFETY: the pointer and the size describe `value`, which outlives the call; the kernel reads
+    // it and keeps no pointer to it.
+    let result =
+        unsafe { libc::setsockopt(socket.as_raw_fd(), libc::SOL_SOCKET, option, value, size) };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
@@ -88,7 +94,7 @@ mod tests {
         let address = first.local_addr().expect("it is bound");
         let all = [first, listener(address), listener(address)];
         for place in 0..3 {
-            if attach_successor_filter(all[0].as_fd(), place, 1).is_err() {
+            if attach_filter(all[0].as_fd(), place, 1).is_err() {
                 // Where filters are refused the kernel shares connections out by itself.
                 return;
             }
@@ -99,5 +105,10 @@ mod tests {
                 assert_eq!(taken, if at == place { 8 } else { 0 }, "{place} {at}");
             }
         }
+        detach_filter(all[1].as_fd());
+        let clients: Vec<_> = (0..12).map(|_| TcpStream::connect(address)).collect();
+        assert!(clients.iter().all(Result::is_ok));
+        let taken = std::iter::from_fn(|| all[2].accept().ok()).count();
+        assert!(taken < 12, "the kernel chooses among all again");
     }
 }

@@ -43,4 +43,4 @@ pub use run::{Orders, Standing, WorkerStart, run};
 pub use sibling::{OfSibling, SIBLING_BYTES_MAX, SiblingBatch, SiblingOutlet};
 pub use tls::{TLS_BUFFERS_BYTES, TLS_CONN_BYTES};
 
-pub use fd::attach_successor_filter;
+pub use fd::{attach_filter, detach_filter};

@@ -1,16 +1,16 @@
 //! Start, stop and succession of the built program.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 
-use crate::fixture::StopAtEnd;
+use crate::fixture::{StopAtEnd, metric};
 use crate::program::{Program, command, command_after, outcome};
 use crate::scratch::Folder;
-use crate::wire::{Heard, POLLING, Polling, Wire, Ws, fetch, get};
+use crate::wire::{Heard, PATIENCE, POLLING, Polling, Wire, Ws, fetch, get};
 
 /// A start that fails says so in one line, which holds all of `words`.
 fn assert_refused(command: Command, words: &[&str]) {
@@ -214,58 +214,126 @@ fn old(workers: &str) -> Program {
     Program::start(&[workers, "--drain=3000"])
 }
 
+/// Clients that connect and ask all the time; none is refused or reset.
+struct Traffic<'a> {
+    stop: &'a AtomicBool,
+    answered: &'a AtomicU64,
+}
+
+impl Traffic<'_> {
+    fn answered(&self) -> u64 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many more have been answered.
+    fn more(&self, count: u64) {
+        let (wanted, began) = (self.answered() + count, Instant::now());
+        while self.answered() < wanted && !self.stop.load(Ordering::Relaxed) {
+            assert!(began.elapsed() < Duration::from_secs(20), "nothing is answered");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    fn client(&self, address: SocketAddr, mut number: u64) {
+        while !self.stop.load(Ordering::Relaxed) {
+            let target = if number.is_multiple_of(10) { POLLING } else { "/nothing" };
+            number += 1;
+            let reply = Wire::try_connect(address).and_then(|mut wire| {
+                wire.try_send(&get(target))?;
+                wire.try_reply()
+            });
+            match reply {
+                Ok(reply) => assert!([200, 404].contains(&reply.status), "{reply:?}"),
+                Err(error) => {
+                    self.stop.store(true, Ordering::Relaxed);
+                    panic!("after {} answers: {error}", self.answered());
+                }
+            }
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// Does something under traffic.
+fn under_traffic<T>(address: SocketAddr, act: impl FnOnce(&Traffic<'_>) -> T) -> T {
+    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
+    let traffic = Traffic { stop: &stop, answered: &answered };
+    std::thread::scope(|scope| {
+        for thread in 0..3 {
+            let traffic = &traffic;
+            scope.spawn(move || traffic.client(address, thread));
+        }
+        // However this ends, the loops above must end too.
+        let _stop = StopAtEnd(&stop);
+        act(&traffic)
+    })
+}
+
+/// A successor that serves beside the one it is to replace.
+fn successor(old: &Program, theirs: &str, traffic: &Traffic<'_>) -> Program {
+    let address = old.address.to_string();
+    let new = Program::start_on(&address, &[theirs, "--takeover", "--drain=3000"]);
+    assert_eq!(new.address, old.address);
+    let began = Instant::now();
+    while opened(&new) == 0 {
+        assert!(began.elapsed() < PATIENCE, "no new connection comes to it");
+        traffic.more(20);
+    }
+    new
+}
+
+/// Connections that a process has taken.
+fn opened(program: &Program) -> u64 {
+    metric(program.admin, "corewire_connections_opened_total")
+}
+
 /// Replaces a process under traffic and returns its successor.
 fn take_over(mut old: Program, theirs: &str) -> Program {
     let address = old.address;
-    let (stop, answered) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut session = Ws::open(address);
     assert!(session.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
     // The successor outlives the loops.
-    std::thread::scope(|scope| {
-        for thread in 0..3 {
-            let (stop, answered) = (&stop, &answered);
-            scope.spawn(move || {
-                let mut number = thread;
-                while !stop.load(Ordering::Relaxed) {
-                    let target = if number % 10 == 0 { POLLING } else { "/nothing" };
-                    number += 1;
-                    let reply = Wire::try_connect(address).and_then(|mut wire| {
-                        wire.try_send(&get(target))?;
-                        wire.try_reply()
-                    });
-                    match reply {
-                        Ok(reply) => assert!([200, 404].contains(&reply.status), "{reply:?}"),
-                        Err(error) => {
-                            stop.store(true, Ordering::Relaxed);
-                            panic!("after {} answers: {error}", answered.load(Ordering::Relaxed));
-                        }
-                    }
-                    answered.fetch_add(1, Ordering::Relaxed);
-                }
-            });
-        }
-        // However this closure ends, the loops above must end too.
-        let _stop = StopAtEnd(&stop);
-        let more = |count: u64| {
-            let wanted = answered.load(Ordering::Relaxed) + count;
-            let began = Instant::now();
-            while answered.load(Ordering::Relaxed) < wanted && !stop.load(Ordering::Relaxed) {
-                assert!(began.elapsed() < Duration::from_secs(20), "nothing is answered");
-                std::thread::sleep(Duration::from_millis(1));
-            }
-        };
-        more(200);
-        let new = Program::start_on(&address.to_string(), &[theirs, "--takeover", "--drain=3000"]);
-        assert_eq!(new.address, address);
-        more(200);
+    under_traffic(address, |traffic| {
+        traffic.more(200);
+        let new = successor(&old, theirs, traffic);
+        traffic.more(200);
         old.signal(Signal::TERM);
         assert_eq!(session.heard(), Heard::Closed(Some(1012)));
         assert_eq!(old.exit_code(), 0);
-        more(200);
+        traffic.more(200);
         let mut session = Ws::open(address);
         assert!(session.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
         assert_eq!(fetch(new.admin, &get("/readyz")).status, 200);
-        more(200);
+        traffic.more(200);
         new
     })
+}
+
+#[test]
+fn a_successor_that_ends_first_gives_the_port_back_without_losing_a_connection() {
+    for (workers, theirs) in [(1, 1), (1, 3), (3, 1)] {
+        let old = old(&format!("--workers={workers}"));
+        take_back(&old, &format!("--workers={theirs}"));
+        // Nothing is left of it that keeps connections from the next one.
+        take_over(old, "--workers=2");
+    }
+}
+
+/// Ends a successor under traffic while its predecessor serves.
+fn take_back(old: &Program, theirs: &str) {
+    let address = old.address;
+    let mut session = Ws::open(address);
+    assert!(session.join("/", r#"{"userId":"u"}"#).starts_with("40{"));
+    under_traffic(address, |traffic| {
+        let mut new = successor(old, theirs, traffic);
+        new.signal(Signal::TERM);
+        let before = (traffic.answered(), opened(old));
+        assert_eq!(new.exit_code(), 0);
+        let (answered, by_old) = (traffic.answered() - before.0, opened(old) - before.1);
+        assert!(by_old * 6 > answered * 5, "{by_old} of {answered} went to the one that stays");
+        traffic.more(200);
+    });
+    session.text(r#"42["ping"]"#);
+    assert_eq!(session.event("pong").len(), 1, "nothing has happened to the one that stays");
+    assert_eq!(fetch(old.admin, &get("/readyz")).status, 200);
 }
