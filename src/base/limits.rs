@@ -21,7 +21,8 @@ pub struct Limits {
     pub partials_bytes_max: usize,
     /// Binary attachments of one packet.
     pub attachments_max: u32,
-    /// Connections whose TLS handshake or PROXY header is not complete.
+    /// Connections whose TLS handshake or PROXY header is not complete; beyond, the one that is late
+    /// for longest ends, and while none is late nobody is accepted.
     pub half_open_max: usize,
     /// Connections that have not sent a whole request yet; beyond, the one that has been so for
     /// longest ends, and a newcomer has its chance.

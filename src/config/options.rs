@@ -197,7 +197,8 @@ options! {
             changes Reload;
         /// How often both files are looked at; SIGHUP has them read at once.
         tls_watch_ms: u64 = 10_000, number(100..=DAY_MS);
-        /// Most connections of one worker whose TLS handshake, or PROXY header, is not complete.
+        /// Most connections of one worker whose TLS handshake, or PROXY header, is not complete. The
+        /// next one waits in the kernel until one of them is through, or is late and makes room.
         tls_handshakes_max: usize = 1_000, number(1..=1_000_000);
         /// Those addresses of listen and tls_listen at which every connection begins with a PROXY
         /// header, version 2, and comes from one of trusted_proxies.

@@ -27,8 +27,8 @@ impl Shard {
         let waiting: usize = self.sessions.iter().map(|(_, s)| s.outbox.bytes()).sum();
         assert_eq!(waiting, self.outbox_bytes, "bytes counted as waiting are those that wait");
         self.check_held();
-        let half_open = self.conns.iter().filter(|(_, c)| c.entrance != Entrance::Passed).count();
-        assert_eq!(half_open, self.half_open.len(), "those at their entrance are counted");
+        let half_open = self.conns.iter().filter(|(_, conn)| conn.entrance != Entrance::Passed);
+        self.half_open.check(half_open.map(|(key, _)| key).collect());
         let mut owed = 0;
         for (key, socket) in self.sockets.iter() {
             let session = self.sessions.get(socket.session).expect("a socket has a session");

@@ -294,7 +294,7 @@ impl Shard {
             }
             self.counters.connections_closed += 1;
             if conn.entrance != Entrance::Passed {
-                self.half_open.leave();
+                self.half_open.leave(key);
             }
             if let (Some(addresses), Some(counted)) = (&self.settings.address_conns, conn.counted) {
                 addresses.remove(counted);

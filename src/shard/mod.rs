@@ -80,7 +80,7 @@ use crate::telemetry::{Counters, Endings, Histograms};
 
 pub use emit::Emit;
 pub use ending::{Ending, Fault};
-pub use entrance::Entrance;
+pub use entrance::{Entrance, Said, Way};
 pub use frame::Wire;
 pub use handshake::Handshake;
 pub use history::Offset;
@@ -146,7 +146,7 @@ pub struct Shard {
     outbox_bytes: usize,
     partial_bytes: usize,
     /// Connections that have not passed their entrance.
-    half_open: held::Line,
+    half_open: entrance::Doorway,
     held: held::Held,
     recovery: Option<Box<recovery::Recovery>>,
     recovery_due: Option<Millis>,
@@ -201,7 +201,7 @@ impl Shard {
             press: compress::Press::default(),
             outbox_bytes: 0,
             partial_bytes: 0,
-            half_open: held::Line::default(),
+            half_open: entrance::Doorway::default(),
             held: held::Held::default(),
             recovery,
             recovery_due: None,

@@ -168,6 +168,8 @@ impl Shard {
 
     /// Gives a connection up without waiting for what remains.
     pub(super) fn abort_conn(&mut self, key: Key) {
+        // Whoever waits for its place need not wait for its descriptor.
+        self.leave_entrance(key);
         if let Some(conn) = self.conns.get_mut(key) {
             conn.closing = true;
             conn.aborted = true;

@@ -70,6 +70,8 @@ table! {
     Counter connections_opened: "Connections accepted.";
     Counter connections_closed: "Connections that ended, whoever ended them.";
     Counter connections_refused: "Connections turned away at the door: full, draining or banned.";
+    Counter entrance_pauses:
+        "Times a listener accepted nobody for a while: tls_handshakes_max were there, none of them late.";
     Counter tls_handshakes: "TLS handshakes completed.";
     Counter tls_resumed: "TLS handshakes that went on from an earlier connection.";
     Counter tls_failures: "Connections ended for what they did with TLS, or without it.";

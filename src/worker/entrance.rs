@@ -1,6 +1,7 @@
 //! What stands between a socket and its shard: a PROXY header, TLS. A plain connection has
 //! neither, and pays one look for it.
 
+use std::os::fd::AsFd;
 use std::rc::Rc;
 
 use super::conn::{ConnIo, Next};
@@ -9,7 +10,7 @@ use super::run::Worker;
 use super::tls::Tls;
 use crate::base::Key;
 use crate::http::{self, NoProxyHeader, Response};
-use crate::shard::{Ending, Entrance};
+use crate::shard::{Ending, Entrance, Said, Way};
 
 /// How connections of a listener begin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,6 +36,9 @@ impl Door {
 /// for as long as it takes: some 30 µs with an elliptic key, ten times that and more with RSA.
 pub(super) const HANDSHAKES_A_ROUND: u32 = 4;
 
+/// Connections of which the kernel is asked at once whether they have spoken.
+const LOOKS: usize = 64;
+
 /// A connection that is not plain.
 #[derive(Debug)]
 pub(super) struct Channel {
@@ -51,6 +55,11 @@ impl Channel {
     ) -> Option<Self> {
         let tls = if door.tls { Some(Tls::new(config?)?) } else { None };
         Some(Self { header: door.proxy.then(Vec::new), tls })
+    }
+
+    /// Something is yet to be shown before the first request.
+    fn is_at_entrance(&self) -> bool {
+        self.header.is_some() || self.tls.as_ref().is_some_and(Tls::is_handshaking)
     }
 
     /// A signature may be due when more of it is read.
@@ -76,6 +85,25 @@ enum Read {
 }
 
 impl Worker {
+    /// How one more comes in at this door. Who is late as far as the shard knows may have spoken
+    /// since the last round, or wait for a signature: it stays then, and the next one is looked at.
+    pub(super) fn way_in(&self, door: Door) -> Way {
+        if door.entrance() == Entrance::Passed {
+            return Way::Open;
+        }
+        for _ in 0..LOOKS {
+            let way = self.core.with(|shard| shard.way_in());
+            let Way::Instead(late) = way else { return way };
+            // One that does not take what was said last has to do that first.
+            let has_spoken = |io: &mut ConnIo| !io.blocked && fd::is_readable(io.fd.as_fd());
+            if !self.conns.borrow_mut().get(late).is_some_and(has_spoken) {
+                return way;
+            }
+            self.core.with(|shard| shard.hear_entrance(late, Said::Unread));
+        }
+        Way::Shut
+    }
+
     /// Takes in what was received on a connection that is not plain.
     pub(super) fn read_channel(self: &Rc<Self>, key: Key, bytes: &mut [u8]) -> Next {
         let channel = self.conns.borrow_mut().get(key).and_then(|io| io.channel.take());
@@ -88,6 +116,10 @@ impl Worker {
             self.conns.borrow_mut().take(key);
             self.plain.replace(plain);
             return Next::Read;
+        }
+        if channel.is_at_entrance() {
+            let said = if out.is_empty() { Said::Part } else { Said::Answered };
+            self.core.with(|shard| shard.hear_entrance(key, said));
         }
         let is_plain = channel.header.is_none() && channel.tls.is_none();
         if let Some(io) = self.conns.borrow_mut().get(key) {

@@ -25,6 +25,13 @@ pub(super) fn send(stream: impl AsFd, bytes: &[u8]) -> io::Result<usize> {
     }
 }
 
+/// Whether it has something now: input, an end, a connection to accept.
+pub(super) fn is_readable(fd: BorrowedFd<'_>) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(&fd, PollFlags::IN)], Some(&at_once)).is_ok_and(|count| count > 0)
+}
+
 /// Shuts the sending side, or both: then the end of its input is announced.
 pub(super) fn shut(stream: impl AsFd, both: bool) {
     let how = if both { Shutdown::Both } else { Shutdown::Write };

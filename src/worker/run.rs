@@ -20,7 +20,7 @@ use super::{accept, notify, round};
 use crate::api::{App, Core, Host, Io, LocalFuture};
 use crate::base::{CoreId, Key, Load, Micros, Millis};
 use crate::mesh::{Inbox, Outlet, TableOf};
-use crate::shard::{Birth, LogEvent, Settings, Shard};
+use crate::shard::{Birth, LogEvent, Settings, Shard, Way};
 use crate::telemetry::{Sampler, Verdict};
 
 /// What the main thread wants of a worker.
@@ -128,6 +128,9 @@ pub(super) struct Worker {
     pub(super) retries: Cell<bool>,
     log: Arc<dyn Fn(CoreId, LogEvent, u64) + Send + Sync>,
     sampler: RefCell<Sampler>,
+    /// Listeners that accept nobody until there is a way in, in the order in which they came to
+    /// that: one that is told to go on and stops again is the last.
+    pub(super) paused: RefCell<VecDeque<Rc<notify::Notify>>>,
     /// Told to stop, one a listener, in rows as they close.
     stops: RefCell<VecDeque<Vec<Rc<notify::Notify>>>>,
     ended: Cell<bool>,
@@ -241,6 +244,7 @@ async fn live(start: WorkerStart, (ready, always_readable): (Ready, OwnedFd), on
         retries: Cell::new(false),
         log: start.log,
         sampler: RefCell::new(Sampler::new(start.log_per_second, 0)),
+        paused: RefCell::new(VecDeque::new()),
         stops: RefCell::new(VecDeque::new()),
         ended: Cell::new(false),
         end: notify::Notify::default(),
@@ -290,6 +294,18 @@ impl Worker {
                 shard.handle_timeout();
             }
         });
+        self.end_pause();
+    }
+
+    /// Has one listener go on that has stopped, if there is a way in by now: somebody has left the
+    /// entrance, in this round or before, or is late. Listeners that cannot go on yet cost nothing.
+    fn end_pause(&self) {
+        if self.paused.borrow().is_empty() || self.core.with(|shard| shard.way_in()) == Way::Shut {
+            return;
+        }
+        if let Some(first) = self.paused.borrow_mut().pop_front() {
+            first.notify();
+        }
     }
 
     pub(super) fn has_ended(&self) -> bool {

@@ -3,6 +3,7 @@
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use corewire::base::CoreId;
 use corewire::config::Options;
@@ -11,6 +12,7 @@ use rustls::{ClientConfig, HandshakeKind, ProtocolVersion, version};
 
 use crate::fixture::{Fixture, StopAtEnd, eventually, options, start_server};
 use crate::pki::{Pki, serial};
+use crate::polling::Polling;
 use crate::wire::{Heard, POLLING, Wire, Ws, core_of, get, post};
 
 fn secure(workers: u16, pki: &Pki) -> Options {
@@ -118,7 +120,7 @@ fn handshakes_that_do_not_go_on_end_in_time_and_are_bounded_in_number() {
     let mut third = Wire::connect(fixture.tls);
     eventually("three are half open", || fixture.metric("corewire_handshakes_open") == 3);
     let mut fourth = Wire::connect(fixture.tls);
-    assert!(silent.is_closed(), "who has stood in the door for longest makes room");
+    assert!(silent.is_closed(), "who is late for longest makes room");
     eventually("it is counted", || ended(&fixture, "entrance_full") == 1);
     assert!(client.is_well(), "those that are through do not notice");
     for wire in [&mut slow, &mut third, &mut fourth] {
@@ -127,6 +129,70 @@ fn handshakes_that_do_not_go_on_end_in_time_and_are_bounded_in_number() {
     assert_eq!(ended(&fixture, "tls_slow"), 3);
     assert_eq!(fixture.metric("corewire_handshakes_open"), 0);
     assert!(joined(&fixture, &pki.client()).is_well(), "there is room again");
+}
+
+#[test]
+fn a_crowd_of_many_times_the_entrance_is_let_in_by_and_by() {
+    let pki = Pki::new();
+    let fixture = start(Options { tls_handshakes_max: 8, ..secure(1, &pki) });
+    let config = pki.client();
+    let greet = || Wire::greet_tls(fixture.tls, &config).expect("the kernel takes it");
+    // All have spoken, and wait for an answer or at the listener, before anyone goes on.
+    let crowd: Vec<Wire> = (0..64).map(|_| greet()).collect();
+    for wire in crowd {
+        let mut wire = wire.complete_tls().expect("nobody is thrown out");
+        wire.send(&get("/healthz"));
+        assert_eq!(wire.reply().status, 200);
+    }
+    assert_eq!((ended(&fixture, "entrance_full"), ended(&fixture, "tls_slow")), (0, 0));
+    assert!(fixture.metric("corewire_entrance_pauses_total") > 0);
+    assert_eq!(fixture.metric("corewire_tls_handshakes_total"), 64);
+}
+
+#[test]
+fn a_crowd_that_only_stands_in_the_door_keeps_nobody_out_for_long() {
+    let pki = Pki::new();
+    let fixture = start(Options { tls_handshakes_max: 8, ..secure(1, &pki) });
+    let began = Instant::now();
+    let mut crowd: Vec<Wire> = (0..32).map(|_| Wire::connect(fixture.tls)).collect();
+    for wire in crowd.iter_mut().step_by(2) {
+        wire.send(&[0x16, 3, 1]);
+    }
+    assert!(joined(&fixture, &pki.client()).is_well());
+    // Before the time for a handshake is over, which would make room as well.
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert_eq!(ended(&fixture, "tls_slow"), 0);
+    assert!(ended(&fixture, "entrance_full") >= 25, "it came behind 32 to eight places");
+    assert!(crowd[1].is_closed() && crowd[0].is_closed());
+}
+
+#[test]
+fn who_waits_at_a_full_entrance_is_let_in_before_the_listener_closes() {
+    let pki = Pki::new();
+    let fixture = start(Options { tls_handshakes_max: 2, drain_ms: 8_000, ..secure(1, &pki) });
+    let config = pki.client();
+    // A request that is half here keeps the drain from being over before.
+    let target = Polling::open(fixture.address).target();
+    let mut half = Wire::connect(fixture.address);
+    let head = format!("POST {target} HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n4");
+    half.send(head.as_bytes());
+    let mut in_the_door = [Wire::connect(fixture.tls), Wire::connect(fixture.tls)];
+    for wire in &mut in_the_door {
+        wire.send(&[0x16, 3, 1]);
+    }
+    eventually("it is full", || fixture.metric("corewire_handshakes_open") == 2);
+    let greet = || Wire::greet_tls(fixture.tls, &config).expect("the kernel takes it");
+    let waiting = [greet(), greet(), greet(), greet()];
+    eventually("they wait", || fixture.metric("corewire_entrance_pauses_total") > 0);
+    assert_eq!(fixture.metric("corewire_tls_handshakes_total"), 0);
+    std::thread::scope(|threads| {
+        let stopping = threads.spawn(move || drop(fixture));
+        for wire in waiting {
+            wire.complete_tls().expect("its place came free in time");
+        }
+        half.send(b"0");
+        stopping.join().expect("it stops");
+    });
 }
 
 #[test]

@@ -58,6 +58,11 @@ pub(crate) enum Heard {
     Closed(Option<u16>),
 }
 
+fn client_tls(config: &Arc<ClientConfig>) -> io::Result<Box<ClientConnection>> {
+    let name = ServerName::try_from("localhost").expect("a name");
+    ClientConnection::new(Arc::clone(config), name).map(Box::new).map_err(io::Error::other)
+}
+
 impl Wire {
     pub(crate) fn connect(address: SocketAddr) -> Self {
         Self::try_connect(address).expect("the server listens")
@@ -82,14 +87,29 @@ impl Wire {
         Self::try_connect(address)?.over_tls(config)
     }
 
+    /// A connection that has said the first word of TLS and heard nothing yet.
+    pub(crate) fn greet_tls(address: SocketAddr, config: &Arc<ClientConfig>) -> io::Result<Self> {
+        // Made before: who is accepted is expected to speak at once.
+        let mut tls = client_tls(config)?;
+        let mut wire = Self::try_connect(address)?;
+        tls.write_tls(&mut wire.stream)?;
+        wire.tls = Some(tls);
+        Ok(wire)
+    }
+
     /// Goes over to TLS.
     pub(crate) fn over_tls(mut self, config: &Arc<ClientConfig>) -> io::Result<Self> {
-        let name = ServerName::try_from("localhost").expect("a name");
-        let mut tls = ClientConnection::new(Arc::clone(config), name).map_err(io::Error::other)?;
-        while tls.is_handshaking() {
-            tls.complete_io(&mut self.stream)?;
+        self.tls = Some(client_tls(config)?);
+        self.complete_tls()
+    }
+
+    /// Goes on with a handshake to its end.
+    pub(crate) fn complete_tls(mut self) -> io::Result<Self> {
+        if let Some(tls) = &mut self.tls {
+            while tls.is_handshaking() {
+                tls.complete_io(&mut self.stream)?;
+            }
         }
-        self.tls = Some(Box::new(tls));
         Ok(self)
     }
 
