@@ -63,6 +63,8 @@ struct World {
     /// Between the processes, to those that know of the other one.
     wires: BTreeMap<(usize, usize), VecDeque<Vec<u8>>>,
     knows: BTreeSet<usize>,
+    /// Those whose first words are on their way, or have come.
+    begun: BTreeSet<usize>,
     /// They do not hear each other any more.
     is_apart: bool,
     clients: Vec<Client>,
@@ -98,6 +100,7 @@ impl World {
             lanes: BTreeMap::new(),
             wires: BTreeMap::new(),
             knows: BTreeSet::new(),
+            begun: BTreeSet::new(),
             is_apart: false,
             clients: Vec::new(),
             rng: Rng::new(seed, 0x5E),
@@ -211,6 +214,7 @@ impl World {
         }
         let other = self.cores - process;
         for message in self.shards[core].take_sibling() {
+            self.begun.insert(core);
             let mut bytes = Vec::new();
             assert!(message.pack(&mut bytes), "every message can be packed");
             for to in other..other + self.cores {

@@ -26,10 +26,10 @@ impl World {
             }
         }
         self.serving = self.shards.len();
-        // The first words are out before anything else.
-        let knows = |world: &Self, from, to| world.wires.contains_key(&(from, to));
+        // The first words are out before anything else. A core has none before it has heard all
+        // that the others of its process had sent when they knew.
         for core in 0..self.cores {
-            while !knows(self, core, self.cores) {
+            while !self.begun.contains(&core) {
                 (0..self.cores).for_each(|from| self.deliver(from, core));
                 (0..self.cores).for_each(|core| self.tick(core));
             }
