@@ -7,7 +7,6 @@ use super::frame::{Frame, Wire};
 use super::history::{Mark, Offset};
 use super::message::{AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
-use super::session::Transport;
 use super::sibling::SiblingMsg;
 use super::socket::Seat;
 use super::{CoreMask, Ending, Shard};
@@ -301,11 +300,10 @@ impl Shard {
     /// its outbox is hit.
     pub(super) fn push(&mut self, key: Key, frame: &Frame, volatile: bool) -> bool {
         let Some(session) = self.sessions.get_mut(key) else { return false };
-        let conn = match session.transport {
-            Transport::WebSocket { conn } => Some(conn),
-            Transport::Polling { poll } => poll,
-            Transport::LastWords { .. } => return false,
-        };
+        if session.is_over() {
+            return false;
+        }
+        let conn = session.transport.writable();
         // Rule: a volatile event is dropped if the transport is not writable; a polling client
         // is writable while its request waits.
         let dropped = volatile && conn.is_none();
@@ -315,17 +313,13 @@ impl Shard {
         let limits = &self.settings.limits;
         let mut pushed =
             if dropped { Push::Dropped } else { session.outbox.push(frame, volatile, limits) };
-        if matches!(pushed, Push::BytesExceeded | Push::FramesExceeded) {
+        if matches!(pushed, Push::BytesExceeded | Push::FramesExceeded)
+            && self.room_of(key).is_some_and(|room| room.reads && room.bytes > 0 && room.frames > 0)
+            && let Some(session) = self.sessions.get_mut(key)
+        {
             // A client that reads is not slow because much was said to it in one tick.
-            let reads = conn
-                .and_then(|conn| self.conns.get(conn))
-                .is_some_and(|conn| conn.blocked_at.is_none());
-            let room = session.outbox.bytes() < limits.outbox_bytes_max * AT_ONCE
-                && session.outbox.len() < limits.outbox_frames_max * AT_ONCE;
-            if reads && room {
-                session.outbox.push_anyway(frame);
-                pushed = Push::Queued;
-            }
+            session.outbox.push_anyway(frame);
+            pushed = Push::Queued;
         }
         match pushed {
             Push::Queued => {
@@ -357,9 +351,6 @@ impl Shard {
         self.write_raw(conn, &bytes);
     }
 }
-
-/// How many times its limits a client that is not behind may be given between two writes.
-pub(super) const AT_ONCE: usize = 16;
 
 /// Whether a broadcast takes this socket, which it does once.
 fn take(socket: &mut super::socket::Socket, epoch: u32, single: bool) -> bool {

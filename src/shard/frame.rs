@@ -84,6 +84,11 @@ impl Wire {
         self.bytes.len()
     }
 
+    /// What it counts for in an outbox: its bytes in the common form, and its keeping.
+    pub(super) fn cost(&self) -> usize {
+        self.len() + KEEPING_BYTES
+    }
+
     /// Whether there are none, which no constructor makes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -199,9 +204,9 @@ impl Frame {
         }
     }
 
-    /// What this frame counts for in an outbox: its bytes in the common form, and its keeping.
+    /// What this frame counts for in an outbox.
     pub(crate) fn cost(&self) -> usize {
-        self.wire().bytes.len() + KEEPING_BYTES
+        self.wire().cost()
     }
 
     /// The bytes in the form a session wants, or `None` if its parser cannot take them.

@@ -2,8 +2,9 @@
 
 use std::collections::VecDeque;
 
+use super::Shard;
 use super::frame::Frame;
-use crate::base::Limits;
+use crate::base::{Key, Limits};
 
 /// Frames waiting for one client, oldest first.
 ///
@@ -87,6 +88,35 @@ impl Outbox {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Frame> {
         self.head.iter().chain(&self.rest)
     }
+}
+
+impl Shard {
+    /// How much more may wait for a session.
+    pub(super) fn room_of(&self, key: Key) -> Option<Room> {
+        let session = self.sessions.get(key)?;
+        let conn = session.transport.writable().and_then(|conn| self.conns.get(conn));
+        let reads = conn.is_some_and(|conn| conn.blocked_at.is_none());
+        let (times, limits) = (if reads { AT_ONCE } else { 1 }, &self.settings.limits);
+        let bytes_max = limits.outbox_bytes_max.saturating_mul(times);
+        let frames_max = limits.outbox_frames_max.saturating_mul(times);
+        Some(Room {
+            reads,
+            bytes: bytes_max.saturating_sub(session.outbox.bytes()),
+            frames: frames_max.saturating_sub(session.outbox.len()),
+        })
+    }
+}
+
+/// How many times its limits a client that is not behind may be given between two writes.
+const AT_ONCE: usize = 16;
+
+/// How much more may wait for a session.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    /// Its client takes what is written: it may be given more at once.
+    pub(super) reads: bool,
+    pub(super) bytes: usize,
+    pub(super) frames: usize,
 }
 
 #[cfg(test)]

@@ -9,12 +9,10 @@
 
 use std::sync::Arc;
 
-use super::emit::AT_ONCE;
 use super::frame::{Frame, Wire};
 use super::history::{Mark, Offset, Whom};
 use super::message::{Completion, Dispatch, MeshMsg};
 use super::recovery::{Here, Lost, Saved, Track};
-use super::session::Transport;
 use super::timer::Timer;
 use super::{Ending, Shard};
 use crate::base::{CoreId, Id20, Key, Micros, Millis};
@@ -370,20 +368,9 @@ impl Shard {
     /// Whether a client can be given what it has missed, and the answer to its CONNECT. Where it
     /// cannot, trying would end it as one that does not read, for ever anew.
     fn has_room_for(&self, key: Key, missed: &[(Mark, Arc<Wire>)]) -> bool {
-        let Some(session) = self.sessions.get(key) else { return false };
-        let conn = match session.transport {
-            Transport::WebSocket { conn } => Some(conn),
-            Transport::Polling { poll } => poll,
-            Transport::LastWords { .. } => None,
-        };
-        let conn = conn.and_then(|conn| self.conns.get(conn));
-        let times = if conn.is_some_and(|conn| conn.blocked_at.is_none()) { AT_ONCE } else { 1 };
-        let limits = &self.settings.limits;
-        let bytes: usize =
-            missed.iter().map(|(_, wire)| Frame::from(Arc::clone(wire)).cost()).sum();
-        missed.is_empty()
-            || session.outbox.bytes() + bytes + ANSWER_BYTES <= limits.outbox_bytes_max * times
-                && session.outbox.len() + missed.len() < limits.outbox_frames_max * times
+        let Some(room) = self.room_of(key) else { return false };
+        let bytes: usize = missed.iter().map(|(_, wire)| wire.cost()).sum();
+        missed.is_empty() || bytes + ANSWER_BYTES <= room.bytes && missed.len() < room.frames
     }
 
     fn take_up(

@@ -39,6 +39,17 @@ pub(crate) enum Transport {
     },
 }
 
+impl Transport {
+    /// The connection on which something can be said now: a poll that waits, or the WebSocket.
+    pub(crate) const fn writable(self) -> Option<Key> {
+        match self {
+            Self::WebSocket { conn } => Some(conn),
+            Self::Polling { poll } => poll,
+            Self::LastWords { .. } => None,
+        }
+    }
+}
+
 /// A candidate WebSocket during an upgrade.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Upgrade {
