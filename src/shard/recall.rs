@@ -348,21 +348,38 @@ impl Shard {
         }
         let Some(Claimed::Found { saved, from }) = claimed else { return self.track_anew(key) };
         self.recovery.as_mut()?.found -= 1;
-        let log = &self.recovery.as_ref()?.log;
-        let (is_whole, member) = (from >= log.first(), saved.member());
-        let missed = log.since(from, &member).map(|(mark, wire)| (mark, Arc::clone(wire)));
-        let missed: Vec<_> = missed.collect();
-        let lost = if self.who_is(key) != saved.who {
-            Lost::Identity
-        } else if !is_whole || !self.has_room_for(session, &missed) {
-            Lost::Log
+        let lost = if self.who_is(key) == saved.who {
+            match self.missed_by(&saved, from, session) {
+                Ok(missed) => return self.take_up(key, *saved, missed),
+                Err(lost) => lost,
+            }
         } else {
-            return self.take_up(key, *saved, missed);
+            Lost::Identity
         };
         self.count_lost(lost);
         let id = self.new_id();
         self.sockets.get_mut(key)?.id = id;
         self.track_anew(key)
+    }
+
+    /// What is in the log for a client from a place on.
+    ///
+    /// # Errors
+    /// Some of it has gone from there, or it is more than may wait for it.
+    fn missed_by(
+        &self,
+        saved: &Saved,
+        from: u64,
+        session: Key,
+    ) -> Result<Vec<(Mark, Arc<Wire>)>, Lost> {
+        let log = &self.recovery.as_ref().ok_or(Lost::Unknown)?.log;
+        if from < log.first() {
+            return Err(Lost::Log);
+        }
+        let member = saved.member();
+        let missed = log.since(from, &member).map(|(mark, wire)| (mark, Arc::clone(wire)));
+        let missed: Vec<_> = missed.collect();
+        if self.has_room_for(session, &missed) { Ok(missed) } else { Err(Lost::Log) }
     }
 
     /// Whether a client can be given what it has missed, and the answer to its CONNECT. Where it
