@@ -148,10 +148,10 @@ impl Io {
         keys.into_iter().map(|key| self.socket(key)).collect()
     }
 
-    /// Does to sessions that wait here for their clients what a verb does to sockets: who left, or
-    /// was sent away, stays so although it was away. Nothing where no session is recovered.
-    pub fn strike_here(&self, namespace: &str, target: &Target, verb: &TargetVerb) {
-        self.core.with(|shard| shard.strike(namespace, target, verb));
+    /// Sees to it that nobody comes back with what a verb takes away: who left, or was sent away,
+    /// stays so although it was away. Sockets are told apart. Nothing where no session is recovered.
+    pub(crate) fn strike(&self, namespace: &str, target: &Arc<Target>, verb: &TargetVerb) {
+        self.core.with(|shard| shard.strike(namespace, target, verb, false));
     }
 
     /// A page of the joined sockets of a namespace on this core: up to `limit` of those after

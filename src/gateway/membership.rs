@@ -248,15 +248,16 @@ pub(super) fn change(gateway: &Gateway, io: &Io, wish: Wish, done: Done<Changed>
         let (changed, name) = (Changed::default(), Arc::clone(&room));
         let job = Job { cores_left, changed, space, room: name, joins, done };
         let key = gateway.jobs.borrow_mut().insert(job);
+        if !joins {
+            // Nobody comes back into it who is away just now.
+            let verb = TargetVerb::Leave(vec![(*room).into()]);
+            io.strike(gateway.settings.namespace(space), &target, &verb);
+        }
         for core in (0..cores_left).map(CoreId::from_index) {
             let (target, room) = (Arc::clone(&target), Arc::clone(&room));
             on(io, core, move |gateway, io| {
                 let namespace = gateway.settings.namespace(space);
                 let sockets = io.select_here(namespace, &target);
-                if !joins {
-                    // Nobody comes back into it who is away just now.
-                    io.strike_here(namespace, &target, &TargetVerb::Leave(vec![(*room).into()]));
-                }
                 in_slices(io, keys_of(&sockets), move |io, sockets, is_last| {
                     let part = PartDone { is_last, ..change_here(sockets, &room, joins) };
                     // Told at once: what these sockets do next is told after it.

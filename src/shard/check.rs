@@ -178,10 +178,12 @@ impl Shard {
                     assert_eq!(track.pid, *pid);
                     let rooms: Vec<&str> = track.rooms.iter().map(|(room, _)| &**room).collect();
                     let names = &self.namespaces.get(socket.namespace).rooms;
-                    let mut joined: Vec<&str> =
+                    let joined: Vec<&str> =
                         names.names(&socket.rooms).map(|room| &**room).collect();
-                    joined.sort_unstable();
-                    assert_eq!(rooms, joined, "the rooms noted are those joined");
+                    // One that a command takes it out of is joined until the socket has its turn,
+                    // and not noted any more.
+                    let are_joined = rooms.iter().all(|room| joined.contains(room));
+                    assert!(are_joined, "the rooms noted are joined");
                 }
                 Here::Saved(session) => {
                     saved += 1;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::frame::Wire;
 use super::message::Target;
+use super::strike::Strike;
 use crate::base::{CoreId, Id20, Limits, Micros};
 
 /// The place of an event among those that one core sent.
@@ -62,7 +63,7 @@ impl Whom {
         }
     }
 
-    /// Whether an event at this place was meant for a socket.
+    /// Whether what stands at this place was meant for a socket.
     fn means(&self, place: u64, member: &Member<'_>) -> bool {
         match self {
             Self::One(one) => *one == member.id,
@@ -79,6 +80,30 @@ impl Whom {
     }
 }
 
+/// What is noted of something that was sent.
+#[derive(Clone, Debug)]
+pub(crate) enum Noted {
+    Event(Arc<Wire>),
+    /// A volatile event, whose bytes are not kept.
+    Volatile,
+    /// A command that takes something away.
+    Strike(Arc<Strike>),
+}
+
+impl Noted {
+    pub(crate) fn event(wire: &Arc<Wire>, volatile: bool) -> Self {
+        if volatile { Self::Volatile } else { Self::Event(Arc::clone(wire)) }
+    }
+
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Event(wire) => wire.len(),
+            Self::Volatile => 0,
+            Self::Strike(strike) => strike.bytes(),
+        }
+    }
+}
+
 /// One line of the log.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -91,13 +116,19 @@ pub(crate) struct Entry {
     at: Micros,
     namespace: Arc<str>,
     whom: Whom,
-    /// The event; a volatile one is not kept.
-    wire: Option<Arc<Wire>>,
+    noted: Noted,
 }
 
 impl Entry {
+    /// Whether a session is meant by it, and has not had it elsewhere.
+    fn is_for(&self, place: u64, member: &Member<'_>) -> bool {
+        !member.cut.is_some_and(|cut| is_cut(cut, self.source, self.seq))
+            && *self.namespace == *member.namespace
+            && self.whom.means(place, member)
+    }
+
     fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.whom.bytes() + self.wire.as_ref().map_or(0, |wire| wire.len())
+        ENTRY_BYTES + self.whom.bytes() + self.noted.bytes()
     }
 }
 
@@ -122,6 +153,8 @@ pub(crate) struct Log {
     /// The place of the first entry.
     first: u64,
     bytes: usize,
+    /// Where commands are that take something away.
+    strikes: VecDeque<u64>,
     /// Whoever sends: the cores of this process, then those of processes it overlapped with.
     sources: Vec<Source>,
     /// How many of them are of this process.
@@ -153,7 +186,8 @@ impl Source {
 impl Log {
     pub(crate) fn new(epoch: u64, cores: usize) -> Self {
         let sources = (0..cores).map(|core| Source::new(epoch, core)).collect();
-        Self { entries: VecDeque::new(), first: 0, bytes: 0, sources, cores }
+        let (entries, strikes) = (VecDeque::new(), VecDeque::new());
+        Self { entries, first: 0, bytes: 0, strikes, sources, cores }
     }
 
     /// The cores of another process send from now on, too.
@@ -229,7 +263,7 @@ impl Log {
         self.sources.iter().map(|source| source.seen).collect()
     }
 
-    /// Takes an event, if its sender is known. `None` instead of its bytes if it is volatile.
+    /// Takes what was sent, if its sender is known.
     ///
     /// Cost: O(1).
     pub(crate) fn push(
@@ -238,7 +272,7 @@ impl Log {
         offset: Offset,
         namespace: &Arc<str>,
         whom: Whom,
-        wire: Option<Arc<Wire>>,
+        noted: Noted,
     ) -> Option<Mark> {
         let (source, seq) = (self.source_of(offset)?, offset.seq);
         let known = &mut self.sources[source];
@@ -247,9 +281,9 @@ impl Log {
             return None;
         }
         known.seen = seq;
-        if wire.is_none()
+        if matches!(noted, Noted::Volatile)
             && let Some(last) = self.entries.back_mut()
-            && last.wire.is_none()
+            && matches!(last.noted, Noted::Volatile)
             && last.source == source
         {
             last.seq = seq;
@@ -260,8 +294,11 @@ impl Log {
         }
         let place = self.end();
         self.sources[source].places.push_back((seq, place));
+        if matches!(noted, Noted::Strike(_)) {
+            self.strikes.push_back(place);
+        }
         let namespace = Arc::clone(namespace);
-        let entry = Entry { source, first: seq, seq, at, namespace, whom, wire };
+        let entry = Entry { source, first: seq, seq, at, namespace, whom, noted };
         self.bytes += entry.bytes();
         self.entries.push_back(entry);
         Some(Mark { offset, source, place })
@@ -280,6 +317,7 @@ impl Log {
             let source = &mut self.sources[entry.source];
             source.gone = source.gone.max(entry.seq);
             source.places.pop_front();
+            self.strikes.pop_front_if(|place| *place < self.first);
         }
     }
 
@@ -325,14 +363,28 @@ impl Log {
         let skip = usize::try_from(place.saturating_sub(self.first)).unwrap_or(usize::MAX);
         let places = self.first.max(place)..;
         self.entries.iter().skip(skip).zip(places).filter_map(|(entry, place)| {
-            let wire = entry.wire.as_ref()?;
+            let Noted::Event(wire) = &entry.noted else { return None };
             let Entry { source, seq, .. } = *entry;
-            let is_his = !member.cut.is_some_and(|cut| is_cut(cut, source, seq))
-                && *entry.namespace == *member.namespace
-                && entry.whom.means(place, member);
             let Source { epoch, core, .. } = self.sources[source];
             let offset = Offset { epoch, origin: core, seq };
+            let is_his = entry.is_for(place, member);
             is_his.then_some((Mark { offset, source, place }, wire))
+        })
+    }
+
+    /// Commands from a place on that take something away, with what tells whether they mean a
+    /// session.
+    ///
+    /// Cost: O(log n) beside what is found.
+    pub(crate) fn strikes_since(
+        &self,
+        place: u64,
+    ) -> impl Iterator<Item = (&Strike, impl Fn(&Member<'_>) -> bool)> {
+        let skip = self.strikes.partition_point(|at| *at < place);
+        self.strikes.iter().skip(skip).filter_map(|place| {
+            let entry = self.entry(*place)?;
+            let Noted::Strike(strike) = &entry.noted else { return None };
+            Some((&**strike, move |member: &Member<'_>| entry.is_for(*place, member)))
         })
     }
 }

@@ -217,6 +217,7 @@ impl Shard {
             MeshMsg::Recalled { socket, claim, found } => {
                 self.recalled(socket, claim, found, false)
             }
+            MeshMsg::Strike { offset, strike } => self.struck(offset, &strike, None),
             MeshMsg::KnowsSibling => self.knows_sibling(),
             MeshMsg::App(message) => {
                 self.completions.push_back(Completion::App { message });

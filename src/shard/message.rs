@@ -11,6 +11,7 @@ use super::frame::Wire;
 use super::history::Offset;
 use super::recall::{Claim, Moved};
 use super::recovery::Lost;
+use super::strike::Strike;
 use crate::base::{CoreId, Key};
 
 /// Whom a broadcast or a command is for.
@@ -238,6 +239,13 @@ pub enum MeshMsg {
         /// The session, or why there is none here.
         found: Result<Box<Moved>, Lost>,
     },
+    /// A command takes something away, also from clients that are not there.
+    Strike {
+        /// Its number among what its core has sent.
+        offset: Offset,
+        /// What it takes, and from whom.
+        strike: Arc<Strike>,
+    },
     /// This core knows of the process that takes over, or that is replaced.
     KnowsSibling,
     /// Something between two instances of the application; the layer above knows what.
@@ -252,6 +260,7 @@ impl MeshMsg {
             Self::Broadcast { wire, .. } => 128 + wire.len(),
             Self::Apply { .. } | Self::App(_) | Self::Recall { .. } => 256,
             Self::Recalled { found: Ok(moved), .. } => 256 + moved.bytes(),
+            Self::Strike { strike, .. } => strike.cost(),
             Self::Recalled { .. } | Self::KnowsSibling => 128,
             Self::Answer { part: Part::Done { sockets, .. }, .. } => 64 + sockets.len() * 512,
             Self::Answer { part: Part::Ack(answered), .. } => 128 + answered.ack.bytes(),

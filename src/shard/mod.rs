@@ -94,6 +94,7 @@ pub use recovery::{Lost, RecoveryTerms};
 pub use settings::{Assets, Compression, Endpoint, Service, Settings};
 pub use sibling::{SIBLING_VERSION, SiblingMsg, SiblingTerms};
 pub use socket::{Namer, SocketError};
+pub use strike::Strike;
 pub use view::{LogEvent, NamespaceView};
 pub use write::Fill;
 

@@ -10,7 +10,7 @@
 use std::sync::Arc;
 
 use super::frame::{Frame, Wire};
-use super::history::{Mark, Offset, Whom};
+use super::history::{Mark, Noted, Offset, Whom};
 use super::message::{Completion, Dispatch, MeshMsg};
 use super::recovery::{Here, Lost, Saved, Track};
 use super::timer::Timer;
@@ -147,7 +147,7 @@ impl Shard {
         }
         let (window_us, _) = self.recovery_keeps();
         let recovery = self.recovery.as_mut().ok_or(Lost::Unknown)?;
-        let saved = recovery.take(claim.pid).ok_or(Lost::Unknown)?;
+        let mut saved = recovery.take(claim.pid).ok_or(Lost::Unknown)?;
         self.counters.recovery_saved = recovery.saved as u64;
         if *saved.namespace != *namespace {
             return Err(Lost::Unknown);
@@ -155,15 +155,15 @@ impl Shard {
         if saved.at.saturating_add(window_us) < self.now {
             return Err(Lost::Late);
         }
+        saved.suffer(&recovery.log)?;
         Ok(saved)
     }
 
     fn find_missed(&mut self, key: Key, saved: Box<Saved>, offset: Option<Offset>) {
-        let Some(recovery) = &mut self.recovery else { return };
+        let Some(recovery) = &self.recovery else { return };
         match saved.missed_from(offset, &recovery.log) {
             Ok(from) => {
                 if let Some(socket) = self.sockets.get_mut(key) {
-                    recovery.found += 1;
                     socket.id = saved.id;
                     socket.claimed = Some(Claimed::Found { saved, from });
                 }
@@ -265,19 +265,6 @@ impl Shard {
         self.completions.push_back(Completion::Connect { socket: key });
     }
 
-    /// The session that a socket has found is taken from it before it is let in.
-    pub(super) fn forget_found(&mut self, key: Key) {
-        let id = self.new_id();
-        if let Some(socket) = self.sockets.get_mut(key)
-            && socket.claimed.take_if(|c| matches!(c, Claimed::Found { .. })).is_some()
-        {
-            socket.id = id;
-            if let Some(recovery) = &mut self.recovery {
-                recovery.found -= 1;
-            }
-        }
-    }
-
     fn clear_claim(&mut self, key: Key) {
         if let Some(socket) = self.sockets.get_mut(key) {
             socket.claimed = None;
@@ -312,6 +299,8 @@ impl Shard {
         saved.track.cut = Some(seen);
         // What this log has beyond that was sent when it was in all of them.
         saved.track.rooms.iter_mut().for_each(|(_, place)| *place = 0);
+        saved.at_place = from;
+        saved.suffer(log)?;
         let member = saved.member();
         missed.extend(log.since(from, &member).map(|(m, wire)| (m.offset, Arc::clone(wire))));
         let bytes: usize = missed.iter().map(|(_, wire)| wire.len()).sum();
@@ -325,7 +314,8 @@ impl Shard {
         for (old, wire) in missed {
             let offset = self.next_offset().ok_or(Lost::Unknown)?;
             let wire = wire.with_offset(old, offset).map(Arc::new);
-            self.log_event(offset, &saved.namespace, Whom::One(saved.id), wire);
+            let noted = wire.map_or(Noted::Volatile, Noted::Event);
+            self.log_event(offset, &saved.namespace, Whom::One(saved.id), noted);
         }
         let log = &self.recovery.as_ref().ok_or(Lost::Unknown)?.log;
         let track = &mut saved.track;
@@ -346,10 +336,11 @@ impl Shard {
         if !self.is_v4(session) {
             return None;
         }
-        let Some(Claimed::Found { saved, from }) = claimed else { return self.track_anew(key) };
-        self.recovery.as_mut()?.found -= 1;
+        let Some(Claimed::Found { mut saved, from }) = claimed else {
+            return self.track_anew(key);
+        };
         let lost = if self.who_is(key) == saved.who {
-            match self.missed_by(&saved, from, session) {
+            match self.missed_by(&mut saved, from, session) {
                 Ok(missed) => return self.take_up(key, *saved, missed),
                 Err(lost) => lost,
             }
@@ -365,10 +356,10 @@ impl Shard {
     /// What is in the log for a client from a place on.
     ///
     /// # Errors
-    /// Some of it has gone from there, or it is more than may wait for it.
+    /// Some of it has gone from there, or it is more than may wait for it; or it was sent away.
     fn missed_by(
         &self,
-        saved: &Saved,
+        saved: &mut Saved,
         from: u64,
         session: Key,
     ) -> Result<Vec<(Mark, Arc<Wire>)>, Lost> {
@@ -376,6 +367,7 @@ impl Shard {
         if from < log.first() {
             return Err(Lost::Log);
         }
+        saved.suffer(log)?;
         let member = saved.member();
         let missed = log.since(from, &member).map(|(mark, wire)| (mark, Arc::clone(wire)));
         let missed: Vec<_> = missed.collect();

@@ -40,6 +40,8 @@ pub(crate) struct Track {
     pub(crate) rooms: Vec<(Box<str>, u64)>,
     /// It was recovered, and this is no new session.
     pub(crate) recovered: bool,
+    /// Its client is sent away, and does not come back with it.
+    pub(crate) is_over: bool,
 }
 
 /// A session that broke off.
@@ -141,14 +143,12 @@ pub(crate) struct Recovery {
     queue: VecDeque<(Micros, Id20)>,
     pub(crate) saved_bytes: usize,
     pub(crate) saved: usize,
-    /// Sockets that have found theirs and are not let in yet.
-    pub(crate) found: usize,
 }
 
 impl Recovery {
     pub(crate) fn new(epoch: u64, cores: usize, here: Map<Id20, Here>) -> Self {
         let log = Log::new(epoch, cores);
-        Self { log, seq: 0, here, queue: VecDeque::new(), saved_bytes: 0, saved: 0, found: 0 }
+        Self { log, seq: 0, here, queue: VecDeque::new(), saved_bytes: 0, saved: 0 }
     }
 
     /// Keeps a session that broke off; the oldest ones make room.

@@ -1,6 +1,7 @@
 //! Sessions that break off anywhere and are taken up anywhere: several cores whose messages to
 //! each other are late, clients that lose what was on its way, a process that another replaces.
 
+mod away;
 mod one;
 mod overlap;
 
@@ -50,6 +51,8 @@ struct Client {
     rooms: Vec<&'static str>,
     came_back: u32,
     lost: u32,
+    /// The session that it was to lose for good.
+    kicked: Option<String>,
 }
 
 struct World {
@@ -156,6 +159,10 @@ impl World {
 
     fn connect(&mut self, at: usize) {
         let core = self.rng.below(self.serving);
+        self.connect_to(at, core);
+    }
+
+    fn connect_to(&mut self, at: usize, core: usize) {
         self.set_now(core);
         let peer = SocketAddr::from(([127, 0, 0, 1], 9));
         let conn = self.shards[core].open_conn(peer).expect("there is room");
@@ -372,6 +379,8 @@ impl Client {
             for (number, offset) in std::mem::take(&mut self.early) {
                 self.take(number, offset);
             }
+        } else if packet == "41" {
+            self.is_closed = true;
         }
     }
 
@@ -400,9 +409,8 @@ fn whole_frame(bytes: &mut [u8]) -> Option<(String, usize)> {
     Some((text, head + len))
 }
 
-/// Runs a seed, in which something happens midway; every client is there at the end, and has had
-/// what was meant for it, each event once.
-fn run(seed: u64, midway: fn(&mut World)) -> (u32, u32) {
+/// Runs a seed, in which something happens midway; every client is there at the end.
+fn play(seed: u64, midway: fn(&mut World)) -> World {
     let cores = 1 + usize::try_from(seed % 3).expect("small");
     let mut world = World::new(seed, cores, &Limits::DEFAULT);
     for _ in 0..4 {
@@ -426,7 +434,12 @@ fn run(seed: u64, midway: fn(&mut World)) -> (u32, u32) {
         world.connect(at);
         world.settle();
     }
-    let mut sums = (0, 0);
+    world
+}
+
+/// The same; and each client has had what was meant for it, each event once.
+fn run(seed: u64, midway: fn(&mut World)) -> (u32, u32) {
+    let (world, mut sums) = (play(seed, midway), (0, 0));
     for (at, client) in world.clients.iter().enumerate() {
         assert!(client.joined, "seed {seed}: client {at} is not back");
         check(seed, &world, client);

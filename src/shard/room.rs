@@ -95,6 +95,8 @@ impl Shard {
         local: bool,
         done: Option<Box<dyn FnOnce(Gathered)>>,
     ) {
+        let target = Arc::new(target);
+        self.strike(namespace, &target, verb, local);
         let remote =
             if local { super::CoreMask::default() } else { self.remote(namespace, &target) };
         let timeout_ms = self.settings.limits.gather_timeout_ms;
@@ -103,7 +105,7 @@ impl Shard {
         if let Some(gather) = gather {
             self.answer(gather, Part::Done { count, queued: 0, sockets });
         }
-        let (namespace, target): (Arc<str>, _) = (Arc::from(namespace), Arc::new(target));
+        let namespace: Arc<str> = Arc::from(namespace);
         for core in remote.iter() {
             self.send_mesh(
                 core,
@@ -125,7 +127,6 @@ impl Shard {
         verb: &Verb,
     ) -> (u64, Vec<SocketInfo>) {
         let chosen = self.select(namespace, target);
-        self.strike(namespace, target, verb);
         let mut sockets = Vec::new();
         for key in &chosen {
             match verb {

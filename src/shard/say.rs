@@ -8,7 +8,7 @@ use super::compress::Pressing;
 use super::conn::Speaks;
 use super::emit::Emit;
 use super::frame::{Frame, Wire};
-use super::history::{Offset, Whom};
+use super::history::{Noted, Offset, Whom};
 use super::message::{AckId, AckOutcome};
 use super::session::{Parser, Transport};
 use super::socket::{Seat, SocketError};
@@ -123,8 +123,8 @@ impl Shard {
         let Some(entry) = self.sockets.get(socket) else { return };
         let (session, id) = (entry.session, entry.id);
         let name = self.namespace_name(entry.namespace);
-        let kept = (!volatile).then(|| Arc::clone(&wire));
-        let mark = self.log_event(offset, &name, Whom::One(id), kept);
+        let noted = Noted::event(&wire, volatile);
+        let mark = self.log_event(offset, &name, Whom::One(id), noted);
         if self.push(session, &Frame::from(wire), volatile)
             && let Some(mark) = mark
         {

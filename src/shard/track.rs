@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use super::frame::Wire;
-use super::history::{Mark, Offset, Whom, is_cut};
+use super::history::{Mark, Noted, Offset, Whom, is_cut};
 use super::message::Target;
 use super::recall::{Claimed, Settled};
 use super::recovery::{Here, Saved, Track};
@@ -30,19 +30,18 @@ impl Shard {
         Some(Offset { epoch, origin: self.core, seq: recovery.seq })
     }
 
-    /// Puts an event into this core's log, before it is delivered here. Its bytes are left out if
-    /// it is volatile.
+    /// Puts what was sent into this core's log, before it is delivered here.
     pub(super) fn log_event(
         &mut self,
         offset: Offset,
         namespace: &Arc<str>,
         whom: Whom,
-        wire: Option<Arc<Wire>>,
+        noted: Noted,
     ) -> Option<Mark> {
         let (now, (_, keep_us)) = (self.now, self.recovery_keeps());
         let limits = &self.settings.limits;
         let recovery = self.recovery.as_mut()?;
-        let mark = recovery.log.push(now, offset, namespace, whom, wire);
+        let mark = recovery.log.push(now, offset, namespace, whom, noted);
         recovery.log.trim(now, keep_us, limits);
         self.counters.recovery_log_bytes = recovery.log.bytes() as u64;
         self.arm_recovery();
@@ -56,8 +55,8 @@ impl Shard {
         (namespace, target, wire): (&Arc<str>, &Arc<Target>, &Arc<Wire>),
         volatile: bool,
     ) -> Option<Mark> {
-        let kept = (!volatile).then(|| Arc::clone(wire));
-        self.log_event(offset, namespace, Whom::Target(Arc::clone(target)), kept)
+        let whom = Whom::Target(Arc::clone(target));
+        self.log_event(offset, namespace, whom, Noted::event(wire, volatile))
     }
 
     /// Notes that an event was queued for a socket.
@@ -82,7 +81,7 @@ impl Shard {
     pub(super) fn save_track(&mut self, saved: Saved, ending: Ending) {
         let Some(recovery) = &mut self.recovery else { return };
         recovery.here.remove(&saved.track.pid);
-        if ending.may_be_recovered() {
+        if ending.may_be_recovered() && !saved.track.is_over {
             let at_place = recovery.log.end();
             self.keep_saved(Saved { at: self.now, at_place, ..saved });
         }
@@ -92,9 +91,6 @@ impl Shard {
     /// application has refused it.
     pub(super) fn give_back(&mut self, claimed: Claimed, ending: Ending) {
         let Claimed::Found { saved, .. } = claimed else { return };
-        if let Some(recovery) = &mut self.recovery {
-            recovery.found -= 1;
-        }
         if ending.may_be_recovered() {
             self.keep_saved(*saved);
         }
@@ -122,6 +118,7 @@ impl Shard {
             cut: None,
             rooms: Vec::new(),
             recovered: false,
+            is_over: false,
         };
         self.note_rooms(key, &mut track);
         self.sockets.get_mut(key)?.claimed = Some(Claimed::Living(Box::new(track)));

@@ -98,15 +98,16 @@ pub fn disconnect(io: &Io, dismissal: &Dismissal, done: Done<(u64, bool)>) {
     // First, so that they are counted while they are there.
     sockets().apply(&TargetVerb::Count, |found| done(Ok((found.count, found.partial))));
     let (aim, mode) = (Arc::new(aim.clone()), *mode);
+    if mode == Mode::Terminal {
+        // Nor does a session go on whose client is away just now.
+        let (target, verb) =
+            (Arc::new(aim.target.clone()), TargetVerb::Disconnect { close: false });
+        io.strike(&aim.namespace, &target, &verb);
+    }
     for core in (0..io.cores()).map(CoreId::from_index) {
         let aim = Arc::clone(&aim);
         io.run_on(core, move |io| {
             let sockets = io.select_here(&aim.namespace, &aim.target);
-            if mode == Mode::Terminal {
-                // Nor does a session go on whose client is away just now.
-                let verb = TargetVerb::Disconnect { close: false };
-                io.strike_here(&aim.namespace, &aim.target, &verb);
-            }
             membership::in_slices(io, membership::keys_of(&sockets), move |_, sockets, _| {
                 for socket in sockets {
                     match mode {

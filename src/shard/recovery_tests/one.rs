@@ -2,11 +2,10 @@
 
 use super::{Client, World};
 use crate::base::Limits;
-use crate::shard::message::Verb;
 use crate::shard::{Emit, Target};
 
 /// One core with one client in room `a`, and the counters it must show.
-fn one(limits: &Limits) -> World {
+pub(super) fn one(limits: &Limits) -> World {
     let mut world = World::new(0, 1, limits);
     world.clients.push(Client { rooms: vec!["a"], ..Client::default() });
     world.connect(0);
@@ -14,7 +13,7 @@ fn one(limits: &Limits) -> World {
     world
 }
 
-fn say(world: &mut World, room: &str) {
+pub(super) fn say(world: &mut World, room: &str) {
     let target = Target { rooms: vec![room.into()], except: Vec::new() };
     let number = world.sent.len().to_string();
     world.sent.push((0, target.clone(), false));
@@ -124,57 +123,6 @@ fn what_is_kept_of_those_who_are_away_has_its_bounds() {
     (0..3).for_each(|_| world.tick(0));
     let counters = world.shards[0].counters();
     assert_eq!((counters.recovery_saved, counters.recovery_log_bytes), (0, 0));
-}
-
-/// The one client's own room, as a target.
-fn of_a() -> Target {
-    Target { rooms: vec!["a".into()], except: Vec::new() }
-}
-
-#[test]
-fn who_is_taken_out_of_a_room_while_away_stays_out_of_it() {
-    let mut world = one(&Limits::DEFAULT);
-    world.cut(0, true);
-    say(&mut world, "a");
-    world.shards[0].apply("/", of_a(), &Verb::Leave(vec!["a".into()]), false, None);
-    say(&mut world, "a");
-    world.connect(0);
-    world.settle();
-    say(&mut world, "a");
-    world.settle();
-    assert_eq!(world.clients[0].came_back, 1, "the session itself goes on");
-    assert!(world.clients[0].got.is_empty(), "nothing of the room comes any more");
-    let bytes = world.shards[0].recovery.as_ref().map(|recovery| recovery.saved_bytes);
-    assert_eq!(bytes, Some(0), "what it took is given back");
-}
-
-#[test]
-fn who_is_sent_away_while_away_begins_anew() {
-    let mut world = one(&Limits::DEFAULT);
-    world.cut(0, true);
-    let only_others = Target { rooms: Vec::new(), except: vec!["a".into()] };
-    world.shards[0].apply("/", only_others, &Verb::Disconnect { close: false }, false, None);
-    assert_eq!(world.shards[0].counters().recovery_saved, 1);
-    world.shards[0].apply("/", of_a(), &Verb::Disconnect { close: false }, false, None);
-    assert_eq!(world.shards[0].counters().recovery_saved, 0);
-    world.connect(0);
-    world.settle();
-    assert_eq!((world.clients[0].came_back, world.clients[0].lost), (0, 1));
-}
-
-#[test]
-fn who_is_sent_away_while_away_on_another_core_begins_anew() {
-    let mut world = World::new(0, 2, &Limits::DEFAULT);
-    world.clients.push(Client { rooms: vec!["a"], ..Client::default() });
-    world.connect(0);
-    world.settle();
-    let (home, _) = world.clients[0].line.expect("it is in");
-    world.cut(0, true);
-    world.shards[1 - home].apply("/", of_a(), &Verb::Disconnect { close: true }, false, None);
-    world.settle();
-    world.connect(0);
-    world.settle();
-    assert_eq!((world.clients[0].came_back, world.clients[0].lost), (0, 1));
 }
 
 /// Sends a request over a connection of its own and gives back what the core answers at once.

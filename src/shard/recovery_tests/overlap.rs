@@ -11,7 +11,7 @@ use crate::shard::{Emit, Target};
 
 impl World {
     /// The second process begins: every core of the first one knows of it before it serves.
-    fn overlap(&mut self) {
+    pub(super) fn overlap(&mut self) {
         let signed = AHEAD_US.cast_signed();
         for process in [0, 1] {
             let ahead_us = if process == 0 { -signed } else { signed };
@@ -46,7 +46,7 @@ impl World {
     }
 }
 
-fn overlap(world: &mut World) {
+pub(super) fn overlap(world: &mut World) {
     (0..world.rng.below(200)).for_each(|_| world.step());
     world.overlap();
 }

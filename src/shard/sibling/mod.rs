@@ -21,6 +21,7 @@ use super::history::Offset;
 use super::message::{GatherRef, MeshMsg, Part, Target};
 use super::recall::{Claim, Moved};
 use super::recovery::{Here, Lost};
+use super::strike::Strike;
 use crate::base::{CoreId, Key, Micros};
 
 /// What is known of the other process.
@@ -68,6 +69,15 @@ pub enum SiblingMsg {
         /// Those whose queue took the frame.
         queued: u64,
     },
+    /// A command takes something away, also from clients that are not there.
+    Strike {
+        /// Its offset.
+        offset: Offset,
+        /// What it takes, and from whom.
+        strike: Arc<Strike>,
+        /// When it was given.
+        at: Micros,
+    },
     /// A client has come back: who has its session?
     Recall {
         /// What it says.
@@ -106,7 +116,9 @@ impl SiblingMsg {
         match self {
             Self::Recalled { asker, .. } => Some(asker.0),
             Self::Counted { gather, .. } => Some(gather.core),
-            Self::Begin { .. } | Self::Event { .. } | Self::Recall { .. } => None,
+            Self::Begin { .. } | Self::Event { .. } | Self::Strike { .. } | Self::Recall { .. } => {
+                None
+            }
         }
     }
 
@@ -115,6 +127,7 @@ impl SiblingMsg {
     pub fn cost(&self) -> usize {
         match self {
             Self::Event { wire, target, .. } => 256 + wire.len() + target.bytes(),
+            Self::Strike { strike, .. } => strike.cost(),
             Self::Recalled { found: Ok(moved), .. } => 256 + moved.bytes(),
             _ => 256,
         }
@@ -130,6 +143,9 @@ impl SiblingMsg {
             Self::Begin { core, seq } => Self::Begin { core: *core, seq: *seq },
             Self::Event { namespace, target, wire, volatile, offset, gather } => {
                 Self::event((namespace, target, wire), *volatile, *offset, *gather)
+            }
+            Self::Strike { offset, strike, at } => {
+                Self::Strike { offset: *offset, strike: Arc::clone(strike), at: *at }
             }
             Self::Recall { claim, namespace, asker } => {
                 Self::Recall { claim: *claim, namespace: Arc::clone(namespace), asker: *asker }
@@ -243,7 +259,8 @@ impl Shard {
                 recovery.log.begin(epoch, core, seq);
             }
             // Its offsets are its own.
-            SiblingMsg::Event { offset, .. } if offset.epoch != epoch => {}
+            SiblingMsg::Event { offset, .. } | SiblingMsg::Strike { offset, .. }
+                if offset.epoch != epoch => {}
             SiblingMsg::Event { namespace, target, wire, volatile, offset, gather } => {
                 let mark = self.log_broadcast(offset, (&namespace, &target, &wire), volatile);
                 let to = Delivery { volatile, ask: None, mark };
@@ -252,6 +269,10 @@ impl Shard {
                     let Reached { matched, queued } = reached;
                     self.tell_sibling(SiblingMsg::Counted { gather, matched, queued });
                 }
+            }
+            SiblingMsg::Strike { offset, strike, at } => {
+                let at = sibling.ours(at);
+                self.struck(offset, &strike, Some(at));
             }
             SiblingMsg::Counted { gather, matched: count, queued } => {
                 let part = Part::Done { count, queued, sockets: Vec::new() };

@@ -12,9 +12,10 @@ use crate::shard::history::Offset;
 use crate::shard::message::{GatherRef, Target};
 use crate::shard::recall::{Claim, Moved};
 use crate::shard::recovery::{Lost, Saved, Track};
+use crate::shard::strike::Strike;
 
 /// Of what follows, in postcard's encoding.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 enum Packed<'a> {
@@ -31,6 +32,15 @@ enum Packed<'a> {
         volatile: bool,
         offset: PackedOffset,
         gather: Option<PackedKey>,
+    },
+    Strike {
+        #[serde(borrow)]
+        namespace: &'a str,
+        rooms: Vec<&'a str>,
+        except: Vec<&'a str>,
+        taken: Option<Vec<&'a str>>,
+        offset: PackedOffset,
+        at: Micros,
     },
     Counted {
         gather: PackedKey,
@@ -118,14 +128,22 @@ impl<'a> Packed<'a> {
             SiblingMsg::Event { namespace, target, wire, volatile, offset, gather } => {
                 Self::Event {
                     namespace,
-                    rooms: target.rooms.iter().map(|room| &**room).collect(),
-                    except: target.except.iter().map(|room| &**room).collect(),
+                    rooms: names(&target.rooms),
+                    except: names(&target.except),
                     packet: PackedPacket::of(wire)?,
                     volatile: *volatile,
                     offset: pack_offset(*offset),
                     gather: gather.map(pack_gather),
                 }
             }
+            SiblingMsg::Strike { offset, strike, at } => Self::Strike {
+                namespace: &strike.namespace,
+                rooms: names(&strike.target.rooms),
+                except: names(&strike.target.except),
+                taken: strike.rooms.as_deref().map(names),
+                offset: pack_offset(*offset),
+                at: *at,
+            },
             SiblingMsg::Counted { gather, matched, queued } => {
                 Self::Counted { gather: pack_gather(*gather), matched: *matched, queued: *queued }
             }
@@ -151,7 +169,6 @@ impl<'a> Packed<'a> {
         Some(match self {
             Self::Begin { core, seq } => SiblingMsg::Begin { core: CoreId(core), seq },
             Self::Event { namespace, rooms, except, packet, volatile, offset, gather } => {
-                let boxed = |names: Vec<&str>| names.into_iter().map(Box::from).collect();
                 let target = Target { rooms: boxed(rooms), except: boxed(except) };
                 SiblingMsg::Event {
                     namespace: namespace.into(),
@@ -161,6 +178,12 @@ impl<'a> Packed<'a> {
                     offset: open_offset(offset),
                     gather: gather.map(open_gather),
                 }
+            }
+            Self::Strike { namespace, rooms, except, taken, offset, at } => {
+                let target = Arc::new(Target { rooms: boxed(rooms), except: boxed(except) });
+                let rooms = taken.map(boxed);
+                let strike = Arc::new(Strike { namespace: namespace.into(), target, rooms });
+                SiblingMsg::Strike { offset: open_offset(offset), strike, at }
             }
             Self::Counted { gather, matched, queued } => {
                 SiblingMsg::Counted { gather: open_gather(gather), matched, queued }
@@ -180,6 +203,14 @@ impl<'a> Packed<'a> {
             },
         })
     }
+}
+
+fn names(names: &[Box<str>]) -> Vec<&str> {
+    names.iter().map(|name| &**name).collect()
+}
+
+fn boxed(names: Vec<&str>) -> Vec<Box<str>> {
+    names.into_iter().map(Box::from).collect()
 }
 
 fn pack_offset(offset: Offset) -> PackedOffset {
@@ -249,6 +280,7 @@ impl<'a> PackedSession<'a> {
             cut: self.cut.map(Vec::into_boxed_slice),
             rooms: Vec::new(),
             recovered: false,
+            is_over: false,
         };
         self.rooms.into_iter().for_each(|room| track.join(room, 0));
         let saved = Saved {

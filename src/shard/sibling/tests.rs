@@ -13,15 +13,22 @@ fn offset(seq: u64) -> Offset {
 fn messages() -> Vec<SiblingMsg> {
     let namespace: Arc<str> = "/chat".into();
     let target = Target { rooms: vec!["a".into(), "ä".into()], except: vec!["b".into()] };
+    let target = Arc::new(target);
+    let strike = |rooms| {
+        let (namespace, target) = (Arc::clone(&namespace), Arc::clone(&target));
+        Arc::new(Strike { namespace, target, rooms })
+    };
     let wire = Wire::packet(br#"51-/chat,["m",{"_placeholder":true,"num":0}]"#, &[[0, 255, 7]]);
     let claim = Claim { pid: Id20::new(CoreId(2), [7; 15]), offset: Some(offset(3)), at: 17 };
     let asker = (CoreId(3), Key::from_u64(0x5_0000_0007));
     let lost = [Lost::Unknown, Lost::Late, Lost::Log, Lost::Identity];
     let mut all = vec![
         SiblingMsg::Begin { core: CoreId(9), seq: u64::MAX },
+        SiblingMsg::Strike { offset: offset(5), strike: strike(None), at: 18 },
+        SiblingMsg::Strike { offset: offset(6), strike: strike(Some(vec!["a".into()])), at: 19 },
         SiblingMsg::Event {
             namespace: Arc::clone(&namespace),
-            target: Arc::new(target),
+            target,
             wire: Arc::new(wire),
             volatile: true,
             offset: offset(4),
