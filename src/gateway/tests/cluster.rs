@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::api::{Core, Host, Io, LocalFuture};
 use crate::base::{CoreId, Key, Limits, Micros, Rng};
 use crate::gateway::{Done, GatewaySettings, ROOM_BYTES_MAX, VerbError, app};
-use crate::shard::{Birth, CoreMask, Interest, Settings, Shard, Step};
+use crate::shard::{Birth, CoreMask, Interest, RecoveryTerms, Settings, Shard, Step};
 use crate::ws;
 
 /// 2026-01-01T00:00:00Z.
@@ -83,9 +83,18 @@ pub(super) struct Client {
 
 impl Cluster {
     pub(super) fn new(cores: usize, settings: GatewaySettings) -> Self {
+        Self::build(cores, settings, None)
+    }
+
+    /// The same, where sessions are recovered.
+    pub(super) fn that_recovers(cores: usize, settings: GatewaySettings) -> Self {
+        Self::build(cores, settings, Some(RecoveryTerms { epoch: 0xE, window_ms: 60_000 }))
+    }
+
+    fn build(cores: usize, settings: GatewaySettings, recovery: Option<RecoveryTerms>) -> Self {
         let limits =
             Limits { name_bytes_max: ROOM_BYTES_MAX, rooms_per_socket_max: 6, ..Limits::DEFAULT };
-        let shard_settings = Rc::new(Settings { limits, ..Settings::default() });
+        let shard_settings = Rc::new(Settings { limits, recovery, ..Settings::default() });
         let settings = Arc::new(settings);
         let (interest, clock) = (Rc::new(Table::default()), Rc::new(Cell::new(0)));
         let tasks = Tasks::default();

@@ -1,4 +1,5 @@
 mod admission;
+mod away;
 mod backend;
 mod cluster;
 mod events;

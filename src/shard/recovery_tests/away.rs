@@ -244,3 +244,16 @@ fn nobody_comes_back_with_what_was_taken_wherever_its_session_was() {
         }
     });
 }
+
+#[test]
+fn who_is_cut_while_it_is_told_what_it_missed_has_not_come() {
+    let limits = Limits { outboxes_bytes_max: 16 << 10, ..Limits::DEFAULT };
+    let mut world = one(&limits);
+    world.cut(0, true);
+    (0..200).for_each(|_| say(&mut world, "a"));
+    world.tick(0);
+    world.connect_to(0, 0);
+    assert_eq!(world.shards[0].counters().slow_consumers, 1, "it was too much for the core");
+    let done = world.shards[0].take_completion();
+    assert!(done.is_none(), "nobody hears that one is gone whom nobody met");
+}
