@@ -96,18 +96,21 @@ fn emit(message: &Map<String, Value>, event: &str, namespace: &str) -> Option<Va
 fn bytes(data: Vec<Value>) -> Option<Vec<Value>> {
     let mut data = data.into_iter();
     let args = data.next()?;
-    let attachments: Vec<Value> = data.collect();
-    match filled(args, &attachments)? {
+    let mut attachments: Vec<Value> = data.collect();
+    match filled(args, &mut attachments)? {
         Value::Array(args) => Some(args),
         one => Some(vec![one]),
     }
 }
 
-fn filled(value: Value, attachments: &[Value]) -> Option<Value> {
+/// Each attachment is there for one placeholder, as managers write them: else a short message
+/// could make much of a long attachment.
+fn filled(value: Value, attachments: &mut [Value]) -> Option<Value> {
     match value {
         Value::Object(members) if members.get("_placeholder") == Some(&Value::Bool(true)) => {
             let number = usize::try_from(members.get("num")?.as_u64()?).ok()?;
-            Some(json!({ "$b64": attachments.get(number)?.as_str()? }))
+            let Value::String(text) = attachments.get_mut(number)?.take() else { return None };
+            Some(json!({ "$b64": text }))
         }
         Value::Object(members) => {
             let filled = |(name, value)| Some((name, filled(value, attachments)?));
@@ -149,6 +152,18 @@ mod tests {
         binary["data"] = json!([[{"b": {"_placeholder": true, "num": 0}}], "AQI="]);
         let (_, body) = order(binary).expect("a command");
         assert_eq!(body["args"], json!([{"b": {"$b64": "AQI="}}]));
+    }
+
+    #[test]
+    fn a_short_message_makes_no_more_of_an_attachment_than_it_is() {
+        let bytes = "A".repeat(1_000);
+        let placeholder = json!({"_placeholder": true, "num": 0});
+        let emit = |times: usize| {
+            let args = vec![placeholder.clone(); times];
+            json!({"method": "emit", "event": "e", "binary": true, "data": [args, bytes]})
+        };
+        assert!(order(emit(1)).is_some());
+        assert_eq!(order(emit(2)), None);
     }
 
     #[test]
