@@ -30,6 +30,7 @@ mod consumer;
 mod files;
 mod ids;
 mod inlet;
+pub mod inputs;
 mod line;
 mod link;
 mod message;

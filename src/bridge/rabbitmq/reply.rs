@@ -26,7 +26,7 @@ pub(super) struct Dead {
 }
 
 /// What an answer turns into.
-enum Turn {
+pub(super) enum Turn {
     Settle(crate::gateway::backend::Ticket, Outcome),
     Emit { namespace: Arc<str>, user: String, args: String, attachments: Vec<Vec<u8>> },
     Nothing,
@@ -61,7 +61,7 @@ pub(super) async fn take(
     Ok(())
 }
 
-fn turn(
+pub(super) fn turn(
     waiter: Option<&Waiter>,
     properties: &BasicProperties,
     content: &[u8],

@@ -48,7 +48,7 @@ pub(super) fn properties(message: &Message, settings: &Settings, now_ms: u64) ->
 }
 
 /// A short string has at most 255 bytes; ours are cut between two characters.
-fn short(text: &str) -> lapin::types::ShortString {
+pub(super) fn short(text: &str) -> lapin::types::ShortString {
     text[..text.floor_char_boundary(255)].into()
 }
 

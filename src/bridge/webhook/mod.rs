@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 pub use desk::Hooks;
+pub use shape::{reply, verdict};
 
 use self::call::{Fault, Message};
 use self::desk::Pushed;

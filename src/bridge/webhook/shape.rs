@@ -63,7 +63,8 @@ struct ConnectAnswer {
 }
 
 /// Reads whether a client may come in. Nothing if this is no answer: then nobody comes in by it.
-pub(super) fn verdict(answer: &[u8]) -> Option<Verdict> {
+#[must_use]
+pub fn verdict(answer: &[u8]) -> Option<Verdict> {
     let answer: ConnectAnswer = serde_json::from_slice(answer).ok()?;
     if !answer.allow {
         let code = answer.code.unwrap_or_else(|| String::from("FORBIDDEN"));
@@ -106,7 +107,8 @@ struct ErrorAnswer {
 
 /// Reads an answer that becomes the client's acknowledgement. Nothing is an acknowledgement
 /// without arguments.
-pub(super) fn reply(answer: &[u8]) -> Outcome {
+#[must_use]
+pub fn reply(answer: &[u8]) -> Outcome {
     if answer.iter().all(u8::is_ascii_whitespace) {
         return Outcome::Reply { args: String::new(), attachments: Vec::new() };
     }

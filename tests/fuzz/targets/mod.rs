@@ -11,6 +11,7 @@
 //! A new parser is a function here and a row in [`TARGETS`]; `.ci/long fuzz` then runs it, and
 //! `tests/fuzz.rs` replays what is kept of it in `corpus/`.
 
+mod backends;
 mod config;
 mod deflate;
 mod engineio;
@@ -55,6 +56,8 @@ pub(crate) const TARGETS: &[Target] = &[
     Target { name: "jwks", run: tokens::documents },
     Target { name: "config", run: config::file },
     Target { name: "sibling", run: sibling::message },
+    Target { name: "broker", run: backends::message },
+    Target { name: "hook", run: backends::hook },
 ];
 
 /// The target of that name.
