@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::ack::{Party, Waiter};
 use super::frame::{Frame, Wire};
-use super::history::{Mark, Noted, Offset};
+use super::history::{Mark, Offset};
 use super::message::{AckOutcome, Ask, GatherRef, Gathered, MeshMsg, Part, Target, Terms};
 use super::outbox::Push;
 use super::sibling::SiblingMsg;

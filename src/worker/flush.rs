@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::conn::ConnIo;
 use super::fd;
 use super::inbox::Item;
 use super::notify::yield_now;
@@ -110,10 +111,9 @@ impl Worker {
 
     /// Writes everything that waits for a connection, as far as the kernel takes it.
     fn write(&self, key: Key) {
-        let is_plain = match self.conns.borrow_mut().get(key) {
-            Some(io) if !io.blocked => io.channel.is_none(),
-            _ => return self.cut_if_aborted(key),
-        };
+        let takes = |io: &mut ConnIo| (!io.blocked).then_some(io.channel.is_none());
+        let is_plain = self.conns.borrow_mut().get(key).and_then(takes);
+        let Some(is_plain) = is_plain else { return self.cut_if_aborted(key) };
         let mut buffer = self.out.take();
         loop {
             buffer.clear();

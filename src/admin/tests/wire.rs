@@ -238,10 +238,11 @@ fn the_admin_listener_is_less_strict_than_the_public_one() {
                    Connection: close\r\n\r\n";
     let numbers = with_server(&world, move |address| {
         let text = |bytes: &str| String::from_utf8(talk(address, bytes.as_bytes())).unwrap();
-        for (requests, status) in [(&taken[..], "HTTP/1.1 20"), (&refused, "HTTP/1.1 400")] {
+        for (requests, status) in [(&taken[..], "20"), (&refused, "400")] {
             for request in requests {
                 let answer = text(request);
-                assert!(answer.starts_with(status), "{request}: {answer}");
+                let code = answer.split(' ').nth(1).unwrap();
+                assert!(code.starts_with(status), "{request}: {answer}");
             }
         }
         text(metrics)

@@ -111,7 +111,10 @@ pub fn command(envelope: &Envelope<'_>, body: &[u8]) -> Result<Command, &'static
 /// Reads what a manager of python-socketio asks for.
 #[must_use]
 pub fn python(body: &[u8]) -> Option<(Verb, Vec<u8>)> {
-    managers::read(body).map(|order| (order.verb, order.body))
+    match managers::read(body) {
+        managers::Read::Order(order) => Some((order.verb, order.body)),
+        managers::Read::Others | managers::Read::Nothing => None,
+    }
 }
 
 /// Who waits for an answer.

@@ -27,7 +27,7 @@ pub(super) async fn carry(body: &[u8], desk: &Arc<Desk>, outside: &Outside) {
 
 /// What a message of a manager is.
 #[derive(Debug, PartialEq, Eq)]
-enum Read {
+pub(super) enum Read {
     Order(Order),
     /// None of our business: an acknowledgement is for the manager that asked.
     Others,
@@ -35,7 +35,8 @@ enum Read {
     Nothing,
 }
 
-fn read(body: &[u8]) -> Read {
+/// Reads a message of a manager.
+pub(super) fn read(body: &[u8]) -> Read {
     let Ok(message) = serde_json::from_slice::<Map<String, Value>>(body) else {
         return Read::Nothing;
     };
