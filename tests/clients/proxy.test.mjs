@@ -226,6 +226,45 @@ class Publisher {
   }
 }
 
+/** New clients, one after the other for as long as nobody stops it, and what each of them met. */
+class Newcomers {
+  came = 0;
+  errors = [];
+
+  constructor(url) {
+    this.url = url;
+    this.work = this.#come();
+    this.work.catch(() => {});
+  }
+
+  async #come() {
+    while (!this.over) {
+      const client = new Client("sio4", this.url, {
+        reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 200, transports: ["websocket"],
+      });
+      const socket = client.socket("/", { auth: { userId: `new${this.came}` } });
+      socket.on("connect_error", (error) => this.errors.push(`${this.came}: ${error.message}`));
+      const up = next(socket, "connect");
+      socket.connect();
+      await up;
+      client.closeAll();
+      this.came += 1;
+    }
+  }
+
+  /** So many more come. */
+  async more(count) {
+    const wanted = this.came + count;
+    const reached = eventually(`${count} more come`, async () => this.came >= wanted, 20_000);
+    await Promise.race([reached, this.work]);
+  }
+
+  async stop() {
+    this.over = true;
+    await this.work;
+  }
+}
+
 describe("a restart without a gap", { concurrency: false }, () => {
   for (const transport of ["websocket", "polling"]) {
     test(`two processes on one port, ${transport}: no connection is refused or reset, every event is answered`, limit, async () => {
@@ -250,11 +289,17 @@ describe("a restart without a gap", { concurrency: false }, () => {
       await traffic.stop();
       await server.stop();
     });
+  }
 
-    test(`${transport}: sessions go along, and no event is lost whichever process publishes it`, limit, async () => {
+  for (const [transport, behind] of [["websocket"], ["polling"], ["websocket", "nginx"], ["polling", "nginx"]]) {
+    const where = behind ? `, behind ${behind}` : "";
+    test(`${transport}${where}: sessions go along, and no event is lost whichever process publishes it`, limit, async () => {
       const flags = ["--recovery", "--drain", "8000", "--ping-interval", "300", "--ping-timeout", "5000"];
       let server = await startServer("corewire", flags, {}, { workers: "2" });
-      const { url } = server;
+      const listen = server.url.slice("http://".length);
+      const front = behind && await proxy(behind, [server, server]);
+      const url = front?.url ?? server.url;
+      const newcomers = new Newcomers(url);
       const client = new Client("sio4", url, {
         reconnection: true, reconnectionDelay: 20, reconnectionDelayMax: 200, transports: [transport],
       });
@@ -272,19 +317,22 @@ describe("a restart without a gap", { concurrency: false }, () => {
         members.every((member) => member.heard[name]?.length >= count));
       await heard("first", 20);
       for (const [name, workers] of [["second", "1"], ["third", "2"]]) {
-        const successor = await startServer("corewire", [...flags, "--takeover"], {},
-          { listen: url.slice("http://".length), workers });
+        const successor = await startServer("corewire", [...flags, "--takeover"], {}, { listen, workers });
         publishers.push(new Publisher(name, successor));
         await heard(name, 20);
+        await newcomers.more(10);
         // The one that has nobody yet, or few, counts all.
         const command = { to: { sessions: ["all"] }, event: "counted" };
         await eventually("everybody is counted", async () =>
           succeeded(await rest(successor.admin, "POST", "/api/v1/emit", command)).matched === 6);
         assert.equal(await within(terminate(server), "the old one to end", 15_000), 0);
         await publishers.at(-2).work;
+        await newcomers.more(10);
         server = successor;
       }
       await publishers.at(-1).stop();
+      await newcomers.stop();
+      assert.deepEqual(newcomers.errors, [], `of ${newcomers.came} new clients`);
       for (const { name, sent } of publishers) await heard(name, sent);
       for (const { heard, returns } of members) {
         for (const { name, sent } of publishers) {
@@ -295,6 +343,7 @@ describe("a restart without a gap", { concurrency: false }, () => {
       }
       assert.equal(await metric(server, "corewire_recovery_unknown_total"), 0);
       client.closeAll();
+      await front?.stop();
       await server.stop();
     });
   }
