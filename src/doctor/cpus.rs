@@ -68,7 +68,8 @@ pub(super) const CHECKS: &[Check] = &[
             let shared = cores.iter().find(|core| core.iter().filter(works).count() > 1)?;
             cores.iter().find(|core| !core.iter().any(|cpu| works(&cpu)))?;
             // One thread of each core: the one that has a worker already, else the first.
-            let one = |core: &&Vec<usize>| core.iter().find(works).or(core.first()).copied();
+            let one =
+                |core: &&Vec<usize>| core.iter().find(works).or_else(|| core.first()).copied();
             let args = on(facts, &cores.iter().filter_map(one).collect::<Vec<_>>())?;
             let is = format!("workers on CPU {}, threads of one core", show_list(shared));
             Some(Finding::corewire(is, args))

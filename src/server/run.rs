@@ -135,12 +135,11 @@ pub(super) fn start(
     let rungs = await_workers(&reports, workers)?;
     admin.workers_run(rungs.iter().map(|one| (one.core, one.rung.name(), one.cpu)));
     log.warnings(&warnings);
-    let notes = all_notes(server, plan, &rungs, &means, &log);
     Ok(Running {
         addresses: listening.addresses,
         tls_addresses: listening.tls_addresses,
         admin_address,
-        notes: [notes, warnings].concat(),
+        notes: [all_notes(server, plan, &rungs, &means, &log), warnings].concat(),
         drain_ms: options.drain_ms,
         outlets,
         rows,

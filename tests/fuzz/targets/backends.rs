@@ -101,7 +101,7 @@ fn command(bytes: &[u8]) {
         return ready(&command, event, (kind, body), &addressed(&texts));
     }
     let named = envelope.kind.filter(|kind| !kind.is_empty());
-    let named = named.or(envelope.routing_key.split('.').next()).unwrap_or_default();
+    let named = named.or_else(|| envelope.routing_key.split('.').next()).unwrap_or_default();
     let (list, member) = match named {
         "status_update" => ("sessions", "sessionId"),
         "ai_response" => ("users", "userId"),
