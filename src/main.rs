@@ -1,6 +1,7 @@
 //! The `corewire` command: the gateway, and what one wants to know of its configuration.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a program speaks to its terminal")]
 #![expect(clippy::disallowed_methods, reason = "the environment is read here and handed in")]
+#![expect(unsafe_code, reason = "it is also written, before there are threads")]
 
 mod token;
 
@@ -87,8 +88,23 @@ fn load(args: &[String]) -> Result<Loaded, StartError> {
 
 fn serve(args: &[String]) -> Result<(), StartError> {
     let loaded = load(args)?;
+    if loaded.options.rabbitmq_url.is_some() {
+        deepen_stacks();
+    }
     let running = Server::gateway(loaded.options, loaded.tables).start()?;
     if running.greet_and_wait(greet) { Ok(()) } else { Err(StartError::Hangs) }
+}
+
+/// Gives threads that say nothing of their stack one that suffices for the broker's library,
+/// unless somebody has set another. It is address space, memory only as far as it is used.
+fn deepen_stacks() {
+    const VARIABLE: &str = "RUST_MIN_STACK";
+    if std::env::var_os(VARIABLE).is_none() {
+        let bytes = corewire::bridge::RABBITMQ_STACK_BYTES.to_string();
+        // SAFETY: no other thread could read the environment meanwhile: the first one is started
+        // by the server, which there is not yet.
+        unsafe { std::env::set_var(VARIABLE, bytes) };
+    }
 }
 
 /// Says what is listened on, and a line to try.

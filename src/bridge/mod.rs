@@ -26,7 +26,10 @@ mod switchboard;
 mod thread;
 mod webhook;
 
-pub use rabbitmq::{check_rabbitmq_files, inputs as rabbitmq_inputs, rabbitmq_policies};
+pub use rabbitmq::{
+    STACK_BYTES as RABBITMQ_STACK_BYTES, check_rabbitmq_files, inputs as rabbitmq_inputs,
+    rabbitmq_policies,
+};
 pub use switchboard::{Inlets, Switchboard, switchboard};
 pub use thread::{BridgeStart, BridgeThread, CLOSING_MAX, Standing, start};
 pub use webhook::{Hooks, reply as webhook_reply, verdict as webhook_verdict};

@@ -74,6 +74,9 @@ impl Means {
     }
 }
 
+/// What Rust gives a thread, whatever the process has as its own default.
+const WORKER_STACK_BYTES: usize = 2 << 20;
+
 /// Starts all threads and waits until every worker runs.
 pub(super) fn start(
     server: &Server,
@@ -280,6 +283,7 @@ impl Common<'_> {
             let start = self.worker(worker, listeners, inbox, Arc::clone(left));
             std::thread::Builder::new()
                 .name(format!("worker-{worker}"))
+                .stack_size(WORKER_STACK_BYTES)
                 .spawn(move || crate::worker::run(start))
                 .map_err(resource("a thread for a worker"))
         })

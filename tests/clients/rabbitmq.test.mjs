@@ -241,6 +241,20 @@ describe("a gateway and a back end", () => {
     assert.equal(messageCount, 0);
   });
 
+  test("headers that are nested deeply end nobody", limit, async () => {
+    let deep = true;
+    for (let level = 0; level < 3_000; level += 1) deep = { "": deep };
+    const socket = await server.user("ada");
+    const heard = next(socket, "deep");
+    const body = { event: "deep", args: [1], to: { users: ["ada"] } };
+    const answer = await command(backend, server.prefix, "emit", body, { headers: { deep } });
+    assert.equal(answer.success, true);
+    assert.deepEqual(await heard, [1]);
+    // And on their way to the dead letters.
+    const broken = await command(backend, server.prefix, "explode", {}, { headers: { deep } });
+    assert.equal(broken.error.code, "UNKNOWN_VERB");
+  });
+
   test("a command that comes too late is not done", limit, async () => {
     const socket = await server.user("ada");
     const seen = [];

@@ -21,6 +21,16 @@ const CONNECT_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 /// How long answers for a process that is gone are kept.
 const REPLIES_KEPT_MS: u32 = 600_000;
 
+/// Largest frame of a link, as RabbitMQ has it by default. Headers come in one frame, and lapin
+/// reads what is nested in them by recursion: this bounds how deep, see [`STACK_BYTES`].
+const FRAME_BYTES_MAX: u32 = 128 << 10;
+/// Stack that lapin's thread needs for the headers of any frame: some 22,000 levels.
+///
+/// lapin starts that thread itself, with the stack that is usual for the process. The 2 MiB of
+/// Rust are over at 1,000 levels of an unoptimised build and 4,000 of another, and a process that
+/// runs out of stack is gone.
+pub const STACK_BYTES: usize = 64 << 20;
+
 /// A connection with the one channel that is used on it.
 pub(super) struct Link {
     pub(super) connection: Connection,
@@ -52,6 +62,8 @@ async fn open(settings: &Settings, role: &str, was_up: bool) -> Result<Link, Tro
         .parse()
         .map_err(|_| Trouble::Fatal(String::from("rabbitmq_url cannot be read")))?;
     uri.query.heartbeat.get_or_insert(HEARTBEAT_S);
+    let frame_max = uri.query.frame_max.filter(|bytes| *bytes > 0).unwrap_or(FRAME_BYTES_MAX);
+    uri.query.frame_max = Some(frame_max.min(FRAME_BYTES_MAX));
     let name = format!("corewire {} {role}", settings.node);
     let properties = ConnectionProperties::default().with_connection_name(name.into());
     let runtime = lapin::runtime::default_runtime();
@@ -204,5 +216,45 @@ impl Declare<'_> {
             self.channel.queue_bind(queue.into(), exchange.into(), "#".into(), options, arguments);
         let what = format!("binding {queue} to {exchange}");
         bound.await.map_err(|error| judge(&what, &error, self.was_up))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A table whose one value holds another, and so on, in as many bytes as a frame may have.
+    fn deepest(kind: u8) -> Vec<u8> {
+        let name: &[u8] = if kind == b'F' { &[0] } else { &[] };
+        let level = 5 + name.len();
+        let depth = (FRAME_BYTES_MAX as usize - 64) / level;
+        let mut table = vec![0; 5];
+        let mut left = depth * level + 1;
+        for _ in 0..depth {
+            left -= level;
+            table.push(kind);
+            let len = u32::try_from(left + name.len()).expect("a frame is short");
+            table.extend(len.to_be_bytes());
+            table.extend(name);
+        }
+        table.push(b'V');
+        let len = u32::try_from(table.len() - 4).expect("a frame is short");
+        table[..4].copy_from_slice(&len.to_be_bytes());
+        table
+    }
+
+    #[test]
+    fn headers_as_deep_as_a_frame_holds_fit_the_stack() {
+        for kind in [b'A', b'F'] {
+            let reader = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(move || {
+                let table = deepest(kind);
+                let read = lapin::types::parsing::parse_field_table(&table[..]);
+                let (rest, read) = read.expect("it is a table");
+                assert!(rest.is_empty() && table.len() > 130_000);
+                // What is done with headers on their way to the dead letters.
+                drop(read.clone());
+            });
+            reader.expect("a thread can be had").join().expect("the stack suffices");
+        }
     }
 }

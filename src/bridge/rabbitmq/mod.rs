@@ -58,6 +58,7 @@ use crate::gateway::backend::{Fact, Outcome, RoutedEvent, Ticket};
 use crate::telemetry::{Counters, Link, LinkState};
 pub use files::check_rabbitmq_files;
 use inlet::Inlet;
+pub use link::STACK_BYTES;
 pub use policy::rabbitmq_policies;
 use publisher::Publisher;
 use settings::Settings;
