@@ -31,7 +31,8 @@ export class Members {
     this.members = kinds(server, ca).map(([url, options], n) => {
       const client = new Client("sio4", url, { ...options, reconnection: true, reconnectionDelay: 20 });
       const socket = client.socket("/", { auth: { userId: `member${n}`, sessionId: "members" } });
-      const member = { client, socket, heard: 0, wrong: [] };
+      const member = { client, socket, connects: 0, heard: 0, wrong: [] };
+      socket.on("connect", () => { member.connects += 1; });
       socket.on("part", (number, padding) => {
         if (number !== member.heard || padding !== PADDING) member.wrong.push(`${number}, not ${member.heard}`);
         member.heard = number + 1;
@@ -48,7 +49,8 @@ export class Members {
 
   async #turns() {
     for (let turn = 0; !this.over; turn += 1) {
-      const { socket } = this.members[turn % this.members.length];
+      const member = this.members[turn % this.members.length];
+      const { socket, connects } = member;
       const { id } = socket;
       socket.io.engine.close();
       for (let n = 0; n < BURST; n += 1) {
@@ -58,6 +60,7 @@ export class Members {
       }
       await eventually(`all hear ${this.sent} events`, async () =>
         this.members.every(({ heard }) => heard === this.sent), 20_000);
+      await eventually("it is back", async () => member.connects === connects + 1, 20_000);
       assert.deepEqual(this.members.flatMap(({ wrong }) => wrong), []);
       assert.deepEqual([socket.recovered, socket.id], [true, id], `kind ${turn % this.members.length}`);
       this.recovered += 1;
