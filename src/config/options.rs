@@ -239,7 +239,8 @@ options! {
         /// Bytes of events that one worker keeps for clients that come back, and as many of what
         /// is kept of the clients; the oldest go first.
         recovery_bytes_max: usize = 67_108_864, number(65_536..=GIB);
-        /// Events that one worker keeps; a client that missed more begins anew.
+        /// Events that one worker keeps, and commands that take something, which clients that are
+        /// away must hear of; a client that missed more begins anew.
         recovery_entries_max: usize = 16_384, number(1..=1_000_000);
         /// Clients of one worker that may be away at a time; those longest away go first.
         recovery_sessions_max: usize = 50_000, number(1..=10_000_000);

@@ -27,6 +27,7 @@ impl Shard {
         let waiting: usize = self.sessions.iter().map(|(_, s)| s.outbox.bytes()).sum();
         assert_eq!(waiting, self.outbox_bytes, "bytes counted as waiting are those that wait");
         self.check_held();
+        self.check_said();
         let half_open = self.conns.iter().filter(|(_, conn)| conn.entrance != Entrance::Passed);
         self.half_open.check(half_open.map(|(key, _)| key).collect());
         let mut owed = 0;
@@ -138,6 +139,17 @@ impl Shard {
     }
 
     /// Sums that are kept are those that one finds by counting.
+    /// What was said at once waits beside an outbox, on a WebSocket that is written to.
+    fn check_said(&self) {
+        for (_, session) in self.sessions.iter().filter(|(_, session)| session.said) {
+            let Transport::WebSocket { conn } = session.transport else {
+                panic!("what is said goes to a WebSocket")
+            };
+            let conn = self.conns.get(conn).expect("its connection is there");
+            assert!(session.hushed_until.is_none() && conn.dirty && !conn.out.is_empty());
+        }
+    }
+
     fn check_held(&self) {
         let out =
             self.conns.iter().map(|(_, conn)| conn.out.capacity() + conn.unsent.capacity()).sum();

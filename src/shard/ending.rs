@@ -128,7 +128,7 @@ endings! {
     /// A connection that only a trusted proxy may make.
     ProxyUntrusted: Peer, 0, "transport error", "proxy_untrusted", true;
     /// Too many connections were at their TLS handshake or PROXY header, and this one was late with
-    /// its part for longest.
+    /// its part for longest, or came as its listener was closing.
     EntranceFull: Policy, 0, "transport error", "entrance_full", true;
     /// A connection on which no request came for a while.
     HttpIdle: Nobody, 0, "transport close", "http_idle", true;

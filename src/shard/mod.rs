@@ -54,6 +54,8 @@ mod recovery_tests;
 mod room;
 mod route;
 mod say;
+#[cfg(test)]
+mod say_tests;
 mod session;
 mod settings;
 mod shed;

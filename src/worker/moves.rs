@@ -65,8 +65,8 @@ impl Known {
         if let Some(core) = self.moves_to {
             match self.may_move {
                 None => return Turn::Asks(Question::MayMove),
-                // What was to be sent is sent first, unless nobody will take it.
-                Some(true) if self.blocked && !self.ended => return Turn::Goes(Move::Rest),
+                // What was to be sent is sent first. Where nobody will take it, nothing is blocked.
+                Some(true) if self.blocked => return Turn::Goes(Move::Rest),
                 Some(true) => return Turn::Goes(Move::Handover(core)),
                 // Of one that was cut, what it was still to be sent is thrown away: on another
                 // core the next answer would follow the half of the last. It stays, and the flush
@@ -154,7 +154,7 @@ mod tests {
         let cut = Shard { may_move: false, ..calm };
         let owing = Shard { owes: true, ..calm };
         let busy = Shard { waits: true, ..calm };
-        let table: [(Known, Shard, Move, &[Question]); 22] = [
+        let table: [(Known, Shard, Move, &[Question]); 23] = [
             (idle, calm, Move::Rest, &[]),
             (Known { blocked: true, ..idle }, calm, Move::Rest, &[]),
             (Known { unread: true, ..idle }, calm, Move::Rest, &[]),
@@ -162,7 +162,8 @@ mod tests {
             (moves, calm, goes, &[MayMove]),
             (Known { moves_to: moves.moves_to, ..looks }, calm, goes, &[MayMove]),
             (Known { blocked: true, ..moves }, calm, Move::Rest, &[MayMove]),
-            (Known { blocked: true, ended: true, ..moves }, calm, goes, &[MayMove]),
+            (Known { blocked: true, ended: true, ..moves }, calm, Move::Rest, &[MayMove]),
+            (Known { ended: true, ..moves }, calm, goes, &[MayMove]),
             (moves, cut, Move::Rest, &[MayMove]),
             (Known { moves_to: moves.moves_to, ..ended }, cut, Move::End, &[MayMove, Owes]),
             (ended, calm, Move::End, &[Owes]),
