@@ -9,7 +9,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use corewire::config::{self, Command, Loaded, Options};
-use corewire::doctor::Report;
+use corewire::doctor::{Facts, Report};
 use corewire::server::{Running, Server, StartError};
 use corewire::survey;
 
@@ -62,7 +62,9 @@ fn run(args: &[String]) -> Result<ExitCode, StartError> {
 /// Says what should be changed on this machine; 1 is for what would break a deployment.
 fn doctor(args: &[String]) -> Result<ExitCode, StartError> {
     let (json, args) = config::take_format(args)?;
-    let report = Report::new(&survey::facts(&load(&args)?)?);
+    let args_shown = config::shown_flags(&args)?;
+    let facts = Facts { args: args_shown, ..survey::facts(&load(&args)?)? };
+    let report = Report::new(&facts);
     say(&if json { report.json() } else { report.text() });
     Ok(if report.breaks() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
 }

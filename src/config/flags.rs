@@ -108,6 +108,21 @@ pub fn config_path(args: &[String]) -> Result<Option<String>, ConfigError> {
     Ok(matches(args)?.get_one::<String>("config").cloned())
 }
 
+/// The flags in `args`, each as one word with its value, for a line that is shown: keys and secrets
+/// are left out.
+///
+/// # Errors
+/// Any mistake in the arguments that needs no look at an option's value.
+pub fn shown_flags(args: &[String]) -> Result<Vec<String>, ConfigError> {
+    let found = matches(args)?;
+    let config = found.get_one::<String>("config").map(|path| format!("--config={path}"));
+    let shown = OPTIONS.iter().filter(|entry| entry.kind() != Kind::Secret).flat_map(|entry| {
+        let flag = entry.flag();
+        given(&found, entry).into_iter().map(move |value| format!("--{flag}={value}"))
+    });
+    Ok(config.into_iter().chain(shown).collect())
+}
+
 /// What the flags say of `entry`: every value as it was written.
 pub(super) fn given(found: &ArgMatches, entry: &Entry) -> Vec<String> {
     found.get_many::<String>(entry.name).into_iter().flatten().cloned().collect()

@@ -31,7 +31,7 @@ pub use checks::check;
 pub use exposure::{
     OPEN_SETTINGS, OpenSetting, Reach, open_markdown, open_settings, open_warnings,
 };
-pub use flags::{Command, config_path, parse_command, take_format};
+pub use flags::{Command, config_path, parse_command, shown_flags, take_format};
 pub use load::{Loaded, load};
 pub use options::{Changes, Entry, OPTIONS, Options, entry};
 pub use render::{default_toml, help, reference_markdown};

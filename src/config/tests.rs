@@ -281,6 +281,15 @@ fn rules_are_read_and_permit_what_they_say() {
 }
 
 #[test]
+fn flags_are_shown_without_keys() {
+    let args =
+        ["--config", "a.toml", "--api-key", "hush", "--takeover", "--listen=1", "--listen=2"];
+    let shown = super::shown_flags(&strings(&args)).unwrap();
+    assert_eq!(shown, ["--config=a.toml", "--listen=1", "--listen=2", "--takeover=true"]);
+    assert_eq!(super::shown_flags(&[]), Ok(Vec::new()));
+}
+
+#[test]
 fn commands_stand_first() {
     let parse = |args: &[&str]| parse_command(&strings(args));
     for (args, command, rest) in [

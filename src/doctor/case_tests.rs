@@ -72,12 +72,18 @@ pub(super) fn healthy() -> Facts {
             frequencies: vec![frequency(4, "performance", "acpi-cpufreq")],
             sleeps: vec![Sleep { cpu: 4, latency_us: 10 }],
         },
+        args: Vec::new(),
         unread: Vec::new(),
     }
 }
 
 fn at(ip: [u8; 4], port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::from(ip), port))
+}
+
+/// Four cores whose two threads have numbers side by side.
+fn side_by_side() -> Vec<Vec<usize>> {
+    (0..4).map(|core| vec![2 * core, 2 * core + 1]).collect()
 }
 
 fn frequency(cpu: usize, governor: &str, driver: &str) -> Frequency {
@@ -99,16 +105,16 @@ pub(super) type Case = (&'static str, Change, &'static [&'static str], Change);
 
 pub(super) const CASES: &[Case] = &[
     (
-        "nofile",
-        |f| f.system.nofile_hard = Some(200_199),
-        &["200199 descriptors for 200000", "-> ulimit -n 200704  # ", "LimitNOFILE=200704"],
-        |f| f.system.nofile_hard = Some(200_200),
-    ),
-    (
         "nr_open",
         |f| f.system.nr_open = Some(200_000),
         &["sysctl -w fs.nr_open=200704"],
         |f| f.system.nr_open = Some(200_200),
+    ),
+    (
+        "nofile",
+        |f| f.system.nofile_hard = Some(200_199),
+        &["200199 descriptors for 200000", "-> ulimit -n 200704  # ", "LimitNOFILE=200704"],
+        |f| f.system.nofile_hard = Some(200_200),
     ),
     (
         "file_max",
@@ -119,7 +125,7 @@ pub(super) const CASES: &[Case] = &[
     (
         "ring_demanded",
         |f| (f.wanted.driver, f.system.ring) = (Driver::Uring, Some(refused())),
-        &["io_uring is refused", "-> corewire --driver auto  # ", "seccomp"],
+        &["io_uring is refused", "-> corewire doctor --driver auto  # ", "seccomp"],
         |f| f.wanted.driver = Driver::Uring,
     ),
     (
@@ -131,7 +137,7 @@ pub(super) const CASES: &[Case] = &[
     (
         "ring_rung",
         |f| (f.system.release, f.system.ring) = (Some((5, 15)), Some(lower())),
-        &["Linux 5.15", "io_uring (plain)", "-> corewire --driver epoll  # ", "6.0"],
+        &["Linux 5.15", "io_uring (plain)", "-> corewire doctor --driver epoll  # ", "6.0"],
         |f| (f.wanted.driver, f.system.ring) = (Driver::Epoll, Some(lower())),
     ),
     (
@@ -149,7 +155,7 @@ pub(super) const CASES: &[Case] = &[
     (
         "workers",
         |f| (f.wanted.workers, f.wanted.conns_max) = (9, 20_000),
-        &["9 workers on 8 CPU(s)", "-> corewire --workers 7"],
+        &["9 workers on 8 CPU(s)", "-> corewire doctor --workers 7"],
         |f| f.wanted.workers = 5,
     ),
     (
@@ -158,43 +164,52 @@ pub(super) const CASES: &[Case] = &[
             f.wanted.unpinned = Some("a CPU quota without a CPU set of its own");
             f.wanted.worker_cpus.clear();
         },
-        &["a CPU quota", "-> corewire --workers 4 --worker-cores 4-7  # ", "AllowedCPUs="],
+        &["a CPU quota", "-> corewire doctor --pin=false  # then in ", "; or a CPU set"],
         |f| f.wanted.worker_cpus.clear(),
     ),
     (
         "worker_cores",
         |f| f.wanted.worker_cpus = vec![4, 5, 6, 8],
-        &["CPU 8", "-> corewire --workers 4 --worker-cores 4-7"],
-        |f| f.wanted.worker_cpus = vec![2, 3, 4, 5],
+        &["CPU 8", "-> corewire doctor --workers 4 --worker-cores 4-7"],
+        // Isolated CPUs are in no process's set.
+        |f| (f.cpus.allowed, f.cpus.isolated) = (Some((0..6).collect()), Some(vec![6, 7])),
     ),
     (
         "siblings",
-        |f| f.cpus.cores = vec![vec![0, 1], vec![2, 3], vec![4, 5], vec![6, 7]],
-        &["workers on CPU 4-5", "-> corewire --workers 4 --worker-cores 0,2,4,6"],
-        |f| f.cpus.cores = vec![vec![0, 1, 2, 3, 4, 5, 6, 7]],
+        |f| {
+            f.cpus.cores = side_by_side();
+            (f.wanted.workers, f.wanted.worker_cpus) = (3, vec![4, 5, 6]);
+        },
+        &["workers on CPU 4-5", "-> corewire doctor --workers 3 --worker-cores 2,4,6  # "],
+        // The layout of the page: cores 0 and 1 are the card's and the admin core's.
+        |f| {
+            f.cpus.cores = side_by_side();
+            (f.wanted.workers, f.wanted.worker_cpus) = (6, (2..8).collect());
+            f.wanted.conns_max = 30_000;
+        },
     ),
     (
         "isolated",
         |f| f.cpus.isolated = Some(vec![3, 4, 5]),
-        &["CPU 3 isolated", "-> corewire --workers 3 --worker-cores 3-5"],
+        &["CPU 3 isolated", "-> corewire doctor --workers 3 --worker-cores 3-5"],
         |f| f.cpus.isolated = Some(vec![4, 5]),
     ),
     (
         "quota",
         |f| f.cpus.quota_milli = Some(3_999),
-        &["3.999 CPUs for 4", "-> corewire --workers 3  # "],
+        &["3.999 CPUs for 4", "-> corewire doctor --workers 3  # "],
         |f| f.cpus.quota_milli = Some(4_000),
     ),
     (
         "numa_workers",
         |f| f.cpus.nodes = vec![vec![0, 1, 2, 3, 4, 5], vec![6, 7]],
-        &["nodes 0-1", "-> corewire --workers 4 --worker-cores 2-5"],
+        &["nodes 0-1", "-> corewire doctor --workers 4 --worker-cores 2-5"],
         |f| f.cpus.nodes = vec![(0..8).collect(), vec![8]],
     ),
     (
         "numa_nic",
         |f| f.cpus.nodes = vec![vec![0, 1, 2, 3], vec![4, 5, 6, 7]],
-        &["eth0 is on memory node 0, workers on 1", "-> corewire --workers 4 --worker-cores 0-3"],
+        &["eth0 is on memory node 0, workers on 1", "doctor --workers 4 --worker-cores 0-3  # "],
         |f| f.network.nics[0].node = None,
     ),
     (
@@ -209,7 +224,7 @@ pub(super) const CASES: &[Case] = &[
     (
         "sleeps",
         |f| f.cpus.sleeps.push(Sleep { cpu: 5, latency_us: 133 }),
-        &["CPU 5 may take 133 µs", "-> cpupower idle-set -D 10"],
+        &["CPU 5 may take 133 µs", "-> cpupower idle-set -D 11"],
         |f| f.cpus.sleeps.push(Sleep { cpu: 0, latency_us: 133 }),
     ),
     (
@@ -218,11 +233,12 @@ pub(super) const CASES: &[Case] = &[
         &[
             "2 queues of eth0 interrupt CPU 0",
             "-> for pair in 40:0 41:1; do echo ${pair#*:} > /proc/irq/${pair%:*}/smp_affinity_list",
+            "; done  # first, or they are moved back: systemctl disable --now irqbalance",
         ],
         |f| {
             f.network.nics[0].irqs[1].cpus = vec![0];
             f.cpus.online = Some(vec![0, 4, 5]);
-            f.wanted.worker_cpus = vec![4, 5];
+            (f.wanted.workers, f.wanted.worker_cpus) = (2, vec![4, 5]);
         },
     ),
     (
@@ -231,7 +247,8 @@ pub(super) const CASES: &[Case] = &[
         &["eth0 interrupts CPU 5", "-> for pair in 40:0 41:1; do echo ${pair#*:} > /proc/irq/"],
         |f| {
             f.network.nics[0].irqs[1].cpus = vec![5];
-            f.wanted.worker_cpus = (1..8).collect();
+            (f.wanted.workers, f.wanted.worker_cpus) = (7, (1..8).collect());
+            f.wanted.conns_max = 20_000;
         },
     ),
     (
@@ -252,7 +269,11 @@ pub(super) const CASES: &[Case] = &[
     (
         "memory_idle",
         |f| f.memory.limit_bytes = Some(1 << 30),
-        &["1024 MiB", "200000 idle connections take 1562", "-> corewire --conns-max 32768  # "],
+        &[
+            "1024 MiB",
+            "200000 idle connections take 1562",
+            "-> corewire doctor --conns-max 32768  # ",
+        ],
         |f| (f.memory.limit_bytes, f.wanted.worst_bytes) = (Some(2 << 30), 2 << 30),
     ),
     (
@@ -264,7 +285,7 @@ pub(super) const CASES: &[Case] = &[
     (
         "swap",
         |f| f.memory.swap_bytes = Some(1 << 30),
-        &["1024 MiB of swap", "-> swapoff -a  # ", "MemorySwapMax=0"],
+        &["1024 MiB of swap", "-> systemctl set-property corewire.service MemorySwapMax=0  # or, "],
         |f| f.memory.swap_bytes = None,
     ),
     (
@@ -321,7 +342,8 @@ pub(super) const CASES: &[Case] = &[
     (
         "ports",
         |f| f.wanted.listen = vec![at([127, 0, 0, 1], 3001)],
-        &["28232 ports for 200000", "sysctl -w net.ipv4.ip_local_port_range='1024 65535'"],
+        // 64,512 but for two that are kept, dealt out to 4 workers.
+        &["28232 ports for 200000", "--conns-max 16127  # ", "or more --listen addresses"],
         |f| (f.wanted.listen, f.wanted.conns_max) = (vec![at([127, 0, 0, 1], 3001)], 7_058),
     ),
     (

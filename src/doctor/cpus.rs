@@ -1,5 +1,6 @@
 //! Workers and CPUs.
 
+use super::nics::irq_cpus;
 use super::parse::show_list;
 use super::table::Severity::{Costs, Hint};
 use super::{Check, Facts, Finding, Frequency, Sleep};
@@ -12,10 +13,15 @@ pub(super) const CHECKS: &[Check] = &[
         fires: "more workers than CPUs the process may use",
         anchor: "workers-and-cpus",
         find: |facts| {
-            let (workers, cpus) = (facts.wanted.workers, facts.cpus.allowed.as_ref()?.len());
+            let allowed = facts.cpus.allowed.as_ref()?.len();
+            // Isolated CPUs are only for workers that are pinned to them.
+            let pinned = !facts.wanted.worker_cpus.is_empty();
+            let cpus = if pinned { usable(facts)?.len() } else { allowed };
+            let workers = facts.wanted.workers;
             (workers > cpus).then(|| {
                 let is = format!("{workers} workers on {cpus} CPU(s)");
-                Finding::corewire(is, format_args!("--workers {}", cpus.saturating_sub(1).max(1)))
+                let fit = cpus.saturating_sub(1).max(1);
+                Finding::corewire(facts, is, format_args!("--workers {fit}"))
             })
         },
     },
@@ -27,28 +33,30 @@ pub(super) const CHECKS: &[Check] = &[
         anchor: "workers-and-cpus",
         find: |facts| {
             let is = format!("workers are not pinned: {}", facts.wanted.unpinned?);
-            let chosen = facts.cpus.allowed.as_ref().and_then(|allowed| on(facts, allowed));
-            Some(match chosen {
-                Some(args) => Finding::corewire(is, args)
-                    .note("or a CPU set: AllowedCPUs= in the unit, --cpuset-cpus of a container"),
-                None => Finding::corewire(is, "--pin=false").note("if that is wanted"),
+            // Too many of them are what the check above speaks of.
+            let allowed = facts.cpus.allowed.as_ref();
+            let fit = allowed.is_none_or(|allowed| facts.wanted.workers <= allowed.len());
+            // No CPUs by name: every container of this machine would be given the same ones.
+            fit.then(|| {
+                Finding::corewire(facts, is, "--pin=false")
+                    .note("or a CPU set: AllowedCPUs=, --cpuset-cpus")
             })
         },
     },
     Check {
         id: "worker_cores",
         severity: Costs,
-        looks_at: "`worker_cores`, CPUs of the machine",
-        fires: "a worker is to run on a CPU that is not there",
+        looks_at: "`worker_cores`, CPUs of the process",
+        fires: "a worker is to run on a CPU that is not there, or that the process may not use",
         anchor: "workers-and-cpus",
         find: |facts| {
-            let online = facts.cpus.online.as_ref()?;
+            let usable = usable(facts)?;
             let mut missing = facts.wanted.worker_cpus.clone();
-            missing.retain(|cpu| !online.contains(cpu));
-            let args = on(facts, online)?;
+            missing.retain(|cpu| !usable.contains(cpu));
+            let args = on(facts, &usable)?;
             (!missing.is_empty()).then(|| {
-                let is = format!("workers on CPU {}, not online", show_list(&missing));
-                Finding::corewire(is, args)
+                let is = format!("workers on CPU {}, not for this process", show_list(&missing));
+                Finding::corewire(facts, is, args)
             })
         },
     },
@@ -56,23 +64,29 @@ pub(super) const CHECKS: &[Check] = &[
         id: "siblings",
         severity: Costs,
         looks_at: "`topology/thread_siblings_list` of the workers' CPUs",
-        fires: "two workers run on one physical core although another runs none",
+        fires: "two workers run on one physical core although there is one for each, besides those \
+                of the lowest CPU and of the cards' interrupts",
         anchor: "workers-and-cpus",
         find: |facts| {
             let works = |cpu: &&usize| facts.wanted.worker_cpus.contains(*cpu);
-            let may_run = |core: &&Vec<usize>| {
-                let allowed = facts.cpus.allowed.as_ref();
-                core.iter().all(|cpu| allowed.is_none_or(|allowed| allowed.contains(cpu)))
+            let usable = usable(facts)?;
+            let lowest = usable.iter().min()?;
+            let cards: Vec<usize> = facts.network.nics.iter().flat_map(irq_cpus).collect();
+            let kept = |core: &[usize]| core.iter().any(|cpu| cpu == lowest || cards.contains(cpu));
+            let for_workers = |core: &&Vec<usize>| {
+                let works = core.iter().any(|cpu| works(&cpu));
+                core.iter().all(|cpu| usable.contains(cpu)) && (works || !kept(core))
             };
-            let cores: Vec<&Vec<usize>> = facts.cpus.cores.iter().filter(may_run).collect();
+            let cores: Vec<&Vec<usize>> = facts.cpus.cores.iter().filter(for_workers).collect();
             let shared = cores.iter().find(|core| core.iter().filter(works).count() > 1)?;
-            cores.iter().find(|core| !core.iter().any(|cpu| works(&cpu)))?;
             // One thread of each core: the one that has a worker already, else the first.
             let one =
                 |core: &&Vec<usize>| core.iter().find(works).or_else(|| core.first()).copied();
             let args = on(facts, &cores.iter().filter_map(one).collect::<Vec<_>>())?;
-            let is = format!("workers on CPU {}, threads of one core", show_list(shared));
-            Some(Finding::corewire(is, args))
+            (cores.len() >= facts.wanted.workers).then(|| {
+                let is = format!("workers on CPU {}, threads of one core", show_list(shared));
+                Finding::corewire(facts, is, args)
+            })
         },
     },
     Check {
@@ -88,7 +102,8 @@ pub(super) const CHECKS: &[Check] = &[
             (!idle.is_empty()).then(|| {
                 let is = format!("CPU {} isolated and without a worker", show_list(&idle));
                 let (count, list) = (isolated.len(), show_list(isolated));
-                Finding::corewire(is, format_args!("--workers {count} --worker-cores {list}"))
+                let options = format_args!("--workers {count} --worker-cores {list}");
+                Finding::corewire(facts, is, options)
             })
         },
     },
@@ -108,7 +123,7 @@ pub(super) const CHECKS: &[Check] = &[
                 match whole {
                     0 => Finding::new(is, "systemctl set-property corewire.service CPUQuota=100%")
                         .note("a container: docker update --cpus 1"),
-                    _ => Finding::corewire(is, format_args!("--workers {whole}"))
+                    _ => Finding::corewire(facts, is, format_args!("--workers {whole}"))
                         .note("or a CPU set instead of the quota"),
                 }
             })
@@ -127,9 +142,11 @@ pub(super) const CHECKS: &[Check] = &[
                 let of_workers = facts.wanted.worker_cpus.iter().filter(|cpu| node.contains(cpu));
                 (of_workers.count(), node.len())
             };
-            let args = on(facts, facts.cpus.nodes.iter().max_by_key(here)?)?;
+            let cut: Vec<_> = facts.cpus.nodes.iter().map(|node| cut(facts, node)).collect();
+            let args = on(facts, cut.iter().max_by_key(here)?)?;
             (nodes.len() > 1).then(|| {
-                Finding::corewire(format!("workers on memory nodes {}", show_list(&nodes)), args)
+                let is = format!("workers on memory nodes {}", show_list(&nodes));
+                Finding::corewire(facts, is, args)
             })
         },
     },
@@ -145,8 +162,9 @@ pub(super) const CHECKS: &[Check] = &[
                 nic.node.is_some_and(|node| !nodes.is_empty() && !nodes.contains(&node))
             })?;
             let node = far.node?;
-            let args = on(facts, facts.cpus.nodes.get(node)?)?;
+            let args = on(facts, &cut(facts, facts.cpus.nodes.get(node)?))?;
             Some(Finding::corewire(
+                facts,
                 format!("{} is on memory node {node}, workers on {}", far.name, show_list(&nodes)),
                 args,
             ))
@@ -178,7 +196,8 @@ pub(super) const CHECKS: &[Check] = &[
             let found = facts.cpus.sleeps.iter().find(deep)?;
             Some(Finding::new(
                 format!("CPU {} may take {} µs to wake up", found.cpu, found.latency_us),
-                format!("cpupower idle-set -D {SLEEP_US_MAX}"),
+                // It switches off what takes as long or longer.
+                format!("cpupower idle-set -D {}", SLEEP_US_MAX + 1),
             ))
         },
     },
@@ -186,6 +205,25 @@ pub(super) const CHECKS: &[Check] = &[
 
 /// Longer sleeps are felt beside a send of some microseconds.
 const SLEEP_US_MAX: u64 = 10;
+
+/// CPUs a worker can be pinned to, in order: those of the process, and those that were isolated at
+/// boot, which are in no process's set until somebody names them.
+fn usable(facts: &Facts) -> Option<Vec<usize>> {
+    let cpus = &facts.cpus;
+    let known = cpus.allowed.as_ref().or(cpus.online.as_ref())?;
+    let mut usable = [known.as_slice(), cpus.isolated.as_deref().unwrap_or_default()].concat();
+    usable.retain(|cpu| cpus.online.as_ref().is_none_or(|online| online.contains(cpu)));
+    usable.sort_unstable();
+    usable.dedup();
+    Some(usable)
+}
+
+/// Those of `node` that a worker can be pinned to.
+fn cut(facts: &Facts, node: &[usize]) -> Vec<usize> {
+    let usable = usable(facts);
+    let may = |cpu: &usize| usable.as_ref().is_none_or(|usable| usable.contains(cpu));
+    node.iter().copied().filter(may).collect()
+}
 
 /// The options that put the workers, or as many as there is room for, on CPUs of `from`: on those
 /// that have one already, then on the highest, since the lowest is the admin core's.

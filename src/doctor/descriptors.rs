@@ -9,6 +9,21 @@ fn round(count: u64) -> u64 {
 }
 
 pub(super) const CHECKS: &[Check] = &[
+    // Before the limit that it caps: the lines are pasted in this order.
+    Check {
+        id: "nr_open",
+        severity: Breaks,
+        looks_at: "`fs.nr_open`",
+        fires: "the limit below cannot be raised as far as needed",
+        anchor: "descriptors",
+        find: |facts| {
+            let (most, needed) = (facts.system.nr_open?, facts.descriptors());
+            (most < needed).then(|| {
+                let is = format!("fs.nr_open caps a process at {most} descriptors of {needed}");
+                Finding::sysctl(is, "fs.nr_open", round(needed))
+            })
+        },
+    },
     Check {
         id: "nofile",
         severity: Breaks,
@@ -24,20 +39,6 @@ pub(super) const CHECKS: &[Check] = &[
                     format!("ulimit -n {count}"),
                 )
                 .note(format_args!("as root; in the unit: LimitNOFILE={count}"))
-            })
-        },
-    },
-    Check {
-        id: "nr_open",
-        severity: Breaks,
-        looks_at: "`fs.nr_open`",
-        fires: "the limit above cannot be raised as far as needed",
-        anchor: "descriptors",
-        find: |facts| {
-            let (most, needed) = (facts.system.nr_open?, facts.descriptors());
-            (most < needed).then(|| {
-                let is = format!("fs.nr_open caps a process at {most} descriptors of {needed}");
-                Finding::sysctl(is, "fs.nr_open", round(needed))
             })
         },
     },

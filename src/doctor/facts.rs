@@ -17,6 +17,8 @@ pub struct Facts {
     pub network: Network,
     /// Processors.
     pub cpus: Cpus,
+    /// What the doctor was asked with, one flag and its value each: `--config=FILE`. No keys.
+    pub args: Vec<String>,
     /// Files that every Linux has and that could not be read here.
     pub unread: Vec<String>,
 }

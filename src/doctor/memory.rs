@@ -28,7 +28,7 @@ pub(super) const CHECKS: &[Check] = &[
                     facts.conns(),
                     needed >> 20,
                 );
-                Finding::corewire(is, format_args!("--conns-max {}", fit.max(1)))
+                Finding::corewire(facts, is, format_args!("--conns-max {}", fit.max(1)))
                     .note("or more memory")
             })
         },
@@ -47,7 +47,8 @@ pub(super) const CHECKS: &[Check] = &[
             let is_decided = (1..=hard).contains(&facts.wanted.memory_hard_bytes);
             (most < worst && idle_fits && !is_decided).then(|| {
                 let is = format!("{} MiB of memory; the worst case is {}", most >> 20, worst >> 20);
-                Finding::corewire(is, format_args!("--memory-soft {soft} --memory-hard {hard}"))
+                let options = format_args!("--memory-soft {soft} --memory-hard {hard}");
+                Finding::corewire(facts, is, options)
                     .note("or a lower --conns-max, fewer --workers, more memory")
             })
         },
@@ -61,7 +62,9 @@ pub(super) const CHECKS: &[Check] = &[
         find: |facts| {
             let swap = facts.memory.swap_bytes.filter(|swap| *swap > 0)?;
             let is = format!("{} MiB of swap for this process", swap >> 20);
-            Some(Finding::new(is, "swapoff -a").note("or in the unit: MemorySwapMax=0"))
+            let run = "systemctl set-property corewire.service MemorySwapMax=0";
+            let note = "or, where memory suffices for what is swapped: swapoff -a";
+            Some(Finding::new(is, run).note(note))
         },
     },
     Check {

@@ -1,5 +1,7 @@
 //! The kernel's network settings, and addresses.
 
+use core::ops::RangeInclusive;
+
 use super::parse::show_list;
 use super::table::Severity::{Breaks, Costs, Hint};
 use super::{Check, Facts, Finding};
@@ -77,16 +79,10 @@ pub(super) const CHECKS: &[Check] = &[
                 than `conns_max` × workers",
         anchor: "ports",
         find: |facts| {
-            let (low, high) = facts.network.port_range?;
             let listen = &facts.wanted.listen;
             let local = !listen.is_empty()
                 && listen.iter().all(|address| address.ip().to_canonical().is_loopback());
-            let ports = (high + 1).saturating_sub(low) * listen.len() as u64;
-            (local && ports < facts.conns()).then(|| {
-                let is =
-                    format!("{ports} ports for {} connections from a local proxy", facts.conns());
-                Finding::sysctl(is, "net.ipv4.ip_local_port_range", "'1024 65535'")
-            })
+            local.then(|| too_few_ports(facts)).flatten()
         },
     },
     Check {
@@ -99,19 +95,11 @@ pub(super) const CHECKS: &[Check] = &[
         find: |facts| {
             let (low, high) = facts.network.port_range?;
             let reserved = facts.network.reserved_ports.as_ref()?;
-            let addresses = facts.wanted.listen.iter().chain(&facts.wanted.admin_listen);
-            let taken = |port: &u16| {
-                (low..=high).contains(&u64::from(*port)) && !reserved.contains(&usize::from(*port))
-            };
-            let ports = addresses.map(std::net::SocketAddr::port).filter(taken);
-            let ports: Vec<usize> = ports.map(usize::from).collect();
-            let port = ports.first()?;
+            let ports = own_ports(facts, low..=high);
+            let port = ports.iter().find(|port| !reserved.contains(port))?;
             let is = format!("port {port} lies in the outgoing range {low}-{high}");
-            // Those that somebody else reserved stay reserved.
-            let mut all = [reserved.as_slice(), &ports].concat();
-            all.sort_unstable();
-            all.dedup();
-            Some(Finding::sysctl(is, "net.ipv4.ip_local_reserved_ports", show_list(&all)))
+            let all = show_list(&with_reserved(reserved, ports));
+            Some(Finding::sysctl(is, "net.ipv4.ip_local_reserved_ports", all))
         },
     },
     Check {
@@ -238,7 +226,8 @@ pub(super) const CHECKS: &[Check] = &[
             (!open.is_empty()).then(|| {
                 let is =
                     format!("{} options are open to strangers: {}", open.len(), open.join(", "));
-                Finding::corewire(is, "check-config").note("each warning says what to set")
+                Finding::command(facts, is, "check-config", "")
+                    .note("each warning says what to set")
             })
         },
     },
@@ -251,10 +240,56 @@ pub(super) const CHECKS: &[Check] = &[
         find: |facts| {
             let first = facts.unread.first()?;
             let is = format!("{} fact(s) cannot be read here, {first} first", facts.unread.len());
-            Some(Finding::corewire(is, "doctor").note("on the host, outside the container"))
+            let note = "on the host, outside the container";
+            Some(Finding::command(facts, is, "doctor", "").note(note))
         },
     },
 ];
+
+/// The widest range of outgoing ports: those below are for servers that root starts.
+const WIDEST: [u64; 2] = [1_024, 65_535];
+
+/// From one address to one address and port there are as many connections as outgoing ports.
+fn too_few_ports(facts: &Facts) -> Option<Finding> {
+    let (low, high) = facts.network.port_range?;
+    let reserved = facts.network.reserved_ports.as_ref()?;
+    let addresses = facts.wanted.listen.len() as u64;
+    let free = |range: RangeInclusive<u64>, reserved: &[usize]| {
+        let held = reserved.iter().filter(|port| range.contains(&(**port as u64))).count() as u64;
+        (range.end() + 1).saturating_sub(*range.start()).saturating_sub(held) * addresses
+    };
+    let (ports, conns) = (free(low..=high, reserved), facts.conns());
+    let [first, last] = WIDEST;
+    // A wider range has our own ports in it, which no connection may take before a restart.
+    let kept = with_reserved(reserved, own_ports(facts, first..=last));
+    let most = free(first..=last, &kept);
+    (ports < conns).then(|| {
+        let is = format!("{ports} ports for {conns} connections from a local proxy");
+        if most < conns {
+            let share = (most / facts.wanted.workers.max(1) as u64).max(1);
+            return Finding::corewire(facts, is, format_args!("--conns-max {share}"))
+                .note("or more --listen addresses");
+        }
+        let keep = format!("net.ipv4.ip_local_reserved_ports={}", show_list(&kept));
+        Finding::new(is, format!("sysctl -w {keep} net.ipv4.ip_local_port_range='{first} {last}'"))
+    })
+}
+
+/// Ports of the server's own listeners that lie in `range`.
+fn own_ports(facts: &Facts, range: RangeInclusive<u64>) -> Vec<usize> {
+    let addresses = facts.wanted.listen.iter().chain(&facts.wanted.admin_listen);
+    let ports = addresses.map(std::net::SocketAddr::port);
+    ports.filter(|port| range.contains(&u64::from(*port))).map(usize::from).collect()
+}
+
+/// Those that somebody else reserved stay reserved.
+fn with_reserved(reserved: &[usize], own: Vec<usize>) -> Vec<usize> {
+    let mut all = own;
+    all.extend(reserved);
+    all.sort_unstable();
+    all.dedup();
+    all
+}
 
 fn conntrack(facts: &Facts, tracked: u64) -> Option<Finding> {
     let (most, conns) = (facts.network.conntrack_max?, facts.conns());

@@ -21,10 +21,7 @@ pub(super) const CHECKS: &[Check] = &[
             let free = free_cpus(facts, online);
             let to = if free.len() > 1 { &free } else { online };
             let (count, cpu) = (nic.irqs.len(), irq_cpus(nic)[0]);
-            Some(Finding::new(
-                format!("{count} queues of {} interrupt CPU {cpu}", nic.name),
-                spread(nic, to),
-            ))
+            Some(spread(format!("{count} queues of {} interrupt CPU {cpu}", nic.name), nic, to))
         },
     },
     Check {
@@ -46,7 +43,7 @@ pub(super) const CHECKS: &[Check] = &[
             (free.len() > 1).then(|| {
                 let is =
                     format!("{} interrupts CPU {}, which run workers", nic.name, show_list(&hit));
-                Finding::new(is, spread(nic, &free))
+                spread(is, nic, &free)
             })
         },
     },
@@ -99,16 +96,17 @@ fn free_cpus(facts: &Facts, online: &[usize]) -> Vec<usize> {
     online.iter().copied().filter(|cpu| !facts.wanted.worker_cpus.contains(cpu)).collect()
 }
 
-/// The line that deals a card's interrupts out over CPUs.
-fn spread(nic: &Nic, cpus: &[usize]) -> String {
+/// A finding that is mended where a card's interrupts are dealt out over CPUs.
+fn spread(is: String, nic: &Nic, cpus: &[usize]) -> Finding {
     let dealt = nic.irqs.iter().zip(cpus.iter().cycle());
     let pairs: Vec<String> = dealt.map(|(irq, cpu)| format!("{}:{cpu}", irq.number)).collect();
     let echo = "echo ${pair#*:} > /proc/irq/${pair%:*}/smp_affinity_list";
-    format!("for pair in {}; do {echo}; done", pairs.join(" "))
+    Finding::new(is, format!("for pair in {}; do {echo}; done", pairs.join(" ")))
+        .note("first, or they are moved back: systemctl disable --now irqbalance")
 }
 
 /// CPUs that a card's receive queues interrupt, in order.
-fn irq_cpus(nic: &Nic) -> Vec<usize> {
+pub(super) fn irq_cpus(nic: &Nic) -> Vec<usize> {
     let mut cpus: Vec<usize> = nic.irqs.iter().flat_map(|irq| irq.cpus.iter().copied()).collect();
     cpus.sort_unstable();
     cpus.dedup();

@@ -43,7 +43,8 @@ pub(super) const CHECKS: &[Check] = &[
             let (major, minor) = facts.system.release.unwrap_or_default();
             (facts.wanted.driver != Driver::Epoll).then(|| {
                 let is = format!("Linux {major}.{minor} gives {name} ({why})");
-                Finding::corewire(is, "--driver epoll").note("or an unmodified Linux 6.0 or later")
+                Finding::corewire(facts, is, "--driver epoll")
+                    .note("or an unmodified Linux 6.0 or later")
             })
         },
     },
@@ -96,10 +97,10 @@ fn refused(facts: &Facts, driver: &str) -> Option<Finding> {
     if let Some((major, minor)) = facts.system.release.filter(|release| *release < (5, 6)) {
         let is = format!("Linux {major}.{minor} has no ring ({why})");
         let args = format_args!("--driver {driver}");
-        return Some(Finding::corewire(is, args).note("or Linux 6.0 or later"));
+        return Some(Finding::corewire(facts, is, args).note("or Linux 6.0 or later"));
     }
     let is = format!("io_uring is refused ({why})");
-    Some(Finding::corewire(is, format_args!("--driver {driver}")).note(
+    Some(Finding::corewire(facts, is, format_args!("--driver {driver}")).note(
         "or permit io_uring_setup, io_uring_enter and io_uring_register in the seccomp profile",
     ))
 }

@@ -49,16 +49,51 @@ impl Finding {
         Self::new(is, format!("sysctl -w {key}={value}"))
     }
 
-    /// A finding that the server's own options mend, or another of its commands.
-    pub(super) fn corewire(is: impl Into<String>, args: impl std::fmt::Display) -> Self {
-        Self::new(is, format!("corewire {args}"))
+    /// A finding that options of the server mend. What is run asks the doctor again with them, which
+    /// starts nothing and shows whether they suffice.
+    pub(super) fn corewire(
+        facts: &Facts,
+        is: impl Into<String>,
+        options: impl std::fmt::Display,
+    ) -> Self {
+        Self::command(facts, is, "doctor", &options.to_string())
+            .note("then in corewire.toml or the unit")
     }
 
-    /// The same with a comment behind the command.
+    /// A finding that another of the server's commands tells more of. It is asked what the doctor
+    /// was asked, but for `options`.
+    pub(super) fn command(
+        facts: &Facts,
+        is: impl Into<String>,
+        command: &str,
+        options: &str,
+    ) -> Self {
+        let flag = |word: &str| word.split('=').next().unwrap_or_default().to_owned();
+        let other = |arg: &&String| !options.split(' ').any(|word| flag(word) == flag(arg));
+        let own = facts.args.iter().filter(other).map(|arg| shell_word(arg));
+        let words = ["corewire".to_owned(), command.to_owned()].into_iter().chain(own);
+        let options = Some(options.to_owned()).filter(|options| !options.is_empty());
+        Self::new(is, words.chain(options).collect::<Vec<_>>().join(" "))
+    }
+
+    /// The same with a comment behind the command, or behind its comment.
     pub(super) fn note(mut self, note: impl std::fmt::Display) -> Self {
-        self.run += &format!("  # {note}");
+        let mark = if self.run.contains(COMMENT) { "; " } else { COMMENT };
+        self.run += &format!("{mark}{note}");
         self
     }
+}
+
+/// What a comment of the shell begins with.
+const COMMENT: &str = "  # ";
+
+/// One word for a shell.
+fn shell_word(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_=./:,@%+".contains(c);
+    if word.chars().all(is_plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// One row: everything the program, the page and the tests know of a check.

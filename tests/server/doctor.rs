@@ -31,6 +31,9 @@ fn each_finding_is_a_line_with_what_to_run_and_the_last_line_sums_up() {
     assert!(errors.lines().all(warned), "{errors}");
     let open = format!("{} options are open to strangers: auth_mode", errors.lines().count());
     assert!(said.contains(&open), "{said}");
+    // What was asked is asked again.
+    let again = "-> corewire check-config --listen=0.0.0.0:1 --workers=1 --conns-max=10  # ";
+    assert!(said.contains(again), "{said}");
     let lines: Vec<&str> = said.lines().collect();
     let (last, findings) = lines.split_last().expect("a line that sums up");
     for line in findings {
