@@ -182,15 +182,14 @@ impl App {
         self.namespaces.iter().find(|(served, _)| served == name).map(|(_, handlers)| handlers)
     }
 
-    /// Who serves a namespace.
-    pub(super) fn find(
+    /// Who serves a namespace that has nobody of its name.
+    pub(super) fn find_dynamic(
         &self,
         name: &str,
         auth: impl FnOnce() -> Arc<str>,
     ) -> Option<&Rc<Handlers>> {
-        let named = self.find_named(name);
-        if named.is_some() || self.dynamic.is_empty() {
-            return named;
+        if self.dynamic.is_empty() {
+            return None;
         }
         let auth = auth();
         self.dynamic.iter().find(|(matches, _)| matches(name, &auth)).map(|(_, handlers)| handlers)

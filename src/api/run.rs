@@ -57,8 +57,9 @@ impl Core {
                 Completion::Ack(done, outcome) => self.guarded(None, || done(outcome)),
                 Completion::Gather(done, found) => self.guarded(None, || done(found)),
                 Completion::Gone(gone) => {
-                    let handlers = self.handlers(&gone.namespace, || Arc::from(""));
-                    let Some(handlers) = handlers else { continue };
+                    let (app, name) = (self.app(), &gone.namespace);
+                    let dynamic = || app.find_dynamic(name, || Arc::from(""));
+                    let Some(handlers) = app.find_named(name).or_else(dynamic) else { continue };
                     let disconnected = Disconnected { io: Io::new(Rc::clone(self)), gone };
                     for handler in &handlers.on_disconnect {
                         self.guarded(None, || handler(&disconnected));
@@ -99,10 +100,6 @@ impl Core {
         self.with(|shard| shard.handler_panicked(socket));
     }
 
-    fn handlers(&self, namespace: &str, auth: impl FnOnce() -> Arc<str>) -> Option<&Rc<Handlers>> {
-        self.app().find(namespace, auth)
-    }
-
     /// The handlers of a socket's namespace.
     ///
     /// Cost: the name is looked at where it lies, unless it is a dynamic namespace's: whoever
@@ -111,7 +108,7 @@ impl Core {
         let named = self.look(|shard| {
             shard.socket_namespace_ref(socket.key()).and_then(|name| self.app().find_named(name))
         });
-        named.or_else(|| self.handlers(&socket.namespace(), || socket.raw_auth()))
+        named.or_else(|| self.app().find_dynamic(&socket.namespace(), || socket.raw_auth()))
     }
 
     fn call(self: &Rc<Self>, dispatch: Dispatch<'_>) {

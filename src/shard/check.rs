@@ -138,7 +138,6 @@ impl Shard {
         rows
     }
 
-    /// Sums that are kept are those that one finds by counting.
     /// What was said at once waits beside an outbox, on a WebSocket that is written to.
     fn check_said(&self) {
         for (_, session) in self.sessions.iter().filter(|(_, session)| session.said) {
@@ -150,6 +149,7 @@ impl Shard {
         }
     }
 
+    /// Sums that are kept are those that one finds by counting.
     fn check_held(&self) {
         let out =
             self.conns.iter().map(|(_, conn)| conn.out.capacity() + conn.unsent.capacity()).sum();

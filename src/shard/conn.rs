@@ -1,5 +1,6 @@
 //! One TCP connection: what it speaks by now.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -57,6 +58,15 @@ pub(crate) struct Conn {
     pub(crate) timer_at: Millis,
     /// Its place among the connections of its address, if those are limited.
     pub(crate) counted: Option<Counted>,
+}
+
+impl Conn {
+    /// Puts it on the list of connections to write to, unless it stands there.
+    pub(super) fn mark_dirty(&mut self, key: Key, dirty: &mut VecDeque<Key>) {
+        if !std::mem::replace(&mut self.dirty, true) {
+            dirty.push_back(key);
+        }
+    }
 }
 
 /// How a plain WebSocket stands with its pings. A session has its own, see `engineio::Heartbeat`.
@@ -381,11 +391,8 @@ impl Shard {
     }
 
     pub(super) fn mark_dirty(&mut self, key: Key) {
-        if let Some(conn) = self.conns.get_mut(key)
-            && !conn.dirty
-        {
-            conn.dirty = true;
-            self.dirty.push_back(key);
+        if let Some(conn) = self.conns.get_mut(key) {
+            conn.mark_dirty(key, &mut self.dirty);
         }
     }
 

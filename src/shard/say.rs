@@ -64,9 +64,7 @@ impl Shard {
         conn.out.push(crate::engineio::Kind::Message.digit());
         conn.out.extend_from_slice(text);
         conn.count_out(&mut self.held.out_bytes);
-        if !std::mem::replace(&mut conn.dirty, true) {
-            self.dirty.push_back(to);
-        }
+        conn.mark_dirty(to, &mut self.dirty);
         self.counters.packets_out += 1;
         self.shed_waiting();
         true

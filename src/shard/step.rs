@@ -12,10 +12,9 @@ use crate::ws::{self, WsError};
 
 /// How a WebSocket stands before its next frame.
 enum Standing {
-    Gone,
     Closing,
-    /// Its handlers are behind: the frame waits.
-    Behind,
+    /// It is not looked at: the connection is gone, or its handlers are behind.
+    Rests,
     /// It may be looked at, within these limits.
     Reads(ws::Limits),
 }
@@ -51,9 +50,8 @@ impl Shard {
         loop {
             let consumed = all - rest.len();
             let limits = match self.standing(key) {
-                Standing::Gone => return Step::Wait { consumed },
                 Standing::Closing => return Step::Wait { consumed: all },
-                Standing::Behind => return Step::Wait { consumed },
+                Standing::Rests => return Step::Wait { consumed },
                 Standing::Reads(limits) => limits,
             };
             let Some((event, after)) = self.next_event(key, rest, &limits) else {
@@ -133,11 +131,11 @@ impl Shard {
 
     /// Whether the next frame of a WebSocket may be looked at.
     fn standing(&self, key: Key) -> Standing {
-        let Some(conn) = self.conns.get(key) else { return Standing::Gone };
+        let Some(conn) = self.conns.get(key) else { return Standing::Rests };
         if conn.closing {
             return Standing::Closing;
         }
-        let Speaks::WebSocket { role, deflate, .. } = &conn.speaks else { return Standing::Gone };
+        let Speaks::WebSocket { role, deflate, .. } = &conn.speaks else { return Standing::Rests };
         let limits = &self.settings.limits;
         let mut terms = ws::Limits {
             message_bytes_max: limits.message_bytes_max,
@@ -149,7 +147,7 @@ impl Shard {
             Role::Session(session)
                 if self.sessions.get(*session).is_some_and(|it| self.handlers_full(it)) =>
             {
-                return Standing::Behind;
+                return Standing::Rests;
             }
             Role::Plain { endpoint } => {
                 let endpoint = &self.settings.endpoints[usize::from(*endpoint)];

@@ -113,13 +113,18 @@ impl Worker {
     fn write(&self, key: Key) {
         let takes = |io: &mut ConnIo| (!io.blocked).then_some(io.channel.is_none());
         let is_plain = self.conns.borrow_mut().get(key).and_then(takes);
-        let Some(is_plain) = is_plain else { return self.cut_if_aborted(key) };
+        let Some(is_plain) = is_plain else {
+            if self.core.with(|shard| shard.is_aborted(key)) {
+                self.cut(key);
+            }
+            return;
+        };
         let mut buffer = self.out.take();
         loop {
             buffer.clear();
             let fill = self.core.with(|shard| shard.fill(key, &mut buffer, WRITE_BYTES));
             if fill.aborted {
-                self.cut_if_aborted(key);
+                self.cut(key);
                 break;
             }
             let sent = if is_plain {
@@ -144,10 +149,7 @@ impl Worker {
     }
 
     /// Closes the descriptor of a connection that was given up, whatever waits for it.
-    fn cut_if_aborted(&self, key: Key) {
-        if !self.core.with(|shard| shard.is_aborted(key)) {
-            return;
-        }
+    fn cut(&self, key: Key) {
         if let Some(io) = self.conns.borrow_mut().get(key) {
             io.blocked = false;
             fd::shut(&io.fd, true);

@@ -73,6 +73,19 @@ fn at_home(cores: usize) -> World {
     world
 }
 
+/// The same beside a second process, once it has come back to core 0 of the first or to core 1, which
+/// is the second's.
+fn at_home_between_two(core: usize) -> World {
+    let mut world = at_home(1);
+    world.patient = true;
+    world.overlap();
+    world.settle();
+    world.cut(0, true);
+    world.connect_to(0, core);
+    world.settle();
+    world
+}
+
 /// A client whose connection has broken comes to core 1, of this process or the next, and core 0
 /// has given its session out, with which the answer is on its way.
 fn on_its_way(world: &mut World) {
@@ -118,13 +131,7 @@ fn a_session_on_its_way_to_another_core_loses_what_is_taken_from_it() {
 fn a_session_on_its_way_to_another_process_loses_what_is_taken_from_it() {
     for verb in verbs() {
         for (giver, is_in) in [(0, false), (0, true), (1, false)] {
-            let mut world = at_home(1);
-            world.patient = true;
-            world.overlap();
-            world.settle();
-            world.cut(0, true);
-            world.connect_to(0, 0);
-            world.settle();
+            let mut world = at_home_between_two(0);
             on_its_way(&mut world);
             world.set_now(giver);
             world.shards[giver].apply("/", of_a(), &verb, false, None);
@@ -141,13 +148,7 @@ fn a_session_on_its_way_to_another_process_loses_what_is_taken_from_it() {
 #[test]
 fn who_lives_in_the_other_process_keeps_what_is_taken_here() {
     for verb in verbs() {
-        let mut world = at_home(1);
-        world.patient = true;
-        world.overlap();
-        world.settle();
-        world.cut(0, true);
-        world.connect_to(0, 1);
-        world.settle();
+        let mut world = at_home_between_two(1);
         let (line, lost) = (world.clients[0].line, world.clients[0].lost);
         world.tick(0);
         world.shards[0].apply("/", of_a(), &verb, false, None);
